@@ -1,0 +1,99 @@
+"""What the cache knows about a key: which object holds its bytes, and how to ask whether they changed."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import asdict, dataclass, field, replace
+from typing import Any
+
+from stager.errors import CacheError, LayoutVersionError
+
+ENTRY_VERSION = 1
+"""Version of the JSON form of an entry."""
+
+
+@dataclass(frozen=True, slots=True)
+class Validators:
+    """What a later conditional request can send, as the origin gave it."""
+
+    etag: str | None = None
+    last_modified: str | None = None
+    date: str | None = None
+
+    @property
+    def strong_etag(self) -> str | None:
+        """The ETag if it proves identity byte for byte (not ``W/"..."``)."""
+        return self.etag if self.etag and self.etag.startswith('"') else None
+
+    def __bool__(self) -> bool:
+        return bool(self.etag or self.last_modified)
+
+
+@dataclass(frozen=True, slots=True)
+class Entry:
+    """The entry of one cache key.
+
+    Attributes:
+        key: the text whose SHA-256 names the entry; for a fetched file its canonical URL.
+        object: SHA-256 of the bytes, 64 hexadecimal digits.
+        size: bytes.
+        stored_at: when the bytes were stored or last confirmed, seconds since 1970 UTC.
+        fresh_until: until when they may be used without asking the origin, same clock; None: for ever.
+        url: where they came from, without secrets; None for a file that was put.
+        validators: for the next conditional request.
+        content_type: as the origin said, or empty.
+        content_encoding: coding in which the bytes are stored (empty: as they are).
+        unproven: the origin gave no length and no digest, so completeness was taken on trust.
+        restricted: the object needs a grant.
+    """
+
+    key: str
+    object: str
+    size: int
+    stored_at: float
+    fresh_until: float | None = None
+    url: str | None = None
+    validators: Validators = field(default_factory=Validators)
+    content_type: str = ""
+    content_encoding: str = ""
+    unproven: bool = False
+    restricted: bool = False
+
+    def is_fresh(self, now: float) -> bool:
+        """Whether the bytes may be used without asking the origin."""
+        return self.fresh_until is None or now < self.fresh_until
+
+    def confirmed(self, *, now: float, fresh_until: float | None, validators: Validators) -> Entry:
+        """The entry after the origin said that nothing changed (304); validators it repeated replace ours."""
+        merged = Validators(
+            etag=validators.etag or self.validators.etag,
+            last_modified=validators.last_modified or self.validators.last_modified,
+            date=validators.date or self.validators.date,
+        )
+        return replace(self, stored_at=now, fresh_until=fresh_until, validators=merged)
+
+    def to_json(self) -> bytes:
+        """One line of UTF-8 JSON; `from_json` is the inverse."""
+        return json.dumps({"version": ENTRY_VERSION, **asdict(self)}, separators=(",", ":")).encode() + b"\n"
+
+    @classmethod
+    def from_json(cls, text: bytes) -> Entry:
+        """The entry in `text`.
+
+        Raises:
+            LayoutVersionError: written by a newer version.
+            CacheError: not an entry (torn by a power loss, or damaged).
+        """
+        try:
+            data: dict[str, Any] = json.loads(text)
+            version = data.pop("version")
+            if version > ENTRY_VERSION:
+                raise LayoutVersionError(
+                    f"entry of version {version}",
+                    cause=f"this program reads up to {ENTRY_VERSION}",
+                    remedy="upgrade it",
+                )
+            data["validators"] = Validators(**data["validators"])
+            return cls(**data)
+        except (ValueError, KeyError, TypeError, AttributeError) as error:
+            raise CacheError("unreadable cache entry", cause=f"{type(error).__name__}: {error}") from None

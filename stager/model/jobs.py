@@ -1,0 +1,233 @@
+"""A job: what the user wants run, what it waits for, what it leaves."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+from enum import StrEnum
+from typing import Any
+
+from stager.errors import IllegalTransitionError, InputError
+from stager.model.fetches import FetchRequest
+from stager.model.keys import parse_sha256
+from stager.model.preconditions import check_precondition_name
+from stager.model.urls import parse_url
+
+
+class JobState(StrEnum):
+    """Where a job is in its life."""
+
+    WAITING = "waiting"
+    READY = "ready"
+    DISPATCHED = "dispatched"
+    RUNNING = "running"
+    DONE = "done"
+    FAILED = "failed"
+    CANCELLED = "cancelled"
+
+    @property
+    def is_final(self) -> bool:
+        """Whether nothing can happen to the job any more."""
+        return self in {JobState.DONE, JobState.FAILED, JobState.CANCELLED}
+
+
+_W, _R, _P, _X = JobState.WAITING, JobState.READY, JobState.DISPATCHED, JobState.RUNNING
+_DONE, _FAILED, _CANCELLED = JobState.DONE, JobState.FAILED, JobState.CANCELLED
+JOB_TRANSITIONS: dict[JobState, frozenset[JobState]] = {
+    _W: frozenset({_R, _FAILED, _CANCELLED}),
+    _R: frozenset({_P, _W, _CANCELLED}),  # back to waiting: an input was lost before the hand-over
+    _P: frozenset({_X, _W, _FAILED, _CANCELLED}),  # back to waiting: an input did not open at the hand-over
+    _X: frozenset({_DONE, _FAILED, _CANCELLED}),
+    _DONE: frozenset(),
+    _FAILED: frozenset(),
+    _CANCELLED: frozenset(),
+}
+"""The only steps there are."""
+
+
+def check_job_transition(job_id: str, old: JobState, new: JobState) -> None:
+    """Raise `IllegalTransitionError` unless the table has the step."""
+    if new not in JOB_TRANSITIONS[old]:
+        raise IllegalTransitionError(
+            f"job {job_id} can't go from {old} to {new}", job=job_id, old=old, new=new
+        )
+
+
+MAX_NAME_BYTES = 255
+"""Longest file name that common file systems hold."""
+MAX_PRIORITY = 1000
+_VARIABLE = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
+
+
+def check_file_name(name: str, what: str) -> str:
+    """`name` itself, if it can be the name of one file in one directory.
+
+    Raises:
+        InputError: empty, ``.``, ``..``, with a slash or a control character, or too long.
+    """
+    cause = ""
+    if name in {"", ".", ".."}:
+        cause = "it is no file name"
+    elif "/" in name:
+        cause = "it contains a slash"
+    elif any(ord(c) < 32 or ord(c) == 127 for c in name):  # noqa: PLR2004 - the control characters of ASCII
+        cause = "it contains a control character"
+    elif len(name.encode("utf-8", "replace")) > MAX_NAME_BYTES:
+        cause = f"it is longer than {MAX_NAME_BYTES} bytes"
+    elif any("\ud800" <= c <= "\udfff" for c in name):
+        cause = "it is not valid UTF-8"
+    if cause:
+        raise InputError(f"{what} can't be named {name!r}", cause=cause, remedy="give a plain file name")
+    return name
+
+
+def check_result_path(path: str) -> str:
+    """`path` itself, if it is a relative path inside the results directory (``*`` and ``?`` are patterns).
+
+    Raises:
+        InputError: absolute, empty, or leading out of the directory.
+    """
+    for part in path.split("/"):
+        check_file_name(part, f"part of result {path!r}")
+    return path
+
+
+@dataclass(frozen=True, slots=True)
+class JobInput:
+    """One file that the job reads.
+
+    Attributes:
+        url: where it is; canonical.
+        name: under which name the job sees it; by default the last segment of the URL's path.
+        sha256: digest it must have, or None.
+    """
+
+    url: str
+    name: str = ""
+    sha256: str | None = None
+
+    def __post_init__(self) -> None:
+        url = parse_url(self.url)
+        object.__setattr__(self, "url", url.text)
+        if not self.name:
+            if url.name in {"", ".", ".."} or "/" in url.name:
+                raise InputError(
+                    f"input {url.redacted!r} needs a name",
+                    cause="its URL does not end in one",
+                    remedy=f"write {url.redacted}=NAME",
+                )
+            object.__setattr__(self, "name", url.name)
+        check_file_name(self.name, f"input {url.redacted!r}")
+        if self.sha256 is not None:
+            object.__setattr__(self, "sha256", parse_sha256(self.sha256))
+
+    def request(self, priority: int = 0) -> FetchRequest:
+        """The fetch that brings it."""
+        return FetchRequest(self.url, sha256=self.sha256, priority=priority)
+
+
+@dataclass(frozen=True, slots=True)
+class JobSpec:
+    """A job as submitted; checked when made.
+
+    Attributes:
+        command: program and arguments; no shell.
+        inputs: files to stage, each under a name of its own.
+        after: names of preconditions that must be met.
+        environment: variables for the command, besides a minimal base and ``STAGER_*``.
+        results: paths (or patterns) inside the results directory that the job must leave; when
+            none are given, whatever it leaves is kept.
+        priority: -1000 to 1000; higher goes first.
+        name: what people call it; may be empty, need not be unique.
+
+    Raises:
+        InputError: an impossible name, URL, digest or number, or two inputs of one name.
+    """
+
+    command: tuple[str, ...]
+    inputs: tuple[JobInput, ...] = ()
+    after: tuple[str, ...] = ()
+    environment: tuple[tuple[str, str], ...] = ()
+    results: tuple[str, ...] = ()
+    priority: int = 0
+    name: str = ""
+
+    def __post_init__(self) -> None:
+        if not self.command or not self.command[0]:
+            raise InputError("the job has no command", remedy="give a program and its arguments")
+        if any("\0" in argument for argument in self.command):
+            raise InputError("the job's command contains a NUL character", remedy="remove it")
+        names: set[str] = set()
+        for item in self.inputs:
+            if item.name in names:
+                raise InputError(
+                    f"two inputs are named {item.name!r}",
+                    cause="each needs a name of its own in the job's directory",
+                    remedy="give one another name",
+                )
+            names.add(item.name)
+        for name in self.after:
+            check_precondition_name(name)
+        for variable, value in self.environment:
+            if not _VARIABLE.fullmatch(variable) or variable.startswith("STAGER_"):
+                cause = (
+                    "names starting with STAGER_ are set by the server"
+                    if variable.startswith("STAGER_")
+                    else "use letters, digits and _"
+                )
+                raise InputError(
+                    f"{variable!r} can't be an environment variable of the job",
+                    cause=cause,
+                    remedy="choose another name",
+                )
+            if "\0" in value:
+                raise InputError(
+                    f"environment variable {variable!r} contains a NUL character", remedy="remove it"
+                )
+        for path in self.results:
+            check_result_path(path)
+        if not -MAX_PRIORITY <= self.priority <= MAX_PRIORITY:
+            raise InputError(
+                f"priority {self.priority} is out of range",
+                cause=f"{-MAX_PRIORITY} to {MAX_PRIORITY}",
+                remedy="choose one inside",
+            )
+        if any(ord(c) < 32 for c in self.name) or len(self.name) > MAX_NAME_BYTES:  # noqa: PLR2004 - control characters
+            raise InputError(
+                f"{self.name!r} can't be the name of a job",
+                cause="it is too long or contains a control character",
+                remedy="shorten it",
+            )
+
+    def to_dict(self) -> dict[str, Any]:
+        """JSON form without defaults; `from_dict` is the inverse."""
+        data: dict[str, Any] = {"command": list(self.command)}
+        if self.inputs:
+            data["inputs"] = [
+                {"url": i.url, "name": i.name} | ({"sha256": i.sha256} if i.sha256 else {})
+                for i in self.inputs
+            ]
+        for field in ("after", "results"):
+            if getattr(self, field):
+                data[field] = list(getattr(self, field))
+        if self.environment:
+            data["environment"] = dict(self.environment)
+        if self.priority:
+            data["priority"] = self.priority
+        if self.name:
+            data["name"] = self.name
+        return data
+
+    @classmethod
+    def from_dict(cls, data: Mapping[str, Any]) -> JobSpec:
+        """The job that `to_dict` wrote (its shape is trusted; its values are checked again)."""
+        return cls(
+            command=tuple(data["command"]),
+            inputs=tuple(JobInput(**item) for item in data.get("inputs", ())),
+            after=tuple(data.get("after", ())),
+            environment=tuple(sorted(data.get("environment", {}).items())),
+            results=tuple(data.get("results", ())),
+            priority=int(data.get("priority", 0)),
+            name=str(data.get("name", "")),
+        )

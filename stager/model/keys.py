@@ -1,0 +1,33 @@
+"""Cache keys: any text; the tree knows them by their SHA-256."""
+
+from __future__ import annotations
+
+import re
+from hashlib import sha256
+
+from stager.errors import InputError
+
+DIGEST_LENGTH = 64
+"""Hexadecimal digits of a SHA-256."""
+_DIGEST = re.compile(r"[0-9a-f]{64}")
+
+
+def key_digest(key: str) -> str:
+    """SHA-256 of the key, 64 lower-case hexadecimal digits: the name of its entry."""
+    return sha256(key.encode("utf-8", "surrogatepass")).hexdigest()
+
+
+def parse_sha256(text: str) -> str:
+    """A digest as the user wrote it (``HEX`` or ``sha256:HEX``, any case) in its one form.
+
+    Raises:
+        InputError: not 64 hexadecimal digits.
+    """
+    digest = text.strip().lower().removeprefix("sha256:")
+    if not _DIGEST.fullmatch(digest):
+        raise InputError(
+            f"{text!r} is not a SHA-256 digest",
+            cause="64 hexadecimal digits are needed",
+            remedy="copy it from `sha256sum FILE`",
+        )
+    return digest

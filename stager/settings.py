@@ -1,0 +1,193 @@
+"""Settings: read once, checked once, frozen.
+
+Each comes from, first found first taken: the command line, ``STAGER_*`` in the environment, the
+settings file (``$STAGER_CONFIG``, else ``$XDG_CONFIG_HOME/stager/config.toml``), the default here.
+"""
+
+from __future__ import annotations
+
+import os
+import tomllib
+from functools import lru_cache
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+from pydantic import Field, ValidationError, field_validator
+from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict
+
+from stager.errors import SettingsError
+
+Seconds = Annotated[float, Field(gt=0, le=10_000_000)]
+Count = Annotated[int, Field(ge=1, le=4096)]
+
+
+def _xdg(variable: str, default: str) -> Path:
+    base = os.environ.get(variable, "")
+    return (Path(base) if os.path.isabs(base) else Path.home() / default) / "stager"  # noqa: PTH117 - text, may be empty
+
+
+def settings_file() -> Path:
+    """The settings file that is read if it exists."""
+    named = os.environ.get("STAGER_CONFIG")
+    return Path(named).expanduser() if named else _xdg("XDG_CONFIG_HOME", ".config") / "config.toml"
+
+
+class Settings(BaseSettings):
+    """All settings; units are in the names."""
+
+    model_config = SettingsConfigDict(
+        env_prefix="STAGER_", extra="forbid", frozen=True, validate_default=True
+    )
+
+    cache_dir: Path = Field(default_factory=lambda: _xdg("XDG_CACHE_HOME", ".cache"))
+    """Root of the file cache."""
+    shards: str = Field(default="2+2", pattern=r"^[1-8](\+[1-8]){0,3}$")
+    """Hexadecimal digits per directory level, for a cache that does not exist yet."""
+    state_dir: Path = Field(default_factory=lambda: _xdg("XDG_STATE_HOME", ".local/state"))
+    """Database, token and lock of the server; a local disk, never the share."""
+    database_url: str = ""
+    """SQLAlchemy URL; empty: SQLite in `state_dir`."""
+
+    listen: str = "127.0.0.1"
+    """Address that the server binds."""
+    port: int = Field(default=8717, ge=0, le=65535)
+    """Port of the server; 0: any free one."""
+    server: str = ""
+    """URL of the server for clients; empty: `listen` and `port`."""
+    token_file: str = ""
+    """File with the server's token; empty: `state_dir`/token."""
+
+    fetch_threads: Count = 8
+    """Transfers at once in the server."""
+    fetch_processes: Annotated[int, Field(ge=0, le=256)] = 0
+    """Processes of `stager fetch` with many URLs; 0: one per core."""
+    origin_connections: Count = 6
+    """Transfers at once from one origin."""
+    connect_timeout_seconds: Seconds = 10.0
+    read_timeout_seconds: Seconds = 60.0
+    """Longest silence of an origin."""
+    low_speed_bytes_per_second: Annotated[int, Field(ge=0)] = 100
+    """A transfer slower than this over `low_speed_seconds` is broken off and resumed; 0: never."""
+    low_speed_seconds: Seconds = 60.0
+    max_redirects: Annotated[int, Field(ge=0, le=50)] = 10
+    retry_attempts: Count = 6
+    """Tries in a row without progress."""
+    retry_first_seconds: Seconds = 0.5
+    retry_longest_seconds: Seconds = 300.0
+    retry_deadline_seconds: Seconds = 86_400.0
+    unproven: Literal["refuse", "accept"] = "refuse"
+    """What to do with a body that has neither length nor digest."""
+    fresh_min_seconds: Annotated[float, Field(ge=0)] = 60.0
+    """How long a copy is used without asking when the origin says nothing."""
+    fresh_max_seconds: Annotated[float, Field(ge=0)] = 86_400.0
+    """Longest guess from Last-Modified (a tenth of the age)."""
+    ca_bundle: str = ""
+    """File with the certificates to trust; empty: the usual ones."""
+
+    job_slots: Annotated[int, Field(ge=0, le=4096)] = 0
+    """Jobs that run at once on this machine; 0: one per core."""
+    job_grace_seconds: Seconds = 10.0
+    """From the request to end (SIGTERM) to the end (SIGKILL) of a cancelled job."""
+
+    log_level: Literal["debug", "info", "warning", "error"] = "info"
+    log_format: Literal["auto", "text", "json"] = "auto"
+    """auto: text on a terminal, JSON elsewhere."""
+
+    @field_validator("cache_dir", "state_dir", mode="after")
+    @classmethod
+    def _absolute(cls, value: Path) -> Path:
+        return value.expanduser().absolute()
+
+    @classmethod
+    def settings_customise_sources(
+        cls,
+        settings_cls: type[BaseSettings],  # noqa: ARG003 - the base class fixes the signature
+        init_settings: PydanticBaseSettingsSource,
+        env_settings: PydanticBaseSettingsSource,
+        dotenv_settings: PydanticBaseSettingsSource,  # noqa: ARG003
+        file_secret_settings: PydanticBaseSettingsSource,  # noqa: ARG003
+    ) -> tuple[PydanticBaseSettingsSource, ...]:
+        """Command line (as arguments), then environment; the file is merged in `load_settings`."""
+        return init_settings, env_settings
+
+    @property
+    def cores(self) -> int:
+        """Cores that this process may use."""
+        return len(os.sched_getaffinity(0))
+
+
+def load_settings(**given: Any) -> Settings:
+    """Read the settings; `given` (values from the command line; None means not given) goes first.
+
+    Raises:
+        SettingsError: an unknown setting, a value that makes no sense, an unreadable file.
+    """
+    path = settings_file()
+    in_file = _read_file(path)
+    known = Settings.model_fields
+    for name in in_file:
+        if name not in known:
+            raise SettingsError(f"unknown setting {name!r} in {path}", remedy=_suggestion(name))
+    for variable in os.environ:
+        name = variable.removeprefix("STAGER_").lower()
+        if variable.startswith("STAGER_") and name not in known and name not in _OTHER_VARIABLES:
+            raise SettingsError(f"unknown setting {variable} in the environment", remedy=_suggestion(name))
+    merged = {k: v for k, v in in_file.items() if f"STAGER_{k.upper()}" not in os.environ}
+    merged |= {k: v for k, v in given.items() if v is not None}
+    try:
+        return Settings(**merged)
+    except ValidationError as error:
+        first = error.errors()[0]
+        name = str(first["loc"][0])
+        where = (
+            "command line"
+            if given.get(name) is not None
+            else str(path)
+            if name in merged
+            else f"STAGER_{name.upper()}"
+        )
+        raise SettingsError(
+            f"setting {name} = {first['input']!r} ({where})",
+            cause=first["msg"],
+            remedy="see the reference of settings",
+        ) from None
+
+
+_OTHER_VARIABLES = frozenset({"config", "token", "job_id", "job_dir", "job_name", "inputs", "results"})
+"""``STAGER_*`` variables that are not settings: where the settings are, the client's token, and what a job is told."""
+
+
+def _read_file(path: Path) -> dict[str, Any]:
+    try:
+        return tomllib.loads(path.read_text("utf-8"))
+    except FileNotFoundError:
+        if "STAGER_CONFIG" in os.environ:
+            raise SettingsError(
+                f"settings file {path} does not exist", cause="STAGER_CONFIG names it"
+            ) from None
+        return {}
+    except (OSError, ValueError) as error:
+        raise SettingsError(f"settings file {path} can't be read", cause=str(error)) from None
+
+
+def _suggestion(name: str) -> str:
+    import difflib
+
+    near = difflib.get_close_matches(name, Settings.model_fields, n=1)
+    return f"did you mean {near[0]!r}?" if near else "see the reference of settings"
+
+
+@lru_cache(maxsize=1)
+def current_settings() -> Settings:
+    """The settings of this process, read at the first call."""
+    return load_settings()
+
+
+def config(key: str, missing: Any = None) -> Any:
+    """The value of setting `key`, or `missing` when there is no such setting.
+
+    Raises:
+        SettingsError: the settings can't be read.
+    """
+    settings = current_settings()
+    return getattr(settings, key) if key in Settings.model_fields else missing

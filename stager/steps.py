@@ -1,0 +1,42 @@
+"""Named steps of the protocols that must survive a kill.
+
+The code says `reached("publish.linked")` after each step whose order matters. In production that is
+one comparison with None. A test registers an observer to stop, or kill, the process exactly there
+(`tests/support/crashing.py`), so a crash is scripted and not a matter of timing.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+STEPS = (
+    "fetch.leased",  # the fetch owns its private temporary, nothing asked yet
+    "fetch.sidecar",  # how to resume is on disk, before the first byte of the body
+    "fetch.written",  # a part of the body is in the temporary
+    "publish.synced",  # all bytes are on stable storage under the private name
+    "publish.linked",  # the object is visible under its digest
+    "publish.cleaned",  # the private temporary is gone
+    "publish.entry",  # the entry points to the object
+    "fetch.signalled",  # the mapper was told
+    "record.begin",  # a batch of changes is about to be written
+    "record.committed",  # the batch is durable, its instructions are not carried out yet
+    "dispatch.prepared",  # the job's directory and input links exist
+    "dispatch.started",  # the runner process exists
+    "dispatch.ended",  # the runner has recorded how the job ended; the server does not know yet
+    "results.kept",  # the results are objects; the job is not yet recorded as done
+)
+"""Every step, in the order of a job's life."""
+
+_observer: Callable[[str], None] | None = None
+
+
+def observe(observer: Callable[[str], None] | None) -> None:
+    """Call `observer` with the name of each step reached from now on (None: nobody)."""
+    global _observer  # noqa: PLW0603 - one observer per process is the point
+    _observer = observer
+
+
+def reached(step: str) -> None:
+    """Say that `step` is complete."""
+    if _observer is not None:
+        _observer(step)
