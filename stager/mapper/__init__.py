@@ -1,0 +1,1 @@
+"""The job mapper: what completes is turned into what may now run."""
