@@ -1,0 +1,40 @@
+# `make` alone prints the targets.
+.DEFAULT_GOAL := help
+.PHONY: help setup test lint format demo bench lock test-lowest test-all-pythons clean
+
+help: ## print this
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-18s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+
+setup: ## make .venv with the `stager` command (PYTHON=... chooses the interpreter)
+	@scripts/setup
+
+test: setup ## style, types, import contract and tests
+	@scripts/system-packages
+	@scripts/check lint types imports tests
+
+lint: setup ## style, types and import contract
+	@scripts/check lint types imports
+
+format: setup ## put the code into its one style
+	@.venv/bin/ruff check --fix-only --quiet . || true
+	@.venv/bin/ruff format .
+
+demo: setup ## run the main job, end to end, on this machine
+	@.venv/bin/python demo/run.py
+
+bench: ## measure, with peers beside it
+	@scripts/system-packages bench
+	@scripts/setup build/venv-bench requirements/bench.txt
+	@build/venv-bench/bin/python benchmarks/run.py
+
+lock: ## write requirements/*.txt anew from pyproject.toml
+	@scripts/lock
+
+test-lowest: setup ## the tests with the oldest dependencies that are allowed
+	@scripts/test-lowest
+
+test-all-pythons: ## the tests with every supported Python on this machine
+	@scripts/test-pythons
+
+clean: ## delete what the targets above made
+	@rm -rf .venv build dist .mypy_cache .pytest_cache .ruff_cache .hypothesis .import_linter_cache .demo
