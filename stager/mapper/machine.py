@@ -14,13 +14,13 @@ from __future__ import annotations
 import heapq
 from collections import deque
 from collections.abc import Collection, Iterable, Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
-from stager.errors import ConflictError, InputFailedError, NotFoundError, StagerError
+from stager.errors import ConflictError, InputFailedError, NotFoundError
 from stager.mapper.admission import Admission
 from stager.model.backoff import RetryPolicy
 from stager.model.entries import Entry
-from stager.model.events import JobEnded, JobRefused, JobResult, JobSignal, JobStarted
+from stager.model.events import JobEnded, JobRefused, JobSignal, JobStarted
 from stager.model.fetches import (
     Failed,
     FetchOrder,
@@ -33,72 +33,8 @@ from stager.model.fetches import (
     check_fetch_transition,
 )
 from stager.model.jobs import JobState, check_job_transition
+from stager.model.records import Changes, FetchRecord, JobRecord, NameRecord
 from stager.model.urls import parse_url
-
-
-@dataclass(slots=True, eq=False)
-class FetchRecord:
-    """A fetch as the machine knows it; all but `jobs` is kept in the database."""
-
-    id: str
-    request: FetchRequest
-    state: FetchState = FetchState.QUEUED
-    generation: int = 1
-    tries: int = 0
-    """Tries in a row without progress."""
-    priority: int = 0
-    created_at: float = 0.0
-    first_try_at: float | None = None
-    not_before: float = 0.0
-    ended_at: float | None = None
-    sha256: str = ""
-    size: int = 0
-    fresh_until: float | None = None
-    cached: bool = False
-    received: int = 0
-    """Bytes of body transferred over all tries."""
-    resumed_from: int = 0
-    """Offset at which the last try that resumed went on."""
-    error: StagerError | None = None
-    jobs: dict[str, None] = field(default_factory=dict)
-    """Jobs, not yet running, that need it (a dict keeps their order)."""
-    saved: bool = False
-
-
-@dataclass(slots=True, eq=False)
-class JobRecord:
-    """A job as the machine knows it: what it waits for, not what it runs."""
-
-    id: str
-    fetches: tuple[str, ...]
-    """Fetch of each input, in the order of the job's inputs."""
-    after: tuple[str, ...]
-    priority: int = 0
-    state: JobState = JobState.WAITING
-    epoch: int = 0
-    """Number of hand-overs so far."""
-    handed: bool = False
-    """A hand-over is not known to be over: a process may exist."""
-    submitted_at: float = 0.0
-    ready_at: float | None = None
-    dispatched_at: float | None = None
-    started_at: float | None = None
-    ended_at: float | None = None
-    exit_code: int | None = None
-    error: StagerError | None = None
-    results: tuple[JobResult, ...] = ()
-    unmet: set[str] = field(default_factory=set)
-    saved: bool = False
-
-
-@dataclass(slots=True, eq=False)
-class NameRecord:
-    """A precondition by name."""
-
-    name: str
-    met_at: float | None = None
-    jobs: dict[str, None] = field(default_factory=dict)
-    saved: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -143,18 +79,6 @@ class NewJob:
     inputs: tuple[tuple[FetchRequest, Entry | None], ...]
     after: tuple[str, ...] = ()
     priority: int = 0
-
-
-@dataclass(slots=True)
-class Changes:
-    """What has to be written, in one transaction."""
-
-    jobs: list[JobRecord] = field(default_factory=list)
-    fetches: list[FetchRecord] = field(default_factory=list)
-    names: list[NameRecord] = field(default_factory=list)
-
-    def __bool__(self) -> bool:
-        return bool(self.jobs or self.fetches or self.names)
 
 
 FETCH = "fetch:"

@@ -1,0 +1,88 @@
+"""The rows of the database, as the mapper holds them while they matter."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+from stager.errors import StagerError
+from stager.model.events import JobResult
+from stager.model.fetches import FetchRequest, FetchState
+from stager.model.jobs import JobState
+
+
+@dataclass(slots=True, eq=False)
+class FetchRecord:
+    """A fetch as the mapper knows it; all but `jobs` and `saved` is kept in the database."""
+
+    id: str
+    request: FetchRequest
+    state: FetchState = FetchState.QUEUED
+    generation: int = 1
+    tries: int = 0
+    """Tries in a row without progress."""
+    priority: int = 0
+    created_at: float = 0.0
+    first_try_at: float | None = None
+    not_before: float = 0.0
+    ended_at: float | None = None
+    sha256: str = ""
+    size: int = 0
+    fresh_until: float | None = None
+    cached: bool = False
+    received: int = 0
+    """Bytes of body transferred over all tries."""
+    resumed_from: int = 0
+    """Offset at which the last try that resumed went on."""
+    error: StagerError | None = None
+    jobs: dict[str, None] = field(default_factory=dict)
+    """Jobs, not yet running, that need it (a dict keeps their order)."""
+    saved: bool = False
+    """The database has a row of it."""
+
+
+@dataclass(slots=True, eq=False)
+class JobRecord:
+    """A job as the mapper knows it: what it waits for, not what it runs; all but `unmet` and `saved` is kept."""
+
+    id: str
+    fetches: tuple[str, ...]
+    """Fetch of each input, in the order of the job's inputs."""
+    after: tuple[str, ...]
+    priority: int = 0
+    state: JobState = JobState.WAITING
+    epoch: int = 0
+    """Number of hand-overs so far."""
+    handed: bool = False
+    """A hand-over is not known to be over: a process may exist."""
+    submitted_at: float = 0.0
+    ready_at: float | None = None
+    dispatched_at: float | None = None
+    started_at: float | None = None
+    ended_at: float | None = None
+    exit_code: int | None = None
+    error: StagerError | None = None
+    results: tuple[JobResult, ...] = ()
+    unmet: set[str] = field(default_factory=set)
+    saved: bool = False
+
+
+@dataclass(slots=True, eq=False)
+class NameRecord:
+    """A precondition by name."""
+
+    name: str
+    met_at: float | None = None
+    jobs: dict[str, None] = field(default_factory=dict)
+    saved: bool = False
+
+
+@dataclass(slots=True)
+class Changes:
+    """What has to be written, in one transaction."""
+
+    jobs: list[JobRecord] = field(default_factory=list)
+    fetches: list[FetchRecord] = field(default_factory=list)
+    names: list[NameRecord] = field(default_factory=list)
+
+    def __bool__(self) -> bool:
+        return bool(self.jobs or self.fetches or self.names)
