@@ -1,0 +1,110 @@
+"""Opening the database: made new, brought up to date, or refused with a reason."""
+
+from __future__ import annotations
+
+import sqlite3
+from pathlib import Path
+from typing import Any
+
+from sqlalchemy import Connection, Engine, create_engine, event, inspect, select
+from sqlalchemy.exc import DBAPIError, SQLAlchemyError
+from sqlalchemy.pool import ConnectionPoolEntry
+
+from stager.errors import StateError
+from stager.state.schema import HEAD, metadata, version
+
+BUSY_TIMEOUT_MILLISECONDS = 10_000
+"""How long a connection waits for another one's transaction."""
+
+
+def open_engine(url: str) -> Engine:
+    """An engine whose database has the schema of this version.
+
+    Args:
+        url: SQLAlchemy URL, such as ``sqlite:////var/lib/stager/stager.db``.
+
+    Raises:
+        StateError: the database can't be opened, or is of a newer version.
+    """
+    try:
+        engine = create_engine(url)
+    except (SQLAlchemyError, ImportError) as error:
+        raise StateError(
+            "database setting is unusable", cause=_first_line(error), remedy="check database_url"
+        ) from None
+    shown = engine.url.render_as_string(hide_password=True)
+    if engine.dialect.name == "sqlite":
+        event.listen(engine, "connect", _configure_sqlite)
+        _make_private(engine.url.database)
+    try:
+        with engine.begin() as connection:
+            _bring_up_to_date(connection, shown)
+    except SQLAlchemyError as error:
+        engine.dispose()
+        remedy = "check that the directory exists, is yours and is not full"
+        raise StateError(f"database {shown} can't be used", cause=_first_line(error), remedy=remedy) from None
+    except StateError:
+        engine.dispose()
+        raise
+    return engine
+
+
+def _configure_sqlite(connection: sqlite3.Connection, _: ConnectionPoolEntry) -> None:
+    cursor = connection.cursor()
+    cursor.execute("PRAGMA journal_mode=WAL")  # readers never wait for the writer
+    cursor.execute("PRAGMA synchronous=FULL")  # what was acknowledged survives a power loss
+    cursor.execute(f"PRAGMA busy_timeout={BUSY_TIMEOUT_MILLISECONDS}")
+    cursor.close()
+
+
+def _make_private(database: str | None) -> None:
+    if database and database != ":memory:":
+        path = Path(database)
+        try:
+            path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+            path.touch(mode=0o600)
+        except OSError as error:
+            remedy = "check state_dir: a directory of yours on a local disk"
+            raise StateError(
+                f"database {path} can't be made", cause=error.strerror or str(error), remedy=remedy
+            ) from None
+
+
+def _bring_up_to_date(connection: Connection, shown: str) -> None:
+    if not inspect(connection).has_table(version.name):
+        if inspect(connection).get_table_names():
+            raise StateError(
+                f"database {shown} is not stager's",
+                cause="it has other tables",
+                remedy="give it one of its own",
+            )
+        metadata.create_all(connection)
+        connection.execute(version.insert().values(version_num=HEAD))
+        return
+    found = connection.execute(select(version.c.version_num)).scalar()
+    if found == HEAD:
+        return
+    _migrate(connection, shown, str(found))
+
+
+def _migrate(connection: Connection, shown: str, found: str) -> None:
+    from alembic import command
+    from alembic.config import Config
+    from alembic.script import ScriptDirectory
+
+    config = Config()
+    config.set_main_option("script_location", str(Path(__file__).parent / "migrations"))
+    config.attributes["connection"] = connection
+    known = {script.revision for script in ScriptDirectory.from_config(config).walk_revisions()}
+    if found not in known:
+        raise StateError(
+            f"database {shown} has version {found}",
+            cause=f"this program knows versions up to {HEAD}",
+            remedy="upgrade the program",
+        )
+    command.upgrade(config, "head")
+
+
+def _first_line(error: BaseException) -> str:
+    original: Any = error.orig if isinstance(error, DBAPIError) and error.orig is not None else error
+    return str(original).splitlines()[0] if str(original) else type(original).__name__

@@ -1,0 +1,1 @@
+"""One file per version, each with the one before it."""

@@ -1,0 +1,89 @@
+"""Tables. Times are seconds since 1970 UTC, sizes are bytes, errors are JSON (`StagerError.to_dict`)."""
+
+from __future__ import annotations
+
+from sqlalchemy import BigInteger, Boolean, Column, Float, Index, Integer, MetaData, String, Table, Text, text
+
+HEAD = "0001"
+"""Version of this schema; the newest of `stager.state.migrations.versions`."""
+
+metadata = MetaData()
+
+_ID = String(16)
+_DIGEST = String(64)
+_STATE = String(12)
+
+jobs = Table(
+    "jobs",
+    metadata,
+    Column("id", _ID, primary_key=True),
+    Column("name", Text, nullable=False),
+    Column("state", _STATE, nullable=False),
+    Column("priority", Integer, nullable=False),
+    Column("epoch", Integer, nullable=False),
+    Column("handed", Boolean, nullable=False),
+    Column("submitted_at", Float, nullable=False),
+    Column("ready_at", Float),
+    Column("dispatched_at", Float),
+    Column("started_at", Float),
+    Column("ended_at", Float),
+    Column("exit_code", Integer),
+    Column("error", Text),
+    Column("fetches", Text, nullable=False),  # JSON list: the fetch of each input, in their order
+    Column("spec", Text, nullable=False),  # JSON: JobSpec.to_dict
+    sqlite_with_rowid=False,
+)
+
+JOB_IS_OPEN = text("handed OR state IN ('waiting', 'ready', 'dispatched', 'running')")
+Index("jobs_open", jobs.c.id, sqlite_where=JOB_IS_OPEN, postgresql_where=JOB_IS_OPEN)
+# small however long the history is: what a start has to read
+Index("jobs_name", jobs.c.name, sqlite_where=text("name <> ''"), postgresql_where=text("name <> ''"))
+
+fetches = Table(
+    "fetches",
+    metadata,
+    Column("id", _ID, primary_key=True),
+    Column("url", Text, nullable=False),
+    Column("expected", _DIGEST),
+    Column("refresh", Boolean, nullable=False),
+    Column("state", _STATE, nullable=False),
+    Column("generation", Integer, nullable=False),
+    Column("tries", Integer, nullable=False),
+    Column("priority", Integer, nullable=False),
+    Column("created_at", Float, nullable=False),
+    Column("first_try_at", Float),
+    Column("not_before", Float, nullable=False),
+    Column("ended_at", Float),
+    Column("sha256", _DIGEST, nullable=False),
+    Column("size", BigInteger, nullable=False),
+    Column("fresh_until", Float),
+    Column("cached", Boolean, nullable=False),
+    Column("received", BigInteger, nullable=False),
+    Column("resumed_from", BigInteger, nullable=False),
+    Column("error", Text),
+    sqlite_with_rowid=False,
+)
+
+FETCH_IS_OPEN = text("state IN ('queued', 'running', 'lost')")
+Index("fetches_open", fetches.c.id, sqlite_where=FETCH_IS_OPEN, postgresql_where=FETCH_IS_OPEN)
+
+preconditions = Table(
+    "preconditions",
+    metadata,
+    Column("name", String(200), primary_key=True),
+    Column("met_at", Float),
+    sqlite_with_rowid=False,
+)
+
+results = Table(
+    "results",
+    metadata,
+    Column("job", _ID, primary_key=True),
+    Column("name", Text, primary_key=True),
+    Column("sha256", _DIGEST, nullable=False),
+    Column("size", BigInteger, nullable=False),
+    sqlite_with_rowid=False,
+)
+
+version = Table("alembic_version", metadata, Column("version_num", String(32), primary_key=True))
+"""Where Alembic keeps the version; listed here so that a new database can be made without it."""

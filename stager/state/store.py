@@ -1,0 +1,237 @@
+"""The store: what the mapper writes, in one transaction a batch, and what people ask about it.
+
+One thread writes (the mapper's loop); any thread may read.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Collection, Iterable, Iterator, Mapping
+from dataclasses import dataclass, replace
+from typing import Any
+
+from sqlalchemy import Connection, RowMapping, Select, bindparam, func, select
+from sqlalchemy.exc import SQLAlchemyError
+
+from stager.errors import StateError
+from stager.model.events import JobResult
+from stager.model.jobs import JobSpec, JobState
+from stager.model.records import Changes, FetchRecord, JobRecord, NameRecord
+from stager.state import rows, schema
+from stager.state.database import open_engine
+
+READ_AT_ONCE = 500
+"""Ids in one query; below the limit of every database's parameters."""
+
+
+@dataclass(frozen=True, slots=True)
+class StoredJob:
+    """A job with what it runs."""
+
+    record: JobRecord
+    spec: JobSpec
+
+
+_FETCH_COLUMNS = [c.name for c in schema.fetches.columns if c.name != "id"]
+_JOB_COLUMNS = [
+    "state", "epoch", "handed", "ready_at", "dispatched_at", "started_at", "ended_at", "exit_code", "error",
+]  # fmt: skip
+_UPDATE_JOB = (
+    schema.jobs.update()
+    .where(schema.jobs.c.id == bindparam("row_id"))
+    .values({c: bindparam(c) for c in _JOB_COLUMNS})
+)
+_UPDATE_FETCH = (
+    schema.fetches.update()
+    .where(schema.fetches.c.id == bindparam("row_id"))
+    .values({c: bindparam(c) for c in _FETCH_COLUMNS})
+)
+_UPDATE_NAME = (
+    schema.preconditions.update()
+    .where(schema.preconditions.c.name == bindparam("row_name"))
+    .values(met_at=bindparam("met_at"))
+)
+
+
+class Store:
+    """Jobs, fetches, preconditions and results in a SQL database.
+
+    Args:
+        url: SQLAlchemy URL.
+
+    Raises:
+        StateError: the database can't be used.
+    """
+
+    def __init__(self, url: str) -> None:
+        self._engine = open_engine(url)
+
+    def close(self) -> None:
+        """Close all connections."""
+        self._engine.dispose()
+
+    # -- the mapper's side ----------------------------------------------------------------------
+
+    def save(self, changes: Changes, specs: Mapping[str, JobSpec]) -> None:
+        """Write a batch in one transaction; it is durable on return.
+
+        Args:
+            changes: records to insert or update; `saved` is set on those that were new.
+            specs: what the new jobs among them run.
+
+        Raises:
+            StateError: nothing was written.
+        """
+        try:
+            with self._engine.begin() as connection:
+                _save_names(connection, changes.names)
+                _save_fetches(connection, changes.fetches)
+                _save_jobs(connection, changes.jobs, specs)
+        except SQLAlchemyError as error:
+            cause = str(getattr(error, "orig", None) or error).splitlines()[0]
+            raise StateError(
+                "state can't be written", cause=cause, remedy="check the disk of state_dir"
+            ) from error
+        for record in (*changes.jobs, *changes.fetches, *changes.names):
+            record.saved = True
+
+    def load(self) -> tuple[list[JobRecord], list[FetchRecord], list[NameRecord]]:
+        """What is not over, for a start: open jobs, the fetches they need, all preconditions."""
+        with self._engine.connect() as connection:
+            query = select(schema.jobs).where(schema.JOB_IS_OPEN).order_by(schema.jobs.c.id)
+            jobs = [
+                rows.job_record(row, tuple(json.loads(row["spec"]).get("after", ())))
+                for row in connection.execute(query).mappings()
+            ]
+            names = [
+                rows.name_record(row) for row in connection.execute(select(schema.preconditions)).mappings()
+            ]
+            needed = {f: None for job in jobs for f in job.fetches}
+            unfinished = select(schema.fetches.c.id).where(schema.FETCH_IS_OPEN)
+            needed |= dict.fromkeys(connection.execute(unfinished).scalars())
+            fetches = list(_fetches(connection, needed))
+        return jobs, fetches, names
+
+    # -- what people ask ------------------------------------------------------------------------
+
+    def job(self, job_id: str) -> StoredJob | None:
+        """One job with its results, or None."""
+        with self._engine.connect() as connection:
+            row = connection.execute(select(schema.jobs).where(schema.jobs.c.id == job_id)).mappings().first()
+            if row is None:
+                return None
+            found = _stored(row)
+            query = (
+                select(schema.results).where(schema.results.c.job == job_id).order_by(schema.results.c.name)
+            )
+            kept = tuple(
+                JobResult(r["name"], r["sha256"], r["size"]) for r in connection.execute(query).mappings()
+            )
+        return replace(found, record=replace(found.record, results=kept))
+
+    def jobs(
+        self, *, states: Collection[JobState] = (), limit: int = 100, before: str | None = None
+    ) -> list[StoredJob]:
+        """Jobs, newest first, at most `limit`; only those older than the id `before`, if given."""
+        query: Select[Any] = select(schema.jobs).order_by(schema.jobs.c.id.desc()).limit(limit)
+        if states:
+            query = query.where(schema.jobs.c.state.in_(list(states)))
+        if before is not None:
+            query = query.where(schema.jobs.c.id < before)
+        with self._engine.connect() as connection:
+            return [_stored(row) for row in connection.execute(query).mappings()]
+
+    def find_jobs(self, word: str, limit: int = 10) -> list[str]:
+        """Ids of jobs called `word`, or whose id ends in it; newest first."""
+        column = schema.jobs.c
+        pattern = "%" + word.replace("\\", "").replace("%", "").replace("_", "")
+        query = (
+            select(column.id)
+            .where((column.name == word) | column.id.like(pattern))
+            .order_by(column.id.desc())
+            .limit(limit)
+        )
+        with self._engine.connect() as connection:
+            return list(connection.execute(query).scalars())
+
+    def count_jobs(self) -> dict[JobState, int]:
+        """Number of jobs in each state."""
+        query = select(schema.jobs.c.state, func.count()).group_by(schema.jobs.c.state)
+        with self._engine.connect() as connection:
+            return {JobState(state): count for state, count in connection.execute(query)}
+
+    def fetches(self, ids: Iterable[str]) -> dict[str, FetchRecord]:
+        """Fetches by id; unknown ids are left out."""
+        with self._engine.connect() as connection:
+            return {fetch.id: fetch for fetch in _fetches(connection, dict.fromkeys(ids))}
+
+    def recent_fetches(self, *, limit: int = 100) -> list[FetchRecord]:
+        """Fetches, newest first."""
+        query = select(schema.fetches).order_by(schema.fetches.c.id.desc()).limit(limit)
+        with self._engine.connect() as connection:
+            return [rows.fetch_record(row) for row in connection.execute(query).mappings()]
+
+    def names(self) -> list[NameRecord]:
+        """Preconditions by name, in alphabetical order."""
+        query = select(schema.preconditions).order_by(schema.preconditions.c.name)
+        with self._engine.connect() as connection:
+            return [rows.name_record(row) for row in connection.execute(query).mappings()]
+
+
+def _stored(row: RowMapping) -> StoredJob:
+    spec = JobSpec.from_dict(json.loads(row["spec"]))
+    return StoredJob(rows.job_record(row, spec.after), spec)
+
+
+def _fetches(connection: Connection, ids: Iterable[str]) -> Iterator[FetchRecord]:
+    wanted = list(ids)
+    for start in range(0, len(wanted), READ_AT_ONCE):
+        query = select(schema.fetches).where(schema.fetches.c.id.in_(wanted[start : start + READ_AT_ONCE]))
+        for row in connection.execute(query).mappings():
+            yield rows.fetch_record(row)
+
+
+def _save_jobs(connection: Connection, jobs: Iterable[JobRecord], specs: Mapping[str, JobSpec]) -> None:
+    new, old, kept = [], [], []
+    for job in jobs:
+        if job.saved:
+            old.append(rows.job_row(job))
+        else:
+            spec = specs[job.id]
+            row = rows.new_job_row(
+                job, name=spec.name, spec=json.dumps(spec.to_dict(), separators=(",", ":"))
+            )
+            del row["row_id"]
+            new.append(row)
+        kept += [{"job": job.id, "name": r.name, "sha256": r.sha256, "size": r.size} for r in job.results]
+    if new:
+        connection.execute(schema.jobs.insert(), new)
+    if old:
+        connection.execute(_UPDATE_JOB, old)
+    if kept:
+        connection.execute(schema.results.insert(), kept)
+
+
+def _save_fetches(connection: Connection, fetches: Iterable[FetchRecord]) -> None:
+    new, old = [], []
+    for fetch in fetches:
+        row = rows.fetch_row(fetch)
+        if fetch.saved:
+            del row["id"]
+            old.append(row)
+        else:
+            del row["row_id"]
+            new.append(row)
+    if new:
+        connection.execute(schema.fetches.insert(), new)
+    if old:
+        connection.execute(_UPDATE_FETCH, old)
+
+
+def _save_names(connection: Connection, names: Iterable[NameRecord]) -> None:
+    new = [{"name": n.name, "met_at": n.met_at} for n in names if not n.saved]
+    old = [{"row_name": n.name, "met_at": n.met_at} for n in names if n.saved]
+    if new:
+        connection.execute(schema.preconditions.insert(), new)
+    if old:
+        connection.execute(_UPDATE_NAME, old)
