@@ -7,7 +7,7 @@ in the database (`to_dict`, `error_from_dict`), so they carry plain attributes o
 
 from __future__ import annotations
 
-from typing import Any, ClassVar, Self
+from typing import Any, ClassVar, Self, TypeVar
 
 
 class StagerError(Exception):
@@ -58,13 +58,16 @@ class StagerError(Exception):
 
     def with_cause(self, cause: str) -> Self:
         """The same error with another cause."""
-        return type(self)(self.what, cause=cause, remedy=self.remedy, **self.details)
+        return _rebuild(type(self), self.what, cause, self.remedy, self.details)
 
 
-def _rebuild(
-    kind: type[StagerError], what: str, cause: str, remedy: str, details: dict[str, Any]
-) -> StagerError:
-    return kind(what, cause=cause, remedy=remedy, **details)
+_Kind = TypeVar("_Kind", bound=StagerError)
+
+
+def _rebuild(kind: type[_Kind], what: str, cause: str, remedy: str, details: dict[str, Any]) -> _Kind:
+    error = kind(what, cause=cause, remedy=remedy)
+    error.details = dict(details)  # not as keywords: a foreign record may use the names of ours
+    return error
 
 
 # -- what the caller gave ------------------------------------------------------------------------
@@ -294,6 +297,13 @@ class RemoteError(StagerError):
     code = "remote-error"
 
 
+class RemoteTransientError(RemoteError):
+    """Likewise; the other process said that trying again may help."""
+
+    code = "remote-error-transient"
+    transient = True
+
+
 def _kinds() -> dict[str, type[StagerError]]:
     found: dict[str, type[StagerError]] = {}
     waiting: list[type[StagerError]] = [StagerError]
@@ -306,10 +316,12 @@ def _kinds() -> dict[str, type[StagerError]]:
 
 def error_from_dict(data: dict[str, Any]) -> StagerError:
     """The error that `StagerError.to_dict` wrote; an unknown code becomes a `RemoteError`."""
-    kind = _kinds().get(str(data.get("code")), RemoteError)
-    return kind(
+    unknown = RemoteTransientError if data.get("transient") is True else RemoteError
+    details = data.get("details")
+    return _rebuild(
+        _kinds().get(str(data.get("code")), unknown),
         str(data.get("what", "error")),
-        cause=str(data.get("cause", "")),
-        remedy=str(data.get("remedy", "")),
-        **dict(data.get("details") or {}),
+        str(data.get("cause", "")),
+        str(data.get("remedy", "")),
+        details if isinstance(details, dict) else {},
     )

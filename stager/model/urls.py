@@ -5,7 +5,8 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass
 from functools import lru_cache
-from urllib.parse import SplitResult, quote, urlsplit, urlunsplit
+from ipaddress import IPv6Address
+from urllib.parse import SplitResult, quote, unquote, urlsplit, urlunsplit
 
 from stager.errors import InputError
 
@@ -15,14 +16,35 @@ DEFAULT_PORTS = {"http": 80, "https": 443}
 MAX_LENGTH = 8192
 """Characters; longer ones are refused by most origins anyway."""
 
-_HOST = re.compile(r"^(?:[A-Za-z0-9_](?:[A-Za-z0-9_.-]*[A-Za-z0-9_])?\.?|\[[0-9A-Fa-f:.]+\])$")
-_UNSAFE = re.compile(r"[\x00-\x20\x7f\\]")
+_LABEL = r"[A-Za-z0-9_](?:[A-Za-z0-9_-]{0,61}[A-Za-z0-9_])?"
+_HOST = re.compile(rf"(?=.{{1,253}}$){_LABEL}(?:\.{_LABEL})*")
+_UNSAFE = re.compile(r"[\x00-\x20\x7f\\\ud800-\udfff]")
 _PERCENT = re.compile(r"%([0-9A-Fa-f]{2})")
 _BARE_PERCENT = re.compile(r"%(?![0-9A-Fa-f]{2})")
 _UNRESERVED = frozenset("ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-._~")
 _SECRET_PARAMETER = re.compile(
-    r"(?i)^(?:x-amz-.*|x-goog-.*|signature|expires|sig|token|access_token|key|api_?key|password|awsaccesskeyid|policy|key-pair-id)$"
+    r"(?i)x-(?:amz|goog)-.*|expires|policy|key-pair-id|awsaccesskeyid|sig|key|auth|authorization|sid|pwd|pass"
+    r"|.*(?:token|secret|signature|passw|passphrase|credential|api[-_]?key|session[-_]?id|jwt).*"
 )
+_PAIRS = re.compile(r"([^&;=]*)=([^&;]*)")
+_BEFORE_HOST = re.compile(r"//.*@", re.DOTALL)
+_SHOWN_LENGTH = 200
+
+
+def _redacted_query(query: str) -> str:
+    def shown(pair: re.Match[str]) -> str:
+        secret = _SECRET_PARAMETER.fullmatch(unquote(pair.group(1)).strip())
+        return f"{pair.group(1)}=***" if secret else pair.group(0)
+
+    return _PAIRS.sub(shown, query)
+
+
+def _shown(text: str) -> str:
+    """A refused text, quoted for a message; rather too little of it than a secret."""
+    text = _BEFORE_HOST.sub("//***@", text.partition("#")[0])
+    path, mark, query = text.partition("?")
+    text = path + mark + _redacted_query(query)
+    return repr(text if len(text) <= _SHOWN_LENGTH else text[:_SHOWN_LENGTH] + "...")
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,21 +72,13 @@ class Url:
     @property
     def name(self) -> str:
         """Last segment of the path, decoded; empty when the path ends in a slash."""
-        from urllib.parse import unquote
-
         return unquote(self.target.partition("?")[0].rpartition("/")[2])
 
     @property
     def redacted(self) -> str:
         """The URL with the values of parameters that look like secrets replaced by ``***``."""
         path, mark, query = self.target.partition("?")
-        if not mark:
-            return self.text
-        shown = []
-        for pair in query.split("&"):
-            name, equals, _ = pair.partition("=")
-            shown.append(f"{name}=***" if equals and _SECRET_PARAMETER.match(name) else pair)
-        return f"{self.origin}{path}?{'&'.join(shown)}"
+        return f"{self.origin}{path}{mark}{_redacted_query(query)}"
 
 
 @lru_cache(maxsize=65_536)  # many jobs name the same few URLs; parsing costs ten times a look-up
@@ -80,47 +94,34 @@ def parse_url(text: str) -> Url:
         )
     if _UNSAFE.search(text):
         raise InputError(
-            f"malformed URL {text!r}",
-            cause="it contains a space, a control character or a backslash",
+            f"malformed URL {_shown(text)}",
+            cause="it contains a space, a backslash, a control character or invalid Unicode",
             remedy="escape it (%20 for a space)",
         )
     parts, port = _split(text)
     scheme = parts.scheme.lower()
     if scheme not in SCHEMES:
         raise InputError(
-            f"unknown scheme in URL {text!r}" if scheme else f"malformed URL {text!r}",
+            f"unknown scheme in URL {_shown(text)}" if scheme else f"malformed URL {_shown(text)}",
             cause=f"{scheme!r} is not one of {', '.join(SCHEMES)}" if scheme else "it has no scheme",
             remedy="give a URL like https://host/path",
         )
     if "@" in parts.netloc:
-        shown = f"{scheme}://***@{parts.netloc.rpartition('@')[2]}{parts.path}"
         raise InputError(
-            f"URL {shown!r} contains a user name or password",
+            f"URL {_shown(text)} contains a user name or password",
             cause="it would end up in logs and job files",
             remedy="remove it from the URL",
         )
-    host = (parts.hostname or "").lower()
-    bare = f"[{host}]" if ":" in host else host
-    if not bare:
-        raise InputError(
-            f"malformed URL {text!r}", cause="it has no host", remedy="give a URL like https://host/path"
-        )
-    bare = _ascii_host(bare, text)
-    if not _HOST.match(bare):
-        raise InputError(
-            f"malformed URL {text!r}", cause=f"{bare!r} is not a host name", remedy="check the host"
-        )
-    if bare[0] != "[":
-        bare = bare.rstrip(".")
+    host = _canonical_host(parts, text)
     path = _without_dots(_escaped(parts.path, "/:@!$&'()*+,;=") or "/")
     query = _escaped(parts.query, "/?:@!$&'()*+,;=[]|^`{}\"<>")
     target = f"{path}?{query}" if query else path
     number = port or DEFAULT_PORTS[scheme]
-    netloc = bare if number == DEFAULT_PORTS[scheme] else f"{bare}:{number}"
+    netloc = host if number == DEFAULT_PORTS[scheme] else f"{host}:{number}"
     return Url(
         text=urlunsplit((scheme, netloc, path, query, "")),
         scheme=scheme,
-        host=bare,
+        host=host,
         port=number,
         target=target,
     )
@@ -130,28 +131,45 @@ def _split(text: str) -> tuple[SplitResult, int | None]:
     try:
         parts = urlsplit(text)
         port = parts.port
-    except ValueError as error:
+    except ValueError:  # its text may repeat a password that was taken for a port
         raise InputError(
-            f"malformed URL {text!r}", cause=str(error), remedy="give a URL like https://host/path"
+            f"malformed URL {_shown(text)}",
+            cause="its host or port can't be read",
+            remedy="give a URL like https://host/path",
         ) from None
     if port == 0:
         raise InputError(
-            f"malformed URL {text!r}",
+            f"malformed URL {_shown(text)}",
             cause="port 0 can't be connected to",
             remedy="give a port from 1 to 65535",
         )
     return parts, port
 
 
-def _ascii_host(host: str, text: str) -> str:
-    if host.isascii():
-        return host
-    try:
-        return host.encode("idna").decode("ascii")
-    except UnicodeError as error:
+def _canonical_host(parts: SplitResult, text: str) -> str:
+    host = parts.hostname
+    if not host:
         raise InputError(
-            f"malformed URL {text!r}", cause=f"host {host!r}: {error}", remedy="check the host"
+            f"malformed URL {_shown(text)}",
+            cause="it has no host",
+            remedy="give a URL like https://host/path",
+        )
+    try:
+        if "[" in parts.netloc:
+            if "%" in host:
+                raise ValueError("a zone means something on one machine only")  # noqa: TRY301 - worded below
+            return f"[{IPv6Address(host).compressed}]"
+        name = host if host.isascii() else host.encode("idna").decode("ascii")
+    except ValueError as error:
+        raise InputError(
+            f"malformed URL {_shown(text)}", cause=f"host {host!r}: {error}", remedy="check the host"
         ) from None
+    name = name.lower().removesuffix(".")
+    if not _HOST.fullmatch(name):
+        raise InputError(
+            f"malformed URL {_shown(text)}", cause=f"{host!r} is not a host name", remedy="check the host"
+        )
+    return name
 
 
 def _escaped(text: str, keep: str) -> str:
