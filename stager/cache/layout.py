@@ -1,0 +1,157 @@
+"""Key → path: arithmetic only, no I/O.
+
+The tree, version 1 (with the usual shards ``2+2``)::
+
+    CACHEDIR.TAG  layout.json
+    objects/ab/cd/<sha256>             immutable bytes, mode 0444
+    objects/ab/cd/<sha256>.shared      empty: more than one entry has used this object
+    restricted/ab/cd/<sha256>          objects that need a grant
+    entries/ab/cd/<sha256 of key>.json the entry
+    entries/ab/cd/<sha256 of key>      symbolic link to the entry's object: a hit without parsing
+    partial/ab/<sha256 of key>.<generation>.<owner>.part, .json   unfinished, with how to go on
+    partial/ab/<sha256 of key>.<owner>.tmp                        unfinished, never gone on with
+    jobs/<job>/inputs/<name>  jobs/<job>/results/<name>
+    trash/<date>/...
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from dataclasses import dataclass, field
+from itertools import accumulate
+from operator import itemgetter
+from typing import Any
+
+from stager.errors import CacheError, InputError, LayoutVersionError
+from stager.model.keys import DIGEST_LENGTH
+
+LAYOUT_VERSION = 1
+"""Version of the tree that this program writes, and the newest that it reads."""
+LAYOUT_FILE = "layout.json"
+TAG_FILE = "CACHEDIR.TAG"
+TAG = b"Signature: 8a477f597d28d172789f06886806bc55\n# This directory is a cache of stager; back-up programs may skip it.\n"
+"""See https://bford.info/cachedir/."""
+
+OBJECTS, RESTRICTED, ENTRIES, PARTIAL, JOBS, TRASH = (
+    "objects",
+    "restricted",
+    "entries",
+    "partial",
+    "jobs",
+    "trash",
+)
+OBJECT_MODE = 0o444
+"""Nobody writes to an object, not even its owner."""
+ROOT_MODE = 0o755
+PRIVATE_FILE_MODE = 0o600
+SHARED_FILE_MODE = 0o644
+_MODES = {OBJECTS: 0o755, RESTRICTED: 0o700, ENTRIES: 0o755, PARTIAL: 0o700, JOBS: 0o711, TRASH: 0o700}
+"""Nothing is writable for others whatever the umask; jobs/ can be crossed but not listed."""
+
+_SHARDS = re.compile(r"[1-8](\+[1-8]){0,3}")
+_HEX = frozenset("0123456789abcdef")
+
+
+def is_hex(name: str) -> bool:
+    """Whether `name` could be a shard."""
+    return bool(name) and _HEX.issuperset(name)
+
+
+def is_digest(name: str) -> bool:
+    """Whether `name` could be a SHA-256, and so a file of ours."""
+    return len(name) == DIGEST_LENGTH and _HEX.issuperset(name)
+
+
+def directory_mode(relative: str) -> int:
+    """Permission bits of the directory at `relative` to the root (before the umask)."""
+    top, slash, _ = relative.partition("/")
+    return 0o700 if top == JOBS and slash else _MODES.get(top, 0o700)
+
+
+@dataclass(frozen=True)
+class Layout:
+    """Where things are, relative to the root.
+
+    Args:
+        shards: hexadecimal digits per directory level, such as ``2+2`` or ``4``.
+
+    Raises:
+        InputError: `shards` is not of that form.
+    """
+
+    shards: str = "2+2"
+    cut: Any = field(init=False, repr=False, compare=False)
+    """Digest → the components of its path below objects/ or entries/."""
+    up: str = field(init=False, repr=False, compare=False)
+    """From the directory of an entry to the root, such as ``../../../``."""
+
+    def __post_init__(self) -> None:
+        if not _SHARDS.fullmatch(self.shards):
+            raise InputError(
+                f"{self.shards!r} are no shard widths",
+                cause="one to four numbers from 1 to 8, joined by +, are needed",
+                remedy="the usual ones are 2+2",
+            )
+        widths = [int(width) for width in self.shards.split("+")]
+        ends = list(accumulate(widths))
+        cuts = [slice(end - width, end) for width, end in zip(widths, ends, strict=True)]
+        object.__setattr__(self, "cut", itemgetter(*cuts, slice(None)))  # in C: it is on the way of every hit
+        object.__setattr__(self, "up", "../" * (len(widths) + 1))
+
+    @property
+    def levels(self) -> int:
+        """Directory levels between objects/ and an object."""
+        return self.up.count("/") - 1
+
+    def sharded(self, digest: str) -> str:
+        """``ab/cd/abcd...``."""
+        return "/".join(self.cut(digest))
+
+    def object(self, sha256: str, *, restricted: bool = False) -> str:
+        """The object with that digest."""
+        return f"{RESTRICTED if restricted else OBJECTS}/{self.sharded(sha256)}"
+
+    def link(self, digest: str) -> str:
+        """The link of the entry of the key with that digest."""
+        return f"{ENTRIES}/{self.sharded(digest)}"
+
+    def entry(self, digest: str) -> str:
+        """The entry of the key with that digest."""
+        return f"{ENTRIES}/{self.sharded(digest)}.json"
+
+    def partial_directory(self, digest: str) -> str:
+        """Where unfinished files of that key are."""
+        return f"{PARTIAL}/{digest[:2]}"
+
+    def to_json(self) -> bytes:
+        """The content of layout.json; `from_json` is the inverse."""
+        data = {"version": LAYOUT_VERSION, "shards": self.shards, "digest": "sha256"}
+        return json.dumps(data).encode() + b"\n"
+
+    @classmethod
+    def from_json(cls, text: bytes) -> Layout:
+        """The layout in `text`.
+
+        Raises:
+            LayoutVersionError: written by a newer version of the program.
+            CacheError: damaged.
+        """
+        try:
+            data = json.loads(text)
+            version, shards, digest = data["version"], data["shards"], data["digest"]
+            future = int(version) > LAYOUT_VERSION or digest != "sha256"
+            layout = None if future else cls(shards)
+        except (ValueError, KeyError, TypeError, InputError) as error:
+            raise CacheError(
+                f"{LAYOUT_FILE} is damaged",
+                cause=f"{type(error).__name__}: {error}",
+                remedy="restore it from a backup, or delete the cache",
+            ) from None
+        if layout is None:
+            raise LayoutVersionError(
+                f"the cache has layout version {version} with digest {digest}",
+                cause=f"this program knows up to version {LAYOUT_VERSION} with digest sha256",
+                remedy="upgrade the program or use another directory",
+            )
+        return layout

@@ -1,0 +1,85 @@
+# ruff: noqa: PTH115, PTH123 - paths are text: Path objects cost more than the system calls
+"""Who owns an unfinished file, and whether it still lives: the name says it.
+
+An owner is ``<host>-<place>-<pid>-<start>-<number>``. The *place* is one kernel and one pid namespace, so
+inside a place a pid can be asked about; together with the process's start time it never means another
+process. Of an owner in another place nothing is known.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+from functools import cache
+from hashlib import sha256
+from itertools import count
+
+_numbers = count()
+_mine: set[str] = set()
+"""Owners of files that this process has open now."""
+
+
+@cache
+def here() -> str:
+    """``<host>-<place>`` of this process."""
+    host = re.sub(r"[^A-Za-z0-9]", "_", os.uname().nodename)[:32]
+    return f"{host}-{sha256(_place().encode()).hexdigest()[:8]}"
+
+
+def _place() -> str:
+    try:
+        with open("/proc/sys/kernel/random/boot_id", encoding="ascii") as file:
+            return file.read() + os.readlink("/proc/self/ns/pid")
+    except OSError:  # no /proc: the host's name has to do
+        return ""
+
+
+def _start(pid: int) -> str:
+    """When that process started, in clock ticks since boot; empty when unknown."""
+    try:
+        with open(f"/proc/{pid}/stat", "rb") as file:
+            return file.read().rpartition(b")")[2].split()[19].decode("ascii")
+    except OSError:
+        return ""
+
+
+@cache
+def _me(pid: int) -> str:
+    return f"{here()}-{pid}-{_start(pid)}"
+
+
+def new_owner() -> str:
+    """A name that nobody else has; it lives until `retire`."""
+    owner = f"{_me(os.getpid())}-{next(_numbers):x}"
+    _mine.add(owner)
+    return owner
+
+
+def retire(owner: str) -> None:
+    """That owner has given its file up."""
+    _mine.discard(owner)
+
+
+def is_here(owner: str) -> bool:
+    """Whether `is_alive` can tell."""
+    return owner.startswith(here() + "-")
+
+
+def is_alive(owner: str) -> bool:
+    """Whether an owner of this place may still write to its file; when in doubt, yes."""
+    if owner in _mine:
+        return True
+    try:
+        pid, start = owner.split("-")[2:4]
+        number = int(pid)
+    except ValueError:  # not a name of ours
+        return False
+    if number == os.getpid():
+        return False  # it would be in _mine
+    try:
+        os.kill(number, 0)
+    except ProcessLookupError:
+        return False
+    except (OSError, OverflowError):
+        return True
+    return _start(number) in {start, ""}

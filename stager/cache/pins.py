@@ -1,0 +1,170 @@
+# ruff: noqa: PTH104, PTH106, PTH108, PTH120, PTH121, PTH211 - paths are text: Path objects cost more than the system calls
+"""What a job sees: its inputs as files with their own names, each a hard link to an object.
+
+While the job's link exists the object has two links, which keeps it from eviction whatever the database
+says. Where hard links are refused (or an object has as many as the file system counts) the input is a
+symbolic link, and only the database protects the object.
+"""
+
+from __future__ import annotations
+
+import errno
+import os
+from contextlib import suppress
+
+from stager.cache.failures import LINK_REFUSED, cache_error
+from stager.cache.layout import JOBS
+from stager.cache.owner import new_owner, retire
+from stager.cache.partial import remove_quietly
+from stager.cache.tree import Tree
+from stager.errors import ObjectLostError
+from stager.model.jobs import check_file_name
+
+_STALE_TRIES = 3
+"""See `entries`."""
+
+
+def job_directory(tree: Tree, job: str) -> str:
+    """Where that job's files are; nothing is made.
+
+    Raises:
+        InputError: no file can have the job's name.
+    """
+    return f"{tree.root}/{JOBS}/{check_file_name(job, 'job')}"
+
+
+def make_job_directory(tree: Tree, job: str) -> str:
+    """The job's directory, made with inputs/ and results/.
+
+    Raises:
+        InputError: no file can have the job's name.
+        CacheError: it could not be made.
+    """
+    directory = job_directory(tree, job)
+    try:
+        tree.make_directory(f"{directory}/inputs")
+        tree.make_directory(f"{directory}/results")
+    except OSError as error:
+        raise cache_error(error, directory, "make") from error
+    return directory
+
+
+def pin(tree: Tree, job: str, name: str, sha256: str, size: int) -> str:
+    """Show the object to the job as ``inputs/<name>``, opened once and found to have its size.
+
+    Doing it again changes nothing; an input of that name with other content is replaced.
+
+    Raises:
+        InputError: no file can have that name.
+        ObjectLostError: the object is gone or has another size; nothing is pinned.
+        CacheError: the file system failed.
+    """
+    check_file_name(name, f"input of job {job}")
+    path = f"{job_directory(tree, job)}/inputs/{name}"
+    target = tree.object(sha256)
+    try:
+        _link(tree, target, path, job)
+        found = _size(path)
+        if found == size:
+            return path
+        with suppress(FileNotFoundError):
+            os.unlink(path)
+    except OSError as error:
+        raise cache_error(error, path, "pin") from error
+    raise ObjectLostError(
+        f"object {sha256} is damaged" if found is not None else f"object {sha256} is gone",
+        cause=f"it has {found} bytes instead of {size}" if found is not None else f"{target} does not exist",
+        remedy="fetch it again",
+        sha256=sha256,
+    )
+
+
+def unpin(tree: Tree, job: str) -> None:
+    """Remove the job's inputs; its results stay. Nothing happens if there are none.
+
+    Raises:
+        InputError: no file can have the job's name.
+        CacheError: some inputs are still there.
+    """
+    directory = f"{job_directory(tree, job)}/inputs"
+    try:
+        _remove_tree(directory)
+    except OSError as error:
+        raise cache_error(error, directory, "remove") from error
+
+
+def _link(tree: Tree, target: str, path: str, job: str) -> None:
+    try:
+        os.link(target, path)
+    except FileExistsError:
+        _relink(target, path)
+    except FileNotFoundError:  # of the object or of the directory
+        make_job_directory(tree, job)
+        with suppress(FileNotFoundError):  # of the object: said by the caller, who looks at `path`
+            os.link(target, path)
+    except OSError as error:
+        if error.errno not in LINK_REFUSED:
+            raise
+        make_job_directory(tree, job)
+        _relink(target, path, symbolic=True)
+
+
+def _relink(target: str, path: str, *, symbolic: bool = False) -> None:
+    """Make `path` name the object in one step, whatever it named before."""
+    with suppress(OSError):
+        if os.path.samefile(target, path):
+            return
+    owner = new_owner()
+    private = f"{os.path.dirname(path)}/.{owner}"
+    try:
+        try:
+            (os.symlink if symbolic else os.link)(target, private)
+        except FileNotFoundError:  # the object is gone: so is what this name promised
+            with suppress(FileNotFoundError):
+                os.unlink(path)
+            return
+        except OSError as error:
+            if symbolic or error.errno not in LINK_REFUSED:
+                raise
+            os.symlink(target, private)
+        os.rename(private, path)
+    finally:
+        remove_quietly(private)
+        retire(owner)
+
+
+def _size(path: str) -> int | None:
+    """Bytes of the file as an open of it sees them; None when it is not there."""
+    for _ in range(_STALE_TRIES):
+        try:
+            fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+        except FileNotFoundError:
+            return None
+        except OSError as error:
+            if error.errno != errno.ESTALE:
+                raise
+            continue
+        try:
+            return os.fstat(fd).st_size
+        except OSError as error:
+            if error.errno != errno.ESTALE:
+                raise
+        finally:
+            os.close(fd)
+    return None
+
+
+def _remove_tree(directory: str) -> None:
+    try:
+        with os.scandir(directory) as found:
+            items = [(item.path, item.is_dir(follow_symlinks=False)) for item in found]
+    except FileNotFoundError:
+        return
+    for path, is_directory in items:
+        if is_directory:
+            _remove_tree(path)
+        else:
+            with suppress(FileNotFoundError):
+                os.unlink(path)
+    with suppress(FileNotFoundError):
+        os.rmdir(directory)

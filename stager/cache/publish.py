@@ -1,0 +1,127 @@
+# ruff: noqa: PTH104, PTH116 - paths are text: Path objects cost more than the system calls
+"""Private temporary → verified, immutable object."""
+
+from __future__ import annotations
+
+import errno
+import os
+
+from stager.cache.failures import LINK_REFUSED, cache_error
+from stager.cache.layout import OBJECT_MODE, PRIVATE_FILE_MODE
+from stager.cache.owner import new_owner, retire
+from stager.cache.partial import Partial, remove_quietly, write_all
+from stager.cache.tree import Tree
+from stager.errors import CacheIOError
+from stager.steps import reached
+
+_CREATE = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC
+
+
+def publish(tree: Tree, partial: Partial, sha256: str, size: int) -> bool:
+    """Make the bytes of `partial`, whose digest its writer computed, visible under that digest.
+
+    A reader sees nothing or the whole object, wherever this process is killed. Two processes may publish
+    the same object at once: one makes it, the other finds it made. No lock is needed for any of this.
+
+    Returns:
+        Whether the object is new.
+
+    Raises:
+        CacheError: nothing became visible. If the bytes are known to be on stable storage they stay for
+            the next claim, otherwise they are deleted.
+    """
+    final = tree.object(sha256)
+    try:
+        _check_size(partial, size)
+        os.fchmod(partial.fd, OBJECT_MODE)  # from here on nobody opens it for writing
+        os.fsync(partial.fd)  # a full disk or quota may come out here, after writes that succeeded ...
+        partial.close_checked()  # ... or, on NFS, here
+    except OSError as error:
+        partial.discard()  # after a failed fsync the pages count as clean: these bytes prove nothing
+        raise cache_error(error, partial.name, "store") from error
+    except BaseException:
+        partial.discard()
+        raise
+    reached("publish.synced")
+    try:
+        new = commit(tree, partial.name, final, size)  # the object exists from here on
+    except OSError as error:
+        partial.leave()
+        raise cache_error(error, final, "publish") from error
+    except BaseException:
+        partial.leave()
+        raise
+    reached("publish.linked")
+    partial.release()  # the private name goes last: until then it is a way to find the bytes again
+    reached("publish.cleaned")
+    return new
+
+
+def publish_bytes(tree: Tree, digest: str, data: bytes | memoryview, sha256: str) -> bool:
+    """`publish` for a small body in memory: the same guarantees in seven system calls.
+
+    Raises:
+        CacheError: nothing became visible, nothing is left.
+    """
+    final = tree.object(sha256)
+    owner = new_owner()
+    private = f"{tree.partial_directory(digest)}/{digest}.{owner}.tmp"
+    try:
+        fd = tree.creating(private, lambda: os.open(private, _CREATE, PRIVATE_FILE_MODE))
+        try:
+            write_all(fd, data)
+            os.fchmod(fd, OBJECT_MODE)
+            os.fsync(fd)
+        finally:
+            os.close(fd)
+        reached("publish.synced")
+        new = commit(tree, private, final, len(data))
+        reached("publish.linked")
+    except OSError as error:
+        raise cache_error(error, final, "store") from error
+    finally:
+        remove_quietly(private)
+        retire(owner)
+    reached("publish.cleaned")
+    return new
+
+
+def commit(tree: Tree, private: str, final: str, size: int) -> bool:
+    """Give the complete file `private` the name `final` too; whether that is new."""
+    try:
+        tree.creating(final, lambda: os.link(private, final))
+    except FileExistsError:
+        if _size(final) == size:
+            return False  # somebody else published the same bytes, or NFS repeated our link
+        os.rename(private, final)  # it was damaged: these are the right bytes
+    except FileNotFoundError as error:
+        raise CacheIOError(
+            f"can't publish {final}",
+            cause=f"the temporary {private} was removed by somebody else",
+            remedy="try again",
+            path=final,
+            errno=errno.ENOENT,
+        ) from error
+    except OSError as error:
+        if error.errno not in LINK_REFUSED:
+            raise
+        tree.creating(final, lambda: os.rename(private, final))
+    return True
+
+
+def _size(path: str) -> int | None:
+    try:
+        return os.stat(path).st_size
+    except FileNotFoundError:
+        return None
+
+
+def _check_size(partial: Partial, size: int) -> None:
+    found = os.fstat(partial.fd).st_size
+    if found != size:
+        raise CacheIOError(
+            f"can't publish {partial.name}",
+            cause=f"it has {found} bytes, {size} were written",
+            remedy="try again",
+            path=partial.name,
+        )

@@ -1,0 +1,364 @@
+# ruff: noqa: PTH108, PTH116, PTH123 - paths are text: Path objects cost more than the system calls
+"""`FileCache`: the sharded store of files by key, and what the transfer and the mapper need of it."""
+
+from __future__ import annotations
+
+import errno
+import os
+import weakref
+from collections.abc import Iterator
+from hashlib import sha256
+from pathlib import Path
+from typing import TYPE_CHECKING, BinaryIO, Literal, cast
+
+from stager.cache import pins
+from stager.cache.access import AccessTimes
+from stager.cache.entries import EntryFiles
+from stager.cache.failures import cache_error
+from stager.cache.layout import SHARED_FILE_MODE
+from stager.cache.partial import Partial, claim, create_unnamed
+from stager.cache.publish import publish, publish_bytes
+from stager.cache.recent import Recent
+from stager.cache.tree import open_tree
+from stager.cache.writer import BLOCK_BYTES, ObjectWriter
+from stager.clock import Clock, SystemClock
+from stager.errors import CacheIOError, InputError, NotFoundError
+from stager.model.entries import Entry
+from stager.model.keys import key_digest, parse_sha256
+from stager.steps import reached
+
+if TYPE_CHECKING:
+    from os import PathLike
+
+RECHECK_SECONDS = 1.0
+"""How long a hit is answered from memory before the file system is asked again."""
+_OPEN_TRIES = 3
+"""An object may go between look-up and open; the next look-up then says so."""
+_FRESH_OBJECTS = 4096
+"""Objects that this process made and whose first entry is still to come."""
+
+
+class FileCache:
+    """Files by key (any text), in a directory that many processes and hosts may share.
+
+    Args:
+        path: the directory; created if nothing is there, never writable for others.
+        shards: hexadecimal digits per directory level, for a cache that does not exist yet.
+        remember: keys whose path is kept in memory, so that a hit costs microseconds; a removal by
+            another process is noticed within a second all the same.
+        clock: for tests.
+
+    An object never changes: a key whose content changes gets another object. Threads may share a
+    `FileCache`; a forked child may go on with its parent's.
+
+    Raises:
+        NotACacheError: something else is there; it is left as it is.
+        LayoutVersionError: the cache was written by a newer version of the program.
+        CacheError: it can't be read or created.
+        InputError: `shards` makes no sense.
+    """
+
+    def __init__(
+        self,
+        path: str | PathLike[str],
+        *,
+        shards: str = "2+2",
+        remember: int = 65_536,
+        clock: Clock | None = None,
+    ) -> None:
+        self._tree = open_tree(path, shards)
+        self.root = Path(self._tree.root)
+        self._clock = clock or SystemClock()
+        self._monotonic = self._clock.monotonic
+        self._entries = EntryFiles(self._tree)
+        self._seen: Recent[tuple[Path, float]] = Recent(remember)
+        self._fresh: Recent[bool] = Recent(_FRESH_OBJECTS)
+        self._access = AccessTimes(self._entries.touch, self._clock)
+        self._flush = weakref.finalize(self, self._access.flush)  # also when the interpreter ends
+
+    def __repr__(self) -> str:
+        return f"FileCache({str(self.root)!r}, shards={self._tree.layout.shards!r})"
+
+    # -- files by key ----------------------------------------------------------------------------
+
+    def get(self, key: str) -> Path | None:
+        """The path of the key's object, or None. The path stays good as long as the object is not removed.
+
+        Raises:
+            CacheError: the file system failed.
+        """
+        now = self._monotonic()
+        seen = self._seen.get(key)
+        if seen is not None and now - seen[1] < RECHECK_SECONDS:
+            return seen[0]
+        digest = key_digest(key)
+        found = self._entries.resolve(digest)
+        if found is None:
+            self._seen.pop(key)
+            return None
+        path = Path(found) if seen is None or str(seen[0]) != found else seen[0]
+        self._seen.set(key, (path, now))
+        self._access.note(digest, now)
+        return path
+
+    def path(self, key: str) -> Path:
+        """Like `get`.
+
+        Raises:
+            NotFoundError: the cache does not have the key.
+        """
+        found = self.get(key)
+        if found is None:
+            raise NotFoundError(
+                f"{key!r} is not in the cache {self.root}", remedy="fetch or put it first", key=key
+            )
+        return found
+
+    def contains(self, key: str) -> bool:
+        """Whether `get` would find the key."""
+        return self.get(key) is not None
+
+    def __contains__(self, key: object) -> bool:
+        return isinstance(key, str) and self.contains(key)
+
+    def open(self, key: str, mode: Literal["rb", "wb"] = "rb") -> BinaryIO:
+        """The key's file, open for reading; or, with ``wb``, a file that becomes the key's when it is closed.
+
+        A file open for reading stays readable when its key is removed or replaced. Writing is private until
+        `close` publishes it; after an exception inside a ``with`` block nothing is published.
+
+        Raises:
+            NotFoundError: the cache does not have the key.
+            CacheError: the file system failed.
+            InputError: another mode.
+        """
+        if mode == "rb":
+            return self._open_for_reading(key)
+        if mode == "wb":
+            return cast("BinaryIO", self._writer(key)[0])
+        raise InputError(f"mode {mode!r} of a cached file", cause="it is read ('rb') or written anew ('wb')")
+
+    def put(self, key: str, source: str | PathLike[str] | bytes | bytearray | memoryview | BinaryIO) -> Entry:
+        """Copy `source` (a path, bytes, or a file open for reading) into the cache as the key's file.
+
+        Raises:
+            InputError: the source can't be read.
+            CacheError: it can't be stored; the key keeps what it had.
+        """
+        if isinstance(source, (bytes, bytearray, memoryview)):
+            data = memoryview(source).cast("B")
+            digest = sha256(data).hexdigest()
+            self.publish_bytes(key, data, digest)
+            return self._put_entry(key, digest, len(data))
+        if isinstance(source, (str, os.PathLike)):
+            try:
+                with open(source, "rb", buffering=0) as file:
+                    return self._copy(key, cast("BinaryIO", file))
+            except OSError as error:
+                raise InputError(
+                    f"can't read {os.fspath(source)}", cause=error.strerror or str(error)
+                ) from error
+        return self._copy(key, source)
+
+    def remove(self, key: str) -> bool:
+        """Forget the key and give its space back; whether it was there.
+
+        The object goes at once unless a job has it as an input or another key has used it too; such an
+        object is left, unnamed, for the next clean-up. Whoever has it open can go on reading it.
+
+        Raises:
+            CacheError: the file system failed; the key may still be there.
+        """
+        digest = key_digest(key)
+        entry = self._entries.read(digest)
+        removed = self._entries.remove(digest)
+        self._seen.pop(key)
+        self._access.forget(digest)
+        if entry is not None:
+            self._remove_object(self._entries.object(entry))
+        return removed
+
+    def __iter__(self) -> Iterator[str]:
+        return (entry.key for entry in self.entries())
+
+    def __len__(self) -> int:
+        return sum(1 for digest in self._entries.digests() if self._entries.resolve(digest) is not None)
+
+    def entries(self) -> Iterator[Entry]:
+        """All entries whose object exists, in no order, a directory at a time.
+
+        Raises:
+            CacheError: the file system failed.
+        """
+        for digest in self._entries.digests():
+            entry = self._entries.current(digest)
+            if entry is not None:
+                yield entry
+
+    def last_access(self, key: str) -> float | None:
+        """When the key was last used (to about a minute), seconds since 1970 UTC; None if it is not there."""
+        return self._entries.last_access(key_digest(key))
+
+    def close(self) -> None:
+        """Write access times that are still in memory. The cache can be used afterwards."""
+        self._access.flush()
+
+    # -- for the transfer ------------------------------------------------------------------------
+
+    def lookup(self, key: str) -> Entry | None:
+        """The key's entry if its object exists with the entry's size.
+
+        Raises:
+            CacheError: the file system failed.
+        """
+        digest = key_digest(key)
+        entry = self._entries.current(digest)
+        if entry is None or entry.key != key:
+            return None
+        self._access.note(digest, self._monotonic())
+        return entry
+
+    def object_path(self, sha256: str) -> Path:
+        """Where the object of that digest is, or would be.
+
+        Raises:
+            InputError: not a digest.
+        """
+        return Path(self._tree.object(parse_sha256(sha256)))
+
+    def has_object(self, sha256: str, size: int | None = None) -> bool:
+        """Whether the object exists (and has that size)."""
+        try:
+            found = os.stat(self._tree.object(sha256))
+        except OSError:
+            return False
+        return size is None or found.st_size == size
+
+    def claim_partial(self, key: str, generation: int = 1) -> Partial:
+        """A private temporary for the key; takes over what a dead owner left. See `partial.claim`.
+
+        Raises:
+            CacheError: it can't be made.
+        """
+        digest = key_digest(key)
+        try:
+            return claim(self._tree, digest, generation)
+        except OSError as error:
+            raise cache_error(error, self._tree.partial_directory(digest), "make a file in") from error
+
+    def publish(self, partial: Partial, sha256: str, size: int) -> Path:
+        """Make the partial's bytes visible as the object `sha256`. See `publish.publish`.
+
+        Raises:
+            CacheError: nothing became visible.
+        """
+        if publish(self._tree, partial, sha256, size):
+            self._fresh.set(sha256, True)
+        return Path(self._tree.object(sha256))
+
+    def publish_bytes(self, key: str, data: bytes | memoryview, sha256: str) -> Path:
+        """`publish` for a small body in memory. See `publish.publish_bytes`.
+
+        Raises:
+            CacheError: nothing became visible, nothing is left.
+        """
+        if publish_bytes(self._tree, key_digest(key), data, sha256):
+            self._fresh.set(sha256, True)
+        return Path(self._tree.object(sha256))
+
+    def record(self, entry: Entry) -> None:
+        """Make `entry` the entry of its key, in one step.
+
+        Raises:
+            CacheError: the key keeps what it had, or has nothing.
+        """
+        first = self._fresh.pop(entry.object) is not None
+        changed = self._entries.write(entry, key_digest(entry.key))
+        self._seen.pop(entry.key)
+        if changed and not first:
+            self._mark_shared(self._entries.object(entry))
+        reached("publish.entry")
+
+    # -- for the mapper --------------------------------------------------------------------------
+
+    def job_dir(self, job: str) -> Path:
+        """The job's directory, made with inputs/ and results/.
+
+        Raises:
+            InputError: no file can have the job's name.
+            CacheError: it could not be made.
+        """
+        return Path(pins.make_job_directory(self._tree, job))
+
+    def pin(self, job: str, name: str, sha256: str, size: int) -> Path:
+        """Show the object to the job as ``inputs/<name>``. See `pins.pin`.
+
+        Raises:
+            ObjectLostError: the object is gone or has another size.
+            InputError: no file can have that name.
+            CacheError: the file system failed.
+        """
+        return Path(pins.pin(self._tree, job, name, sha256, size))
+
+    def unpin(self, job: str) -> None:
+        """Remove the job's inputs; its results stay.
+
+        Raises:
+            CacheError: some inputs are still there.
+        """
+        pins.unpin(self._tree, job)
+
+    # -- inside ----------------------------------------------------------------------------------
+
+    def _open_for_reading(self, key: str) -> BinaryIO:
+        for _ in range(_OPEN_TRIES):
+            path = self.path(key)
+            try:
+                return open(path, "rb")
+            except OSError as error:
+                if error.errno not in {errno.ENOENT, errno.ESTALE}:
+                    raise cache_error(error, path, "read") from error
+                self._seen.pop(key)
+        raise CacheIOError(f"the object of {key!r} comes and goes", remedy="try again", key=key)
+
+    def _writer(self, key: str) -> tuple[ObjectWriter, list[Entry]]:
+        made: list[Entry] = []
+
+        def finish(partial: Partial, digest: str, size: int) -> None:
+            self.publish(partial, digest, size)
+            made.append(self._put_entry(key, digest, size))
+
+        digest = key_digest(key)
+        try:
+            return ObjectWriter(create_unnamed(self._tree, digest), finish), made
+        except OSError as error:
+            raise cache_error(error, self._tree.partial_directory(digest), "make a file in") from error
+
+    def _copy(self, key: str, source: BinaryIO) -> Entry:
+        writer, made = self._writer(key)
+        with writer:
+            while block := source.read(BLOCK_BYTES):
+                writer.write(block)
+        return made[0]
+
+    def _put_entry(self, key: str, digest: str, size: int) -> Entry:
+        entry = Entry(key, digest, size, self._clock.time())
+        self.record(entry)
+        return entry
+
+    def _mark_shared(self, path: str) -> None:
+        """Say that removing one key is no reason to remove this object: another key may name it."""
+        flags = os.O_WRONLY | os.O_CREAT | os.O_CLOEXEC
+        try:
+            os.close(os.open(path + ".shared", flags, SHARED_FILE_MODE))
+        except OSError as error:
+            raise cache_error(error, path, "mark") from error
+
+    def _remove_object(self, path: str) -> None:
+        try:
+            if os.stat(path).st_nlink == 1 and not os.access(path + ".shared", os.F_OK):
+                os.unlink(path)
+        except FileNotFoundError:
+            return
+        except OSError as error:
+            raise cache_error(error, path, "remove") from error
