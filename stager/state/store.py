@@ -92,8 +92,12 @@ class Store:
             raise StateError(
                 "state can't be written", cause=cause, remedy="check the disk of state_dir"
             ) from error
-        for record in (*changes.jobs, *changes.fetches, *changes.names):
-            record.saved = True
+        for job in changes.jobs:
+            job.saved = True
+        for fetch in changes.fetches:
+            fetch.saved = True
+        for name in changes.names:
+            name.saved = True
 
     def load(self) -> tuple[list[JobRecord], list[FetchRecord], list[NameRecord]]:
         """What is not over, for a start: open jobs, the fetches they need, all preconditions."""
@@ -111,6 +115,18 @@ class Store:
             needed |= dict.fromkeys(connection.execute(unfinished).scalars())
             fetches = list(_fetches(connection, needed))
         return jobs, fetches, names
+
+    def spec(self, job: str) -> JobSpec:
+        """What a job runs.
+
+        Raises:
+            StateError: there is no such job.
+        """
+        with self._engine.connect() as connection:
+            found = connection.execute(select(schema.jobs.c.spec).where(schema.jobs.c.id == job)).scalar()
+        if found is None:
+            raise StateError(f"job {job} is not in the database")
+        return JobSpec.from_dict(json.loads(found))
 
     # -- what people ask ------------------------------------------------------------------------
 

@@ -1,0 +1,323 @@
+"""The loop around the machine: receive, decide, write, carry out.
+
+One thread. Everything that happens reaches it through one inbox; it blocks on that inbox, or until
+the next retry is due, and otherwise uses no CPU. Whatever arrived while a batch was being written is
+the next batch, so that under load many events share one transaction.
+"""
+
+from __future__ import annotations
+
+import logging
+import queue
+import threading
+from collections.abc import Callable, Iterable, Sequence
+from concurrent.futures import Future
+from dataclasses import dataclass
+from typing import Any
+
+from stager import steps
+from stager.clock import Clock
+from stager.errors import ConflictError, InputError, NotFoundError, StagerError, StateError
+from stager.mapper.machine import Dispatch, Instruction, Machine, NewJob, StartFetch, StopFetch, StopJob
+from stager.mapper.ports import FetchPlace, JobPlace, StateStore
+from stager.model.events import DispatchInput, DispatchOrder, JobEnded, JobRefused, JobSignal, JobStarted
+from stager.model.fetches import Failed, Progress, Ready, Signal, Started
+from stager.model.jobs import JobSpec
+from stager.model.records import Changes, JobRecord
+
+log = logging.getLogger(__name__)
+
+BATCH_SECONDS = 0.01
+"""Events are gathered into one batch for at most this long, so that nobody waits for a busy server."""
+PIECES = 500
+"""Waiting jobs looked at between two transactions; about 10 ms of work."""
+LONGEST_OUTAGE_WAIT_SECONDS = 30.0
+"""Between two attempts to write while the database refuses."""
+
+
+@dataclass(frozen=True, slots=True)
+class _Command:
+    """Something a user asked for; answered when it is durable."""
+
+    run: Callable[[Machine, float], Any]
+    specs: dict[str, JobSpec]
+    answer: Future[Any]
+
+
+class _Stop:
+    """Ends the loop."""
+
+
+_Item = Signal | JobSignal | _Command | _Stop
+
+
+class Mapper:
+    """The thread that turns what completes into what may run.
+
+    Args:
+        new_machine: makes an empty machine (again after an outage of the database).
+        store: where the truth is kept.
+        clock: the time.
+        jitter: random numbers in [0, 1) for back-off.
+        on_change: called with each batch after it is durable; must be quick and must not raise.
+    """
+
+    def __init__(
+        self,
+        new_machine: Callable[[], Machine],
+        store: StateStore,
+        *,
+        clock: Clock,
+        jitter: Callable[[], float],
+        on_change: Callable[[Changes], None] = lambda _: None,
+    ) -> None:
+        self._new_machine = new_machine
+        self._machine = new_machine()
+        self._store = store
+        self._clock = clock
+        self._jitter = jitter
+        self._on_change = on_change
+        self._fetch_place: FetchPlace | None = None
+        self._job_place: JobPlace | None = None
+        self._inbox: queue.SimpleQueue[_Item] = queue.SimpleQueue()
+        self._progress: dict[str, Progress] = {}
+        self._specs: dict[str, JobSpec] = {}
+        self._failures = 0
+        self._stopped = threading.Event()
+        self._thread = threading.Thread(target=self._run, name="mapper", daemon=True)
+
+    # -- from other threads ---------------------------------------------------------------------
+
+    def start(self, fetch_place: FetchPlace, job_place: JobPlace) -> None:
+        """Load what is not over, go on with it, and begin to listen.
+
+        Raises:
+            StateError: the database can't be read.
+        """
+        self._fetch_place, self._job_place = fetch_place, job_place
+        self._load()
+        job_place.tidy(self._machine.jobs.keys())
+        self._thread.start()
+
+    def stop(self) -> None:
+        """End the loop after the batch in hand; commands not yet taken up are refused."""
+        if self._thread.is_alive():
+            self._inbox.put(_Stop())
+            self._thread.join()
+        self._stopped.set()
+        while not self._inbox.empty():
+            self._refuse(self._inbox.get(), StateError("the server is stopping"))
+
+    def fetch_signal(self, signal: Signal) -> None:
+        """Take in what a fetch tells; returns at once."""
+        if isinstance(signal, Progress):
+            self._progress[signal.fetch] = signal  # lossy, for people to look at; decides nothing
+            return
+        self._inbox.put(signal)
+        if isinstance(signal, Ready):
+            steps.reached("fetch.signalled")
+
+    def job_signal(self, signal: JobSignal) -> None:
+        """Take in what the dispatcher tells; returns at once."""
+        self._inbox.put(signal)
+
+    def submit(self, jobs: Sequence[tuple[NewJob, JobSpec]]) -> Future[list[str]]:
+        """Take in jobs, all or none; the answer (their ids) comes when they are durable."""
+
+        def run(machine: Machine, now: float) -> list[str]:
+            return [machine.submit(new, now=now).id for new, _ in jobs]
+
+        return self._ask(run, {new.id: spec for new, spec in jobs})
+
+    def meet(self, name: str) -> Future[bool]:
+        """Say that a precondition is met; the answer is False when it was already."""
+        return self._ask(lambda machine, now: machine.meet(name, now=now))
+
+    def cancel(self, job: str) -> Future[bool]:
+        """Cancel a job; the answer is False when it was cancelled already."""
+        return self._ask(lambda machine, now: machine.cancel(job, now=now))
+
+    def inspect(self, look: Callable[[Machine], Any]) -> Future[Any]:
+        """What `look` says of the machine, between two batches; it must not change anything."""
+        return self._ask(lambda machine, _: look(machine))
+
+    def progress(self, fetch: str) -> Progress | None:
+        """How far a running fetch is."""
+        return self._progress.get(fetch)
+
+    def _ask(
+        self, run: Callable[[Machine, float], Any], specs: dict[str, JobSpec] | None = None
+    ) -> Future[Any]:
+        answer: Future[Any] = Future()
+        command = _Command(run, specs or {}, answer)
+        self._inbox.put(command)
+        if self._stopped.is_set():
+            self._refuse(command, StateError("the server is stopping"))
+        return answer
+
+    # -- the thread -----------------------------------------------------------------------------
+
+    def _run(self) -> None:
+        while True:
+            batch = self._receive()
+            if any(isinstance(item, _Stop) for item in batch):
+                for item in batch:
+                    self._refuse(item, StateError("the server is stopping"))
+                return
+            if not self._turn(batch):
+                return
+
+    def _receive(self) -> list[_Item]:
+        """The next batch: blocks until something happens or a retry is due."""
+        batch: list[_Item] = []
+        try:
+            batch.append(self._inbox.get(timeout=self._patience()))
+            until = self._clock.monotonic() + BATCH_SECONDS
+            while self._clock.monotonic() < until:
+                batch.append(self._inbox.get_nowait())
+        except queue.Empty:
+            pass
+        return batch
+
+    def _patience(self) -> float | None:
+        """Seconds to wait for the next event; None: as long as it takes."""
+        if self._machine.pending:
+            return 0.0
+        at = self._machine.admission.next_time()
+        return None if at is None else max(0.0, at - self._clock.time())
+
+    def _turn(self, batch: Iterable[_Item]) -> bool:
+        """Decide, write, carry out. False when the loop was stopped during an outage."""
+        now = self._clock.time()
+        answers: list[tuple[_Command, Any]] = []
+        try:
+            for item in batch:
+                self._take(item, now, answers)
+            instructions = self._machine.advance(now, limit=PIECES)
+            changes = self._machine.take_changes()
+            if changes:
+                steps.reached("record.begin")
+                self._store.save(changes, self._specs)
+                steps.reached("record.committed")
+                self._failures = 0
+        except StateError as error:
+            return self._outage(error, [command for command, _ in answers])
+        except Exception:  # a fault of ours must not end the server: what was written is still right
+            log.exception("internal fault in the mapper; going back to what was written")
+            return self._outage(
+                StateError("internal fault in the mapper"), [command for command, _ in answers]
+            )
+        for command, value in answers:
+            command.answer.set_result(value)
+        for instruction in instructions:
+            self._carry_out(instruction)
+        self._specs.clear()  # those handed over at once were spared a query; the rest would only fill memory
+        if changes:
+            self._after(changes)
+        return True
+
+    def _take(self, item: _Item, now: float, answers: list[tuple[_Command, Any]]) -> None:
+        if isinstance(item, _Command):
+            try:
+                answers.append((item, item.run(self._machine, now)))
+                self._specs |= item.specs
+            except (InputError, NotFoundError, ConflictError) as error:
+                item.answer.set_exception(error)
+        elif isinstance(item, Started | Ready | Failed | Progress):
+            self._machine.fetch_signal(item, now=now, jitter=self._jitter())
+            if not isinstance(item, Started):
+                self._progress.pop(item.fetch, None)
+        elif isinstance(item, JobStarted | JobRefused | JobEnded):
+            self._machine.job_signal(item, now=now)
+
+    def _after(self, changes: Changes) -> None:
+        assert self._job_place is not None
+        for job in changes.jobs:
+            if job.state.is_final and job.epoch and not job.handed:
+                self._job_place.clean_up(job.id, job.epoch)
+        self._on_change(changes)
+
+    def _carry_out(self, instruction: Instruction) -> None:
+        assert self._fetch_place is not None
+        assert self._job_place is not None
+        match instruction:
+            case StartFetch(order):
+                self._fetch_place.start(order)
+            case StopFetch(fetch, generation):
+                self._fetch_place.cancel(fetch, generation)
+            case StopJob(job, epoch):
+                self._job_place.stop(job, epoch)
+            case Dispatch(job, epoch):
+                record = self._machine.jobs.get(job)
+                if record is not None:
+                    self._job_place.hand_over(self._order(record, epoch))
+
+    def _order(self, job: JobRecord, epoch: int) -> DispatchOrder:
+        spec = self._specs.pop(job.id, None) or self._store.spec(job.id)
+        known = {f: self._machine.fetches[f] for f in job.fetches if f in self._machine.fetches}
+        missing = [f for f in job.fetches if f not in known]
+        if missing:  # a job that runs already needs them no more, but its order is made whole
+            known |= self._store.fetches(missing)
+        inputs = tuple(
+            DispatchInput(i.name, known[f].sha256, known[f].size, f)
+            for i, f in zip(spec.inputs, job.fetches, strict=True)
+        )
+        return DispatchOrder(
+            job=job.id,
+            epoch=epoch,
+            name=spec.name,
+            command=spec.command,
+            environment=spec.environment,
+            inputs=inputs,
+            results=spec.results,
+        )
+
+    # -- when things go wrong -------------------------------------------------------------------
+
+    def _load(self) -> None:
+        machine = self._new_machine()
+        machine.load(*self._store.load(), now=self._clock.time())
+        self._machine = machine
+
+    def _outage(self, error: StateError, commands: Iterable[_Command]) -> bool:
+        """A batch could not be decided or written: nothing of it happened. Wait, load again, go on.
+
+        Commands are refused with the reason. What fetches and jobs told need not be kept: fetches
+        start anew and find their bytes in the cache, and jobs handed over are handed over again
+        under the same id, upon which their place tells again what became of them.
+        """
+        assert self._fetch_place is not None
+        for command in commands:
+            self._refuse(command, error)
+        for fetch in self._machine.fetches.values():
+            self._fetch_place.cancel(fetch.id, fetch.generation)
+        while True:
+            self._failures += 1
+            wait = min(2.0 ** (self._failures - 1), LONGEST_OUTAGE_WAIT_SECONDS)
+            log.error("%s; trying again in %.0f s", error, wait)
+            if not self._wait_out(wait, error):
+                return False
+            try:
+                self._load()
+            except StateError as again:
+                error = again
+                continue
+            return True
+
+    def _wait_out(self, seconds: float, error: StateError) -> bool:
+        """Refuse what is asked for `seconds`; False when the loop is told to stop."""
+        until = self._clock.monotonic() + seconds
+        while (left := until - self._clock.monotonic()) > 0:
+            try:
+                item = self._inbox.get(timeout=left)
+            except queue.Empty:
+                break
+            if isinstance(item, _Stop):
+                return False
+            self._refuse(item, error)
+        return True
+
+    @staticmethod
+    def _refuse(item: _Item, error: StagerError) -> None:
+        if isinstance(item, _Command) and not item.answer.done():
+            item.answer.set_exception(error)

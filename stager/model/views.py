@@ -1,0 +1,81 @@
+"""What people see of jobs and fetches: no secret, nothing to look up elsewhere."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Any
+
+from stager.model.fetches import FetchState
+from stager.model.jobs import JobState
+
+
+@dataclass(frozen=True, slots=True)
+class InputView:
+    """One input of a job and how far it is.
+
+    `received` counts bytes in place of `total` (None: not known); `transferred` those that came over
+    the network in all tries; `resumed_from` is the offset at which the last resumed try went on.
+    """
+
+    name: str
+    url: str
+    fetch: str
+    state: FetchState
+    sha256: str | None
+    size: int | None
+    received: int
+    total: int | None
+    transferred: int
+    resumed_from: int
+    cached: bool
+    tries: int
+    next_try_at: float | None
+    error: dict[str, Any] | None
+
+
+@dataclass(frozen=True, slots=True)
+class PreconditionView:
+    """A precondition by name; `met_at` is None while it is not met."""
+
+    name: str
+    met_at: float | None
+
+
+@dataclass(frozen=True, slots=True)
+class ResultView:
+    """A file that a job left."""
+
+    name: str
+    sha256: str
+    size: int
+
+
+@dataclass(frozen=True, slots=True)
+class JobView:
+    """A job. Times are seconds since 1970 UTC, None for what has not happened."""
+
+    id: str
+    name: str
+    state: JobState
+    priority: int
+    submitted_at: float
+    ready_at: float | None
+    dispatched_at: float | None
+    started_at: float | None
+    ended_at: float | None
+    exit_code: int | None
+    error: dict[str, Any] | None
+    command: list[str]
+    waits_for: list[str] = field(default_factory=list)
+    """URLs and names that are not met yet."""
+
+
+@dataclass(frozen=True, slots=True)
+class JobDetail(JobView):
+    """A job with all that belongs to it."""
+
+    environment: dict[str, str] = field(default_factory=dict)
+    inputs: list[InputView] = field(default_factory=list)
+    after: list[PreconditionView] = field(default_factory=list)
+    results: list[ResultView] = field(default_factory=list)
+    directory: str = ""

@@ -1,0 +1,308 @@
+"""The job server's commands: submit, look, wait, cancel, meet, results, logs."""
+
+from __future__ import annotations
+
+import logging
+import threading
+from collections.abc import Callable, Collection, Iterator, Sequence
+from pathlib import Path
+from typing import BinaryIO
+
+from stager.cache.store import FileCache
+from stager.clock import Clock
+from stager.errors import CacheError, ConflictError, InputError, NotFoundError
+from stager.mapper.dispatch.results import result_key
+from stager.mapper.loop import Mapper
+from stager.mapper.machine import NewJob
+from stager.model.entries import Entry
+from stager.model.fetches import FetchRequest, FetchState
+from stager.model.jobs import JobInput, JobSpec, JobState
+from stager.model.preconditions import check_precondition_name
+from stager.model.records import FetchRecord, JobRecord, NameRecord
+from stager.model.urls import parse_url
+from stager.model.views import InputView, JobDetail, JobView, PreconditionView, ResultView
+from stager.service.watch import Watch
+from stager.state.store import Store, StoredJob
+
+log = logging.getLogger(__name__)
+
+MAX_JOBS_PER_CALL = 1000
+"""More are submitted in several calls, so that one caller does not hold up all others."""
+ANSWER_SECONDS = 60.0
+"""Longest wait for the mapper; it answers within milliseconds unless the disk stands still."""
+STREAMS = ("stdout", "stderr")
+
+
+class JobService:
+    """What the server, the command line and Python programs do with jobs.
+
+    All methods may be called from any thread. A job is named by its id, by an ending of the id that
+    only one job has, or by its name if only one job has it.
+    """
+
+    def __init__(
+        self,
+        cache: FileCache,
+        store: Store,
+        mapper: Mapper,
+        watch: Watch,
+        *,
+        clock: Clock,
+        ids: Iterator[str],
+    ) -> None:
+        self._cache = cache
+        self._store = store
+        self._mapper = mapper
+        self._watch = watch
+        self._clock = clock
+        self._ids = ids
+
+    # -- changing things ------------------------------------------------------------------------
+
+    def submit(self, specs: Sequence[JobSpec]) -> list[str]:
+        """Take in jobs, all or none; their ids. What is returned survives any crash.
+
+        Raises:
+            InputError: too many at once.
+            StateError: the database refused; no job was taken in.
+        """
+        if len(specs) > MAX_JOBS_PER_CALL:
+            raise InputError(
+                f"{len(specs)} jobs in one call",
+                cause=f"at most {MAX_JOBS_PER_CALL}",
+                remedy="submit them in parts",
+            )
+        known: dict[str, Entry | None] = {}
+        new = [
+            NewJob(
+                next(self._ids),
+                tuple(self._with_entry(item, spec.priority, known) for item in spec.inputs),
+                spec.after,
+                spec.priority,
+            )
+            for spec in specs
+        ]
+        return self._mapper.submit(list(zip(new, specs, strict=True))).result(ANSWER_SECONDS)
+
+    def _with_entry(
+        self, item: JobInput, priority: int, known: dict[str, Entry | None]
+    ) -> tuple[FetchRequest, Entry | None]:
+        request = item.request(priority)
+        if request.key not in known:
+            try:
+                known[request.key] = self._cache.lookup(request.key)
+            except CacheError as error:  # the fetch will meet it again and say so
+                log.warning("looking for %s: %s", parse_url(item.url).redacted, error)
+                known[request.key] = None
+        return request, known[request.key]
+
+    def cancel(self, word: str) -> bool:
+        """Cancel a job; False when it was cancelled already.
+
+        Raises:
+            NotFoundError: no such job.
+            ConflictError: it is over.
+        """
+        job = self.find(word)
+        try:
+            return self._mapper.cancel(job).result(ANSWER_SECONDS)
+        except NotFoundError:  # over long ago: the mapper has forgotten it
+            state = self._job(job).record.state
+            if state is JobState.CANCELLED:
+                return False
+            raise ConflictError(
+                f"job {job} is {state}", cause="only a job that is not over can be cancelled"
+            ) from None
+
+    def meet(self, name: str) -> bool:
+        """Say that a precondition is met, now and for jobs to come; False when it was already.
+
+        Raises:
+            InputError: not a name.
+        """
+        return self._mapper.meet(check_precondition_name(name)).result(ANSWER_SECONDS)
+
+    # -- looking --------------------------------------------------------------------------------
+
+    def find(self, word: str) -> str:
+        """The id of the job that `word` names.
+
+        Raises:
+            NotFoundError: none.
+            ConflictError: several.
+        """
+        if self._store.job(word) is not None:
+            return word
+        found = self._store.find_jobs(word) if word else []
+        if not found:
+            raise NotFoundError(f"no job {word!r}", remedy="see `stager jobs`")
+        if len(found) > 1:
+            raise ConflictError(
+                f"{word!r} names several jobs", cause=", ".join(found), remedy="give more of the id"
+            )
+        return found[0]
+
+    def jobs(
+        self, *, states: Collection[JobState] = (), limit: int = 100, before: str | None = None
+    ) -> list[JobView]:
+        """Jobs, newest first."""
+        found = self._store.jobs(states=states, limit=limit, before=before)
+        waiting = [job for job in found if job.record.state is JobState.WAITING]
+        fetches = self._store.fetches(f for job in waiting for f in job.record.fetches)
+        names = {name.name: name for name in self._store.names()} if waiting else {}
+        return [_view(job, fetches, names) for job in found]
+
+    def job(self, word: str) -> JobDetail:
+        """One job with all that belongs to it.
+
+        Raises:
+            NotFoundError: no such job.
+        """
+        stored = self._job(self.find(word))
+        record, spec = stored.record, stored.spec
+        fetches = self._store.fetches(record.fetches)
+        names = {name.name: name for name in self._store.names()} if spec.after else {}
+        view = _view(stored, fetches, names)
+        return JobDetail(
+            **{field: getattr(view, field) for field in JobView.__dataclass_fields__},
+            environment=dict(spec.environment),
+            inputs=[
+                self._input(item, fetches[f]) for item, f in zip(spec.inputs, record.fetches, strict=True)
+            ],
+            after=[
+                PreconditionView(name, names[name].met_at if name in names else None) for name in spec.after
+            ],
+            results=[ResultView(r.name, r.sha256, r.size) for r in record.results],
+            directory=str(self._cache.root / "jobs" / record.id),
+        )
+
+    def counts(self) -> dict[str, int]:
+        """Number of jobs in each state."""
+        found = self._store.count_jobs()
+        return {state.value: found.get(state, 0) for state in JobState}
+
+    def preconditions(self) -> list[PreconditionView]:
+        """All preconditions by name."""
+        return [PreconditionView(name.name, name.met_at) for name in self._store.names()]
+
+    def state(self, job: str) -> JobState:
+        """The state of the job with this id.
+
+        Raises:
+            NotFoundError: no such job.
+        """
+        return self._job(job).record.state
+
+    def wait(self, word: str, seconds: float | None = None) -> JobView:
+        """Wait until the job is over, for at most `seconds`; the job, over or not."""
+        job = self.find(word)
+        over = threading.Event()
+
+        def look() -> None:
+            over.set()
+
+        remove = self._watch.add(job, look)
+        until = None if seconds is None else self._clock.monotonic() + seconds
+        try:
+            while not self.state(job).is_final:
+                left = None if until is None else until - self._clock.monotonic()
+                if left is not None and left <= 0:
+                    break
+                over.wait(left)
+                over.clear()
+        finally:
+            remove()
+        return self.job(job)
+
+    def watch(self, job: str, callback: Callable[[], None]) -> Callable[[], None]:
+        """Call `callback`, in another thread, after each change of the job; returns what ends that."""
+        return self._watch.add(job, callback)
+
+    # -- what a job leaves ----------------------------------------------------------------------
+
+    def results(self, word: str) -> list[ResultView]:
+        """The files that the job left."""
+        return self.job(word).results
+
+    def open_result(self, word: str, name: str) -> tuple[ResultView, BinaryIO]:
+        """A result and its bytes, open for reading.
+
+        Raises:
+            NotFoundError: no such job, or it left no such file.
+        """
+        detail = self.job(word)
+        for result in detail.results:
+            if result.name == name:
+                return result, self._cache.open(result_key(detail.id, name))
+        remedy = f"it left {', '.join(r.name for r in detail.results) or 'nothing'}"
+        raise NotFoundError(f"job {detail.id} has no result {name!r}", remedy=remedy)
+
+    def log_file(self, word: str, stream: str) -> Path:
+        """The file with what the job printed; it may not exist yet.
+
+        Raises:
+            InputError: `stream` is neither ``stdout`` nor ``stderr``.
+        """
+        if stream not in STREAMS:
+            raise InputError(f"no stream {stream!r}", remedy=f"one of {', '.join(STREAMS)}")
+        return self._cache.root / "jobs" / self.find(word) / stream
+
+    # -- parts ----------------------------------------------------------------------------------
+
+    def _job(self, job: str) -> StoredJob:
+        found = self._store.job(job)
+        if found is None:
+            raise NotFoundError(f"no job {job!r}", remedy="see `stager jobs`")
+        return found
+
+    def _input(self, item: JobInput, fetch: FetchRecord) -> InputView:
+        progress = self._mapper.progress(fetch.id) if fetch.state is FetchState.RUNNING else None
+        is_ready = fetch.state is FetchState.READY
+        return InputView(
+            name=item.name,
+            url=parse_url(item.url).redacted,
+            fetch=fetch.id,
+            state=fetch.state,
+            sha256=fetch.sha256 or item.sha256,
+            size=fetch.size if is_ready else None,
+            received=fetch.size if is_ready else progress.received if progress else 0,
+            total=fetch.size if is_ready else progress.total if progress else None,
+            transferred=fetch.received,
+            resumed_from=progress.resumed_from if progress else fetch.resumed_from,
+            cached=fetch.cached,
+            tries=fetch.generation,
+            next_try_at=fetch.not_before if fetch.state is FetchState.QUEUED and fetch.not_before else None,
+            error=None if fetch.error is None else fetch.error.to_dict(),
+        )
+
+
+def _view(job: StoredJob, fetches: dict[str, FetchRecord], names: dict[str, NameRecord]) -> JobView:
+    record, spec = job.record, job.spec
+    return JobView(
+        id=record.id,
+        name=spec.name,
+        state=record.state,
+        priority=record.priority,
+        submitted_at=record.submitted_at,
+        ready_at=record.ready_at,
+        dispatched_at=record.dispatched_at,
+        started_at=record.started_at,
+        ended_at=record.ended_at,
+        exit_code=record.exit_code,
+        error=None if record.error is None else record.error.to_dict(),
+        command=list(spec.command),
+        waits_for=_waits_for(record, spec, fetches, names),
+    )
+
+
+def _waits_for(
+    record: JobRecord, spec: JobSpec, fetches: dict[str, FetchRecord], names: dict[str, NameRecord]
+) -> list[str]:
+    if record.state is not JobState.WAITING:
+        return []
+    urls = [
+        parse_url(item.url).redacted
+        for item, fetch in zip(spec.inputs, record.fetches, strict=True)
+        if fetch in fetches and fetches[fetch].state is not FetchState.READY
+    ]
+    return urls + [name for name in spec.after if name not in names or names[name].met_at is None]
