@@ -1,0 +1,24 @@
+"""The command line: one file per command.
+
+A command is a function with typer's annotations in the file of its name, listed in `stager.cli.app`.
+It imports what it needs when it runs, so that starting costs little. It writes data to stdout with
+`stager.cli.output`, returns an exit code (None: OK) and raises what goes wrong: `main` turns every
+error into one line on stderr, ``stager: what: cause; remedy``, and into one of
+`stager.cli.exit_codes`. A Ctrl-C or SIGTERM arrives as KeyboardInterrupt; a command that keeps
+something raises it again with a sentence that says what.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run the command line and return its exit code.
+
+    Args:
+        arguments: without the program's name; None: those of this process.
+    """
+    from stager.cli.app import run
+
+    return int(run(arguments))

@@ -1,0 +1,127 @@
+"""Which commands there are, and what becomes of their errors."""
+
+from __future__ import annotations
+
+import functools
+import os
+import signal
+import sys
+import threading
+import traceback
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from types import FrameType
+from typing import Annotated, Any
+
+import typer
+
+from stager import __version__
+from stager.cli import cache, fetch, output
+from stager.cli.exit_codes import Exit, exit_code
+from stager.errors import StagerError
+
+
+def build(seen: dict[str, bool]) -> typer.Typer:
+    """The commands; what the global options say goes into `seen`."""
+    app = typer.Typer(no_args_is_help=True, pretty_exceptions_enable=False, help=_HELP)
+
+    @app.callback()
+    def stager(
+        _version: Annotated[
+            bool,
+            typer.Option("--version", help="Print the version.", is_eager=True, callback=_print_version),
+        ] = False,
+        debug: Annotated[bool, typer.Option("--debug", help="Show where an error arose.")] = False,
+    ) -> None:
+        seen["debug"] = debug
+
+    app.command()(_held(fetch.fetch))
+    group = typer.Typer(no_args_is_help=True, help=cache.__doc__)
+    for command in cache.COMMANDS:
+        group.command(command.__name__.removesuffix("_"))(_held(command))
+    app.add_typer(group, name="cache")
+    return app
+
+
+_HELP = """Stages the inputs of jobs: fetched once, verified, cached."""
+
+
+def _print_version(asked: bool) -> None:
+    if asked:
+        output.line(f"stager {__version__}")
+        raise typer.Exit
+
+
+def run(arguments: Sequence[str] | None) -> Exit:
+    """See `stager.cli.main`."""
+    seen = {"debug": False}
+    sys.stdout.reconfigure(errors="surrogateescape")  # type: ignore[union-attr]  # paths are bytes, and go out as they are
+    with _sigterm_interrupts():
+        try:
+            ended = build(seen)(arguments, prog_name="stager", standalone_mode=False)
+            sys.stdout.flush()
+        except typer.TyperException as error:
+            return _wrong_usage(error)
+        except BrokenPipeError as error:
+            ended = error
+    return _report(ended, debug=seen["debug"]) if isinstance(ended, BaseException) else Exit(ended or 0)
+
+
+def _held(command: Callable[..., Exit | None]) -> Callable[..., Exit | BaseException | None]:
+    """The command, returning what it raises: typer would treat some of it in its own way."""
+
+    @functools.wraps(command)
+    def held(*args: Any, **kwargs: Any) -> Exit | BaseException | None:
+        try:
+            return command(*args, **kwargs)
+        except BaseException as error:  # noqa: BLE001 - reported by `run`
+            return error
+
+    return held
+
+
+def _report(error: BaseException, *, debug: bool) -> Exit:
+    """Tell the user what happened, in one line."""
+    if debug and not isinstance(error, BrokenPipeError):
+        traceback.print_exception(error)
+    if isinstance(error, BrokenPipeError):
+        # The reader has seen enough. What is still buffered has nowhere to go; the interpreter would complain.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return Exit.PIPE
+    if isinstance(error, KeyboardInterrupt):
+        output.note(f"interrupted: {error}" if error.args else "interrupted")
+        return Exit.INTERRUPTED
+    code = exit_code(error)
+    if code is Exit.INTERNAL:
+        output.note(
+            f"internal error: {type(error).__name__}: {error}; `stager --debug ...` shows where it arose"
+        )
+    else:
+        output.note(str(error) if isinstance(error, StagerError) or error.args else "timed out")
+    return code
+
+
+def _wrong_usage(error: typer.TyperException) -> Exit:
+    context = getattr(error, "ctx", None)
+    path = context.command_path if context else "stager"
+    message = " ".join(error.format_message().split()).rstrip(".")
+    if message:  # otherwise it was no command at all, and the help was printed
+        output.note(f"{message}; see `{path} --help`")
+    return Exit.USAGE
+
+
+@contextmanager
+def _sigterm_interrupts() -> Iterator[None]:
+    """Let SIGTERM end a command in the same orderly way as Ctrl-C."""
+
+    def interrupt(_number: int, _frame: FrameType | None) -> None:
+        raise KeyboardInterrupt
+
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    before = signal.signal(signal.SIGTERM, interrupt)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, before)

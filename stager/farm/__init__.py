@@ -1,0 +1,1 @@
+"""Where fetches run: one port, and the places behind it."""
