@@ -23,13 +23,22 @@ Count = Annotated[int, Field(ge=1, le=4096)]
 
 def _xdg(variable: str, default: str) -> Path:
     base = os.environ.get(variable, "")
-    return (Path(base) if os.path.isabs(base) else Path.home() / default) / "stager"  # noqa: PTH117 - text, may be empty
+    return (Path(base) if os.path.isabs(base) else _expanded(Path("~")) / default) / "stager"  # noqa: PTH117 - text, may be empty
+
+
+def _expanded(path: Path) -> Path:
+    try:
+        return path.expanduser()
+    except RuntimeError as error:  # no such user, or one without a home
+        raise SettingsError(
+            f"{path} can't be found", cause=str(error), remedy="write the path in full"
+        ) from None
 
 
 def settings_file() -> Path:
     """The settings file that is read if it exists."""
     named = os.environ.get("STAGER_CONFIG")
-    return Path(named).expanduser() if named else _xdg("XDG_CONFIG_HOME", ".config") / "config.toml"
+    return _expanded(Path(named)) if named else _xdg("XDG_CONFIG_HOME", ".config") / "config.toml"
 
 
 class Settings(BaseSettings):
@@ -48,7 +57,7 @@ class Settings(BaseSettings):
     database_url: str = ""
     """SQLAlchemy URL; empty: SQLite in `state_dir`."""
 
-    listen: str = "127.0.0.1"
+    listen: str = Field(default="127.0.0.1", min_length=1)
     """Address that the server binds."""
     port: int = Field(default=8717, ge=0, le=65535)
     """Port of the server; 0: any free one."""
@@ -77,9 +86,9 @@ class Settings(BaseSettings):
     retry_deadline_seconds: Seconds = 86_400.0
     unproven: Literal["refuse", "accept"] = "refuse"
     """What to do with a body that has neither length nor digest."""
-    fresh_min_seconds: Annotated[float, Field(ge=0)] = 60.0
+    fresh_min_seconds: Annotated[float, Field(ge=0, allow_inf_nan=False)] = 60.0
     """How long a copy is used without asking when the origin says nothing."""
-    fresh_max_seconds: Annotated[float, Field(ge=0)] = 86_400.0
+    fresh_max_seconds: Annotated[float, Field(ge=0, allow_inf_nan=False)] = 86_400.0
     """Longest guess from Last-Modified (a tenth of the age)."""
     ca_bundle: str = ""
     """File with the certificates to trust; empty: the usual ones."""
@@ -96,7 +105,14 @@ class Settings(BaseSettings):
     @field_validator("cache_dir", "state_dir", mode="after")
     @classmethod
     def _absolute(cls, value: Path) -> Path:
-        return value.expanduser().absolute()
+        return _expanded(value).absolute()
+
+    @field_validator("cache_dir", "state_dir", mode="before")
+    @classmethod
+    def _named(cls, value: Any) -> Any:
+        if value == "":
+            raise ValueError("a path is needed")  # else it would be the current directory
+        return value
 
     @classmethod
     def settings_customise_sources(
@@ -132,7 +148,8 @@ def load_settings(**given: Any) -> Settings:
         name = variable.removeprefix("STAGER_").lower()
         if variable.startswith("STAGER_") and name not in known and name not in _OTHER_VARIABLES:
             raise SettingsError(f"unknown setting {variable} in the environment", remedy=_suggestion(name))
-    merged = {k: v for k, v in in_file.items() if f"STAGER_{k.upper()}" not in os.environ}
+    in_environment = {variable.upper() for variable in os.environ}
+    merged = {k: v for k, v in in_file.items() if f"STAGER_{k.upper()}" not in in_environment}
     merged |= {k: v for k, v in given.items() if v is not None}
     try:
         return Settings(**merged)
@@ -161,7 +178,7 @@ def _read_file(path: Path) -> dict[str, Any]:
     try:
         return tomllib.loads(path.read_text("utf-8"))
     except FileNotFoundError:
-        if "STAGER_CONFIG" in os.environ:
+        if os.environ.get("STAGER_CONFIG"):
             raise SettingsError(
                 f"settings file {path} does not exist", cause="STAGER_CONFIG names it"
             ) from None

@@ -6,7 +6,8 @@ import json
 from dataclasses import asdict, dataclass, field, replace
 from typing import Any
 
-from stager.errors import CacheError, LayoutVersionError
+from stager.errors import CacheError, InputError, LayoutVersionError
+from stager.model.keys import parse_sha256
 
 ENTRY_VERSION = 1
 """Version of the JSON form of an entry."""
@@ -23,7 +24,8 @@ class Validators:
     @property
     def strong_etag(self) -> str | None:
         """The ETag if it proves identity byte for byte (not ``W/"..."``)."""
-        return self.etag if self.etag and self.etag.startswith('"') else None
+        etag = self.etag
+        return etag if etag and len(etag) > 1 and etag[0] == etag[-1] == '"' else None
 
     def __bool__(self) -> bool:
         return bool(self.etag or self.last_modified)
@@ -94,6 +96,10 @@ class Entry:
                     remedy="upgrade it",
                 )
             data["validators"] = Validators(**data["validators"])
-            return cls(**data)
-        except (ValueError, KeyError, TypeError, AttributeError) as error:
+            entry = cls(**data)
+            digest_is_one = parse_sha256(entry.object) == entry.object  # it becomes part of a path
+            if not (digest_is_one and entry.size >= 0 and isinstance(entry.key, str)):
+                raise ValueError("a value that no entry has")  # noqa: TRY301 - worded below
+        except (ValueError, KeyError, TypeError, AttributeError, RecursionError, InputError) as error:
             raise CacheError("unreadable cache entry", cause=f"{type(error).__name__}: {error}") from None
+        return entry

@@ -57,6 +57,10 @@ def check_job_transition(job_id: str, old: JobState, new: JobState) -> None:
 MAX_NAME_BYTES = 255
 """Longest file name that common file systems hold."""
 MAX_PRIORITY = 1000
+_CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f]")  # a terminal obeys them
+_SURROGATE = re.compile(
+    r"[\ud800-\udfff]"
+)  # bytes that were not UTF-8; neither JSON nor a database holds them
 _VARIABLE = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
 
 
@@ -71,15 +75,22 @@ def check_file_name(name: str, what: str) -> str:
         cause = "it is no file name"
     elif "/" in name:
         cause = "it contains a slash"
-    elif any(ord(c) < 32 or ord(c) == 127 for c in name):  # noqa: PLR2004 - the control characters of ASCII
+    elif _CONTROL.search(name):
         cause = "it contains a control character"
     elif len(name.encode("utf-8", "replace")) > MAX_NAME_BYTES:
         cause = f"it is longer than {MAX_NAME_BYTES} bytes"
-    elif any("\ud800" <= c <= "\udfff" for c in name):
+    elif _SURROGATE.search(name):
         cause = "it is not valid UTF-8"
     if cause:
         raise InputError(f"{what} can't be named {name!r}", cause=cause, remedy="give a plain file name")
     return name
+
+
+def _check_text(text: str, what: str) -> None:
+    if "\0" in text:
+        raise InputError(f"{what} contains a NUL character", remedy="remove it")
+    if _SURROGATE.search(text):
+        raise InputError(f"{what} is not valid UTF-8", cause=repr(text), remedy="write it in UTF-8")
 
 
 def check_result_path(path: str) -> str:
@@ -135,7 +146,7 @@ class JobSpec:
         command: program and arguments; no shell.
         inputs: files to stage, each under a name of its own.
         after: names of preconditions that must be met.
-        environment: variables for the command, besides a minimal base and ``STAGER_*``.
+        environment: variables for the command, besides a minimal base and ``STAGER_*``; kept sorted.
         results: paths (or patterns) inside the results directory that the job must leave; when
             none are given, whatever it leaves is kept.
         priority: -1000 to 1000; higher goes first.
@@ -156,8 +167,8 @@ class JobSpec:
     def __post_init__(self) -> None:
         if not self.command or not self.command[0]:
             raise InputError("the job has no command", remedy="give a program and its arguments")
-        if any("\0" in argument for argument in self.command):
-            raise InputError("the job's command contains a NUL character", remedy="remove it")
+        for argument in self.command:
+            _check_text(argument, "the job's command")
         names: set[str] = set()
         for item in self.inputs:
             if item.name in names:
@@ -169,6 +180,7 @@ class JobSpec:
             names.add(item.name)
         for name in self.after:
             check_precondition_name(name)
+        object.__setattr__(self, "after", tuple(dict.fromkeys(self.after)))
         for variable, value in self.environment:
             if not _VARIABLE.fullmatch(variable) or variable.startswith("STAGER_"):
                 cause = (
@@ -181,10 +193,8 @@ class JobSpec:
                     cause=cause,
                     remedy="choose another name",
                 )
-            if "\0" in value:
-                raise InputError(
-                    f"environment variable {variable!r} contains a NUL character", remedy="remove it"
-                )
+            _check_text(value, f"environment variable {variable!r}")
+        object.__setattr__(self, "environment", tuple(sorted(dict(self.environment).items())))
         for path in self.results:
             check_result_path(path)
         if not -MAX_PRIORITY <= self.priority <= MAX_PRIORITY:
@@ -193,10 +203,10 @@ class JobSpec:
                 cause=f"{-MAX_PRIORITY} to {MAX_PRIORITY}",
                 remedy="choose one inside",
             )
-        if any(ord(c) < 32 for c in self.name) or len(self.name) > MAX_NAME_BYTES:  # noqa: PLR2004 - control characters
+        if _CONTROL.search(self.name) or _SURROGATE.search(self.name) or len(self.name) > MAX_NAME_BYTES:
             raise InputError(
                 f"{self.name!r} can't be the name of a job",
-                cause="it is too long or contains a control character",
+                cause="it is too long, contains a control character or is not valid UTF-8",
                 remedy="shorten it",
             )
 

@@ -23,6 +23,8 @@ def parse_sha256(text: str) -> str:
     Raises:
         InputError: not 64 hexadecimal digits.
     """
+    if not isinstance(text, str):
+        raise InputError(f"{text!r} is not a SHA-256 digest", cause="text is needed")
     digest = text.strip().lower().removeprefix("sha256:")
     if not _DIGEST.fullmatch(digest):
         raise InputError(

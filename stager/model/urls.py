@@ -39,7 +39,7 @@ def _redacted_query(query: str) -> str:
     return _PAIRS.sub(shown, query)
 
 
-def _shown(text: str) -> str:
+def refused_url(text: str) -> str:
     """A refused text, quoted for a message; rather too little of it than a secret."""
     text = _BEFORE_HOST.sub("//***@", text.partition("#")[0])
     path, mark, query = text.partition("?")
@@ -94,7 +94,7 @@ def parse_url(text: str) -> Url:
         )
     if _UNSAFE.search(text):
         raise InputError(
-            f"malformed URL {_shown(text)}",
+            f"malformed URL {refused_url(text)}",
             cause="it contains a space, a backslash, a control character or invalid Unicode",
             remedy="escape it (%20 for a space)",
         )
@@ -102,13 +102,13 @@ def parse_url(text: str) -> Url:
     scheme = parts.scheme.lower()
     if scheme not in SCHEMES:
         raise InputError(
-            f"unknown scheme in URL {_shown(text)}" if scheme else f"malformed URL {_shown(text)}",
+            f"unknown scheme in URL {refused_url(text)}" if scheme else f"malformed URL {refused_url(text)}",
             cause=f"{scheme!r} is not one of {', '.join(SCHEMES)}" if scheme else "it has no scheme",
             remedy="give a URL like https://host/path",
         )
     if "@" in parts.netloc:
         raise InputError(
-            f"URL {_shown(text)} contains a user name or password",
+            f"URL {refused_url(text)} contains a user name or password",
             cause="it would end up in logs and job files",
             remedy="remove it from the URL",
         )
@@ -133,13 +133,13 @@ def _split(text: str) -> tuple[SplitResult, int | None]:
         port = parts.port
     except ValueError:  # its text may repeat a password that was taken for a port
         raise InputError(
-            f"malformed URL {_shown(text)}",
+            f"malformed URL {refused_url(text)}",
             cause="its host or port can't be read",
             remedy="give a URL like https://host/path",
         ) from None
     if port == 0:
         raise InputError(
-            f"malformed URL {_shown(text)}",
+            f"malformed URL {refused_url(text)}",
             cause="port 0 can't be connected to",
             remedy="give a port from 1 to 65535",
         )
@@ -150,7 +150,7 @@ def _canonical_host(parts: SplitResult, text: str) -> str:
     host = parts.hostname
     if not host:
         raise InputError(
-            f"malformed URL {_shown(text)}",
+            f"malformed URL {refused_url(text)}",
             cause="it has no host",
             remedy="give a URL like https://host/path",
         )
@@ -162,12 +162,14 @@ def _canonical_host(parts: SplitResult, text: str) -> str:
         name = host if host.isascii() else host.encode("idna").decode("ascii")
     except ValueError as error:
         raise InputError(
-            f"malformed URL {_shown(text)}", cause=f"host {host!r}: {error}", remedy="check the host"
+            f"malformed URL {refused_url(text)}", cause=f"host {host!r}: {error}", remedy="check the host"
         ) from None
     name = name.lower().removesuffix(".")
     if not _HOST.fullmatch(name):
         raise InputError(
-            f"malformed URL {_shown(text)}", cause=f"{host!r} is not a host name", remedy="check the host"
+            f"malformed URL {refused_url(text)}",
+            cause=f"{host!r} is not a host name",
+            remedy="check the host",
         )
     return name
 
