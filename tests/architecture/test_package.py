@@ -55,7 +55,7 @@ def test_the_wheel_holds_every_file_of_the_package_and_nothing_else(wheel: zipfi
         for path in (ROOT / "stager").rglob("*")
         if path.is_file() and "__pycache__" not in path.parts
     }
-    held = {name for name in wheel.root.namelist() if ".dist-info/" not in name}
+    held = {name for name in wheel.root.namelist() if ".dist-info/" not in name and name[-1] != "/"}
     assert held == expected
 
 
