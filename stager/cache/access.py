@@ -14,8 +14,8 @@ FLUSH_SECONDS = 60.0
 """Accesses of one key within this time count as one."""
 PAUSE_SECONDS = 0.005
 """Longest that one look-up may be held up by writing; the rest waits for the next one."""
-MAX_PENDING = 16_384
-"""Keys noted and not yet written (about 2 MB)."""
+MAX_PENDING = 32_768
+"""Keys noted and not yet written (about 7 MB)."""
 
 
 class AccessTimes:

@@ -50,11 +50,11 @@ class EntryFiles:
         """
         try:
             target = os.readlink(self._entries + "/".join(self._sharded(digest)))
-        except OSError:
-            target = ""
-        if target.startswith(self._target):
+        except OSError:  # none, or no link: the JSON knows
+            pass
+        else:
             path = self._root + target[self._skip :]
-            if os.access(path, os.F_OK):
+            if target.startswith(self._target) and os.access(path, os.F_OK):
                 return path
         entry = self.current(digest)
         return None if entry is None else self.object(entry)

@@ -18,7 +18,6 @@ from stager.cache.owner import new_owner, retire
 from stager.cache.partial import remove_quietly
 from stager.cache.tree import Tree
 from stager.errors import ObjectLostError
-from stager.model.jobs import check_file_name
 
 _STALE_TRIES = 3
 """See `entries`."""
@@ -30,6 +29,8 @@ def job_directory(tree: Tree, job: str) -> str:
     Raises:
         InputError: no file can have the job's name.
     """
+    from stager.model.jobs import check_file_name  # a plain look-up has no use for what jobs need
+
     return f"{tree.root}/{JOBS}/{check_file_name(job, 'job')}"
 
 
@@ -59,6 +60,8 @@ def pin(tree: Tree, job: str, name: str, sha256: str, size: int) -> str:
         ObjectLostError: the object is gone or has another size; nothing is pinned.
         CacheError: the file system failed.
     """
+    from stager.model.jobs import check_file_name
+
     check_file_name(name, f"input of job {job}")
     path = f"{job_directory(tree, job)}/inputs/{name}"
     target = tree.object(sha256)
