@@ -6,7 +6,7 @@ import random
 from collections.abc import Callable, Generator, Sequence
 from contextlib import ExitStack
 from functools import lru_cache
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Self
 
 from stager.cache.store import FileCache
 from stager.clock import SystemClock
@@ -153,7 +153,7 @@ class JobServer:
         """Stop. Transfers are broken off and resumed by the next start; jobs go on running meanwhile."""
         self._made.close()
 
-    def __enter__(self) -> JobServer:
+    def __enter__(self) -> Self:
         self.start()
         return self
 
