@@ -13,10 +13,11 @@ from typing import TYPE_CHECKING, BinaryIO, Literal, cast
 
 from stager.cache import pins
 from stager.cache.access import AccessTimes
+from stager.cache.claim import claim
 from stager.cache.entries import EntryFiles
 from stager.cache.failures import cache_error
 from stager.cache.layout import SHARED_FILE_MODE
-from stager.cache.partial import Partial, claim, create_unnamed
+from stager.cache.partial import Partial, create_unnamed
 from stager.cache.publish import publish, publish_bytes
 from stager.cache.recent import Recent
 from stager.cache.tree import open_tree

@@ -1,0 +1,1 @@
+"""Origin → verified bytes: one try of one fetch."""

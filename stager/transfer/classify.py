@@ -1,0 +1,64 @@
+"""Status or failure → transient or permanent error that names the URL, the cause and the way out."""
+
+from __future__ import annotations
+
+from http import HTTPStatus
+
+from stager.errors import FetchError, OriginBusyError, OriginRefusedError
+from stager.model.urls import Url
+from stager.transfer.fields import Headers, parse_retry_after
+
+TRANSIENT_STATUSES = frozenset({202, 408, 425, 429})
+"""Besides the 5xx: may pass without anybody doing anything (202: the origin is still preparing it)."""
+PERMANENT_SERVER_STATUSES = frozenset({501, 505, 506, 508, 510, 511})
+"""The 5xx that say that this request will never work."""
+
+_REMEDIES = {
+    400: "check the URL",
+    401: "the origin wants a login, which this version can't give: use a URL that is readable without one",
+    403: "ask the origin's owner for access; if the URL was signed, it may have expired: get a new one",
+    404: "check the URL; the origin has no such file",
+    407: "ask for a way to the origin without a proxy that wants a login",
+    410: "the origin has removed the file for good: use another source",
+    451: "the origin may not give it out: use another source",
+}
+
+
+def is_transient(status: int) -> bool:
+    """Whether an answer with this status may be another one later."""
+    return status in TRANSIENT_STATUSES or (status >= 500 and status not in PERMANENT_SERVER_STATUSES)  # noqa: PLR2004
+
+
+def status_error(url: Url, status: int, headers: Headers, now: float, *, at: Url | None = None) -> FetchError:
+    """The error for an answer that brings no data.
+
+    Args:
+        url: what was asked for.
+        status: of the final answer.
+        headers: its fields.
+        now: seconds since 1970 UTC, for a Retry-After that is a date.
+        at: where redirects had led to.
+    """
+    try:
+        phrase = HTTPStatus(status).phrase
+    except ValueError:
+        phrase = "unknown status"
+    cause = f"{status} {phrase}"
+    if at is not None and at.text != url.text:
+        cause += f" at {at.redacted}"
+    details: dict[str, object] = {"url": url.redacted, "status": status}
+    what = f"{url.redacted} can't be fetched"
+    if not is_transient(status):
+        remedy = _REMEDIES.get(status, "trying again will not help; check the URL with the origin's owner")
+        return OriginRefusedError(what, cause=cause, remedy=remedy, **details)
+    wait = parse_retry_after(headers.get("retry-after"), now)
+    if wait is not None:
+        details["retry_after"] = wait
+    remedy = f"try again in {wait:.0f} s" if wait else "try again later"
+    return OriginBusyError(what, cause=cause, remedy=remedy, **details)
+
+
+def os_cause(error: BaseException) -> str:
+    """What an exception of the operating system or a library says, in one line."""
+    text = getattr(error, "strerror", None) or str(error) or type(error).__name__
+    return str(text).splitlines()[0]

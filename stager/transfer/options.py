@@ -1,0 +1,30 @@
+"""What a site can choose about transfers; plain values."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal
+
+
+@dataclass(frozen=True, slots=True)
+class TransferOptions:
+    """How patient, how far, how trusting.
+
+    Attributes:
+        read_timeout_seconds: longest silence of an origin, before and within an answer.
+        low_speed_bytes_per_second: mean speed over `low_speed_seconds` below which a transfer is
+            broken off, to be resumed; 0: never.
+        low_speed_seconds: see there.
+        max_redirects: hops from the URL that was asked for.
+        unproven: what to do with a body that has neither length nor digest.
+        fresh_min_seconds: how long a copy is used without asking when the origin says nothing.
+        fresh_max_seconds: longest guess from Last-Modified.
+    """
+
+    read_timeout_seconds: float = 60.0
+    low_speed_bytes_per_second: float = 100.0
+    low_speed_seconds: float = 60.0
+    max_redirects: int = 10
+    unproven: Literal["refuse", "accept"] = "refuse"
+    fresh_min_seconds: float = 60.0
+    fresh_max_seconds: float = 86_400.0

@@ -1,0 +1,53 @@
+"""What the fetcher needs from a driver that reads origins: the port."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Protocol
+
+from stager.transfer.fields import Headers
+from stager.transfer.plan import Request
+from stager.transfer.wire import End
+
+Pulse = Callable[[float], None]
+"""Called with the seconds that passed without news, several times per second; raises to give up."""
+
+
+class Response(Protocol):
+    """An answer whose head is read and whose body is not."""
+
+    status: int
+    headers: Headers
+    end: End | None
+    """How the body ended; None while it has not."""
+
+    def readinto(self, buffer: memoryview) -> int | None:
+        """Read raw bytes of the body.
+
+        Returns:
+            how many, 0 at the end (see `end`), None when nothing came for a fraction of a second.
+
+        Raises:
+            FetchError: the body's framing is broken. A connection that breaks is an `end`.
+        """
+        ...
+
+    def close(self) -> None:
+        """Give the connection back, for another request when the body was read to its end."""
+        ...
+
+
+class Transport(Protocol):
+    """Sends requests."""
+
+    def open(self, request: Request, pulse: Pulse) -> Response:
+        """Send `request` and read the head of the answer.
+
+        Raises:
+            FetchError: no connection, no answer, or no HTTP.
+        """
+        ...
+
+    def close(self) -> None:
+        """Close all connections."""
+        ...

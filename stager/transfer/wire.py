@@ -1,0 +1,250 @@
+"""HTTP/1.1 as it looks on the wire, without I/O: requests out, heads and bodies in (RFC 9112).
+
+A reader of our own, because a fetch stands or falls with framing: every client library measured
+accepts some kind of cut body, and header parsing is most of what a small file costs.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from enum import Enum, auto
+from typing import NamedTuple
+
+MAX_HEAD_BYTES = 65_536
+"""Longest head of a response, and longest trailer."""
+_MAX_CHUNK_LINE = 4096
+"""Longest chunk-size line with its extensions, bytes."""
+
+_STATUS_LINE = re.compile(r"HTTP/1\.([01]) ([1-9][0-9]{2})(?: .*)?")
+_TOKEN = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+")
+_CONTROL = re.compile(r"[\x00-\x08\x0b\x0c\x0e-\x1f\x7f]")
+_HEAD_END = re.compile(rb"\n\r?\n")
+_CHUNK_SIZE = re.compile(rb"([0-9A-Fa-f]{1,15})[ \t]*(?:;[^\r\n]*)?\r\n")
+_LENGTH = re.compile(r"[0-9]{1,18}")  # fits in 63 bits
+
+
+class MalformedError(ValueError):
+    """The bytes are not HTTP/1.x, or contradict themselves."""
+
+
+class End(Enum):
+    """How a body ended."""
+
+    COMPLETE = auto()
+    """Its framing says that it is whole."""
+    CLOSED = auto()
+    """The connection was closed in order and the body had no framing: nobody can tell."""
+    BROKEN = auto()
+    """The connection ended before the framing did."""
+
+
+class Head(NamedTuple):
+    """The head of a response.
+
+    `headers` has lower-case names; repeated fields are joined by a comma and a space. Content-Length
+    is absent where Transfer-Encoding overrules it.
+    """
+
+    status: int
+    headers: dict[str, str]
+    length: int | None
+    """Bytes of the body, None: see `chunked`, else until the connection closes."""
+    chunked: bool
+    persistent: bool
+    """Whether another request may follow on this connection."""
+
+
+def encode_request(host: str, target: str, headers: Mapping[str, str]) -> bytes:
+    """A GET request.
+
+    Raises:
+        ValueError: a line break in a header (it would smuggle another one), or text that is not Latin-1.
+    """
+    lines = [f"GET {target} HTTP/1.1", f"Host: {host}"]
+    lines += [f"{name}: {value}" for name, value in headers.items()]
+    text = "\r\n".join(lines)
+    if text.count("\n") != len(lines) - 1 or text.count("\r") != len(lines) - 1:
+        raise ValueError("a header of the request contains a line break")
+    return (text + "\r\n\r\n").encode("latin-1")
+
+
+def find_head_end(data: bytes | bytearray, start: int = 0) -> int:
+    """Index of the first byte after the head in `data`, -1 if it is not complete."""
+    end = data.find(b"\r\n\r\n", start)
+    if end >= 0:
+        return end + 4
+    match = _HEAD_END.search(data, start)  # some old servers end lines with a bare line feed
+    return match.end() if match else -1
+
+
+def parse_head(data: bytes | bytearray) -> Head:
+    """The head in `data`, which ends where `find_head_end` said.
+
+    Raises:
+        MalformedError: anything that two readers could understand in two ways.
+    """
+    text = data.decode("latin-1").replace("\r\n", "\n")
+    if _CONTROL.search(text) or "\r" in text:
+        raise MalformedError("control characters in the head")
+    lines = text.rstrip("\n").split("\n")
+    match = _STATUS_LINE.fullmatch(lines[0])
+    if match is None:
+        raise MalformedError(f"no HTTP status line: {lines[0][:80]!r}")
+    headers: dict[str, str] = {}
+    for line in lines[1:]:
+        name, colon, value = line.partition(":")
+        if not colon or not _TOKEN.fullmatch(name):
+            raise MalformedError(f"not a header line: {line[:80]!r}")
+        name = name.lower()
+        value = value.strip(" \t")
+        headers[name] = f"{headers[name]}, {value}" if name in headers else value
+    return _framed(int(match.group(2)), match.group(1) == "1", headers)
+
+
+def _framed(status: int, modern: bool, headers: dict[str, str]) -> Head:
+    """RFC 9112, 6.3: which body follows."""
+    connection = headers.get("connection", "").lower()
+    persistent = "close" not in connection and (modern or "keep-alive" in connection)
+    coding = headers.get("transfer-encoding")
+    if coding is not None:
+        if not modern or coding.lower() != "chunked":
+            raise MalformedError(f"transfer coding {coding!r} was not asked for")
+        if headers.pop("content-length", None) is not None:
+            persistent = False  # somebody on the way may have understood it the other way
+    length = _content_length(headers)
+    if status < 200 or status in {204, 304}:  # noqa: PLR2004 - these never have a body
+        return Head(status, headers, 0, chunked=False, persistent=persistent)
+    if coding is not None:
+        return Head(status, headers, None, chunked=True, persistent=persistent)
+    return Head(status, headers, length, chunked=False, persistent=persistent and length is not None)
+
+
+def _content_length(headers: dict[str, str]) -> int | None:
+    text = headers.get("content-length")
+    if text is None:
+        return None
+    values = {value.strip(" \t") for value in text.split(",")} if "," in text else {text}
+    if len(values) > 1:
+        raise MalformedError(f"conflicting lengths {text!r}")
+    (value,) = values
+    if not _LENGTH.fullmatch(value):
+        raise MalformedError(f"impossible length {value[:80]!r}")
+    headers["content-length"] = value
+    return int(value)
+
+
+class SizedBody:
+    """A body of a length that was announced."""
+
+    def __init__(self, length: int) -> None:
+        self.left = length
+        self.excess = False
+
+    @property
+    def done(self) -> bool:
+        """Whether all of it came."""
+        return self.left == 0
+
+    def decode(self, view: memoryview, count: int) -> int:  # noqa: ARG002 - see `ChunkedBody.decode`
+        """How many of the `count` bytes that were read belong to the body."""
+        if count > self.left:
+            self.excess = True
+            count = self.left
+        self.left -= count
+        return count
+
+    def at_close(self) -> End:
+        """What it means that the connection ended now."""
+        return End.BROKEN if self.left else End.COMPLETE
+
+
+class OpenBody:
+    """A body that ends where the connection does."""
+
+    left: int | None = None
+    done = False
+    excess = False
+
+    def decode(self, view: memoryview, count: int) -> int:  # noqa: ARG002
+        """See `SizedBody.decode`."""
+        return count
+
+    def at_close(self) -> End:
+        """See `SizedBody.at_close`."""
+        return End.CLOSED
+
+
+class ChunkedBody:
+    """A body in chunks (RFC 9112, 7.1); the chunk lines are cut out where they lie."""
+
+    left: int | None = None
+
+    def __init__(self) -> None:
+        self.done = False
+        self.excess = False
+        self._data = 0  # bytes of the current chunk still to come
+        self._line = b""  # what came of a line so far
+        self._state = self._size_line
+        self._trailer = 0
+
+    def decode(self, view: memoryview, count: int) -> int:
+        """Move the payload among the first `count` bytes of `view` to its front; its size.
+
+        Raises:
+            MalformedError: the chunks are not well-formed.
+        """
+        read = write = 0
+        while read < count and not self.done:
+            if self._data:
+                take = min(self._data, count - read)
+                if read != write:
+                    view[write : write + take] = view[read : read + take]
+                read += take
+                write += take
+                self._data -= take
+                continue
+            piece = bytes(view[read : min(count, read + _MAX_CHUNK_LINE)])
+            end = piece.find(b"\n") + 1
+            self._line += piece[:end] if end else piece
+            read += end or len(piece)
+            if end:
+                line, self._line = self._line, b""
+                self._state(line)
+            elif len(self._line) > _MAX_CHUNK_LINE:
+                raise MalformedError("a chunk line without end")
+        if read < count:
+            self.excess = True
+        return write
+
+    def at_close(self) -> End:
+        """See `SizedBody.at_close`."""
+        return End.COMPLETE if self.done else End.BROKEN
+
+    def _size_line(self, line: bytes) -> None:
+        match = _CHUNK_SIZE.fullmatch(line)
+        if match is None:
+            raise MalformedError(f"not a chunk size: {line[:40]!r}")
+        self._data = int(match.group(1), 16)
+        self._state = self._end_of_data if self._data else self._trailer_line
+
+    def _end_of_data(self, line: bytes) -> None:
+        if line != b"\r\n":
+            raise MalformedError("a chunk is longer than it says")
+        self._state = self._size_line
+
+    def _trailer_line(self, line: bytes) -> None:
+        self._trailer += len(line)
+        if self._trailer > MAX_HEAD_BYTES:
+            raise MalformedError("a trailer without end")
+        self.done = line in {b"\r\n", b"\n"}
+
+
+Body = SizedBody | OpenBody | ChunkedBody
+
+
+def body_of(head: Head) -> Body:
+    """The reader for the body that follows `head`."""
+    if head.chunked:
+        return ChunkedBody()
+    return OpenBody() if head.length is None else SizedBody(head.length)
