@@ -2,6 +2,9 @@
 .DEFAULT_GOAL := help
 .PHONY: help setup test lint format demo bench lock test-lowest test-all-pythons clean
 
+# A figure each; the others in the directory are their helpers.
+BENCHMARKS = $(shell grep -l '^if __name__ == "__main__"' benchmarks/*.py)
+
 help: ## print this
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-18s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
@@ -22,10 +25,10 @@ format: setup ## put the code into its one style
 demo: setup ## run the main job, end to end, on this machine
 	@.venv/bin/python demo/run.py
 
-bench: ## measure, with peers beside it
+bench: ## measure, with peers beside it (BENCHMARKS=... chooses the scripts)
 	@scripts/system-packages bench
 	@scripts/setup build/venv-bench requirements/bench.txt
-	@build/venv-bench/bin/python benchmarks/run.py
+	@set -e; for script in $(BENCHMARKS); do echo "== $$script"; build/venv-bench/bin/python $$script; done
 
 lock: ## write requirements/*.txt anew from pyproject.toml
 	@scripts/lock
