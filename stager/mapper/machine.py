@@ -107,8 +107,10 @@ class Machine:
         self.names: dict[str, NameRecord] = {}
         self.stale_signals = 0
         self._fetch_ids = fetch_ids
-        self._flights: dict[tuple[str, str | None], str] = {}  # (key, sha256) → newest fetch
+        self._flights: dict[tuple[str, str | None], str] = {}  # (key, sha256) → fetch to join
+        self._stopping: dict[str, int] = {}  # fetch that nobody needs → its try, which has a place still
         self._handed: set[str] = set()
+        self._again: list[str] = []  # loaded as handed over; their place has to be told again
         self._ready: list[tuple[int, str]] = []  # heap of (-priority, job); ids sort by time
         self._wakes: deque[tuple[str, deque[str]]] = deque()  # (precondition, jobs to look at)
         self._instructions: list[Instruction] = []
@@ -133,7 +135,7 @@ class Machine:
         """
         for name in names:
             self.names[name.name] = name
-        for fetch in fetches:
+        for fetch in sorted(fetches, key=_by_worth_joining):
             self.fetches[fetch.id] = fetch
             self._flights[fetch.request.key, fetch.request.sha256] = fetch.id
         for job in jobs:
@@ -142,8 +144,7 @@ class Machine:
                 self._attach(job)
             if job.handed:
                 self._handed.add(job.id)
-                again = StopJob if job.state.is_final else Dispatch
-                self._instructions.append(again(job.id, job.epoch))
+                self._again.append(job.id)
         for fetch in list(self.fetches.values()):
             self._reload_fetch(fetch, now)
         for job in list(self.jobs.values()):
@@ -243,9 +244,9 @@ class Machine:
             self._fetch_failed(fetch, signal, now, jitter)
 
     def _free_place(self, fetch_id: str, generation: int) -> None:
-        """A try that nobody wants any more has ended: its place is free, unless a newer try has it."""
-        fetch = self.fetches.get(fetch_id)
-        if fetch is None or fetch.state is not FetchState.RUNNING or fetch.generation == generation:
+        """A try that nobody wants any more has ended: its place is free."""
+        if self._stopping.get(fetch_id) == generation:
+            del self._stopping[fetch_id]
             self.admission.ended(fetch_id)
 
     def _fetch_ready(self, fetch: FetchRecord, signal: Ready, now: float) -> None:
@@ -289,6 +290,8 @@ class Machine:
         job = self.jobs.get(signal.job)
         if job is None or job.epoch != signal.epoch or not job.handed:
             self.stale_signals += 1
+        elif isinstance(signal, JobRefused) and job.state is JobState.RUNNING:
+            self.stale_signals += 1  # it was started, so this hand-over can't have been refused
         elif isinstance(signal, JobStarted):
             self._job_started(job, now)
         elif isinstance(signal, JobRefused):
@@ -353,6 +356,7 @@ class Machine:
 
         Call it again, after writing the changes, while `pending` is True.
         """
+        self._hand_over_again()
         self._wake(now, limit)
         self._dispatch_ready(now, limit)
         for fetch_id in self.admission.pick(now):
@@ -367,7 +371,9 @@ class Machine:
     @property
     def pending(self) -> bool:
         """Whether `advance` has more to do right now."""
-        return bool(self._wakes) or (bool(self._ready) and self._has_slot()) or bool(self._instructions)
+        return bool(self._wakes or self._instructions or self._again) or (
+            bool(self._ready) and self._has_slot()
+        )
 
     def take_changes(self) -> Changes:
         """What changed since the last call; what is over and written is then forgotten."""
@@ -402,6 +408,15 @@ class Machine:
         if not job.unmet:
             self._make_ready(job, now)
 
+    def _hand_over_again(self) -> None:
+        """What was told since the load counts: a hand-over that is over now must not be repeated."""
+        for job_id in self._again:
+            job = self.jobs.get(job_id)
+            if job is not None and job.handed:
+                again = StopJob if job.state.is_final else Dispatch
+                self._instructions.append(again(job.id, job.epoch))
+        self._again.clear()
+
     def _dispatch_ready(self, now: float, limit: int) -> None:
         while self._ready and limit > 0 and self._has_slot():
             limit -= 1
@@ -424,9 +439,11 @@ class Machine:
         self, request: FetchRequest, entry: Entry | None, priority: int, now: float
     ) -> FetchRecord:
         """The fetch that brings this request: one that is under way or still good, or a new one."""
+        at_hand = entry if entry and _is_good(request, entry.object, entry.fresh_until, now) else None
         flight = self.fetches.get(self._flights.get((request.key, request.sha256), ""))
+        under_way = flight is not None and flight.state in _UNDER_WAY
         if flight is not None:
-            if flight.state in {FetchState.QUEUED, FetchState.RUNNING}:
+            if under_way and at_hand is None:
                 if priority > flight.priority:
                     flight.priority = priority
                     self._dirty_fetches[flight.id] = flight
@@ -435,13 +452,14 @@ class Machine:
             if flight.state is FetchState.READY and _is_good(request, flight.sha256, flight.fresh_until, now):
                 return flight
         fetch = FetchRecord(id=next(self._fetch_ids), request=request, priority=priority, created_at=now)
-        if entry is not None and _is_good(request, entry.object, entry.fresh_until, now):
+        if at_hand is not None:
             fetch.state, fetch.cached, fetch.ended_at = FetchState.READY, True, now
-            fetch.sha256, fetch.size, fetch.fresh_until = entry.object, entry.size, entry.fresh_until
+            fetch.sha256, fetch.size, fetch.fresh_until = at_hand.object, at_hand.size, at_hand.fresh_until
         else:
             self._enqueue(fetch)
         self.fetches[fetch.id] = fetch
-        self._flights[request.key, request.sha256] = fetch.id
+        if not under_way:  # else the next job that finds nothing at hand joins what is under way
+            self._flights[request.key, request.sha256] = fetch.id
         self._dirty_fetches[fetch.id] = fetch
         return fetch
 
@@ -478,6 +496,7 @@ class Machine:
         """No job needs the fetch: stop it if it is under way, and forget it."""
         if fetch.state is FetchState.RUNNING:
             self._instructions.append(StopFetch(fetch.id, fetch.generation))
+            self._stopping[fetch.id] = fetch.generation
         if fetch.state in {FetchState.QUEUED, FetchState.RUNNING}:
             self.admission.remove(fetch.id)
             self._move_fetch(fetch, FetchState.CANCELLED)
@@ -587,7 +606,13 @@ class Machine:
         )
 
 
+_UNDER_WAY: Collection[FetchState] = frozenset({FetchState.QUEUED, FetchState.RUNNING})
 _BEFORE_START: Collection[JobState] = frozenset({JobState.WAITING, JobState.READY, JobState.DISPATCHED})
+
+
+def _by_worth_joining(fetch: FetchRecord) -> tuple[bool, float, str]:
+    """Sorts last what a new job should join: a fetch under way before one that is over, then the newest."""
+    return fetch.state in _UNDER_WAY, fetch.created_at, fetch.id
 
 
 def _is_good(request: FetchRequest, sha256: str, fresh_until: float | None, now: float) -> bool:

@@ -1,0 +1,529 @@
+"""A simulated world around the pure machine, and an oracle that knows with sets what must be true.
+
+The `Simulation` plays everybody who talks to the machine: users, the place where fetches run, the
+dispatcher, the database and the crash. The `Oracle` is told the same events and never looks at the
+machine's reasoning; it is as simple as it can be, and slow.
+"""
+
+from __future__ import annotations
+
+import copy
+from collections import Counter
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass, field, replace
+from enum import StrEnum
+from itertools import count
+from pathlib import Path
+
+from stager.errors import (
+    CancelledError,
+    CommandFailedError,
+    ConnectionFailedError,
+    InputFailedError,
+    OriginRefusedError,
+    StagerError,
+)
+from stager.mapper.admission import Admission
+from stager.mapper.machine import (
+    Dispatch,
+    Instruction,
+    Machine,
+    NewJob,
+    StartFetch,
+    StopFetch,
+    StopJob,
+)
+from stager.model.backoff import RetryPolicy
+from stager.model.entries import Entry
+from stager.model.events import JobEnded, JobRefused, JobSignal, JobStarted
+from stager.model.fetches import (
+    Failed,
+    FetchRequest,
+    FetchResult,
+    FetchState,
+    Progress,
+    Ready,
+    Signal,
+    Started,
+)
+from stager.model.jobs import JobState
+from stager.model.records import Changes, FetchRecord, JobRecord, NameRecord
+from stager.model.urls import parse_url
+
+START = 1_000_000_000.0
+"""The first instant of a simulation, seconds since 1970."""
+
+
+class Database:
+    """The columns that are written, and what a start reads of them."""
+
+    def __init__(self) -> None:
+        self.jobs: dict[str, JobRecord] = {}
+        self.fetches: dict[str, FetchRecord] = {}
+        self.names: dict[str, NameRecord] = {}
+
+    def write(self, changes: Changes) -> None:
+        """One transaction; what the machine does with its records afterwards changes nothing here."""
+        self.jobs.update({j.id: replace(j, unmet=set(), saved=False) for j in changes.jobs})
+        self.fetches.update({f.id: replace(f, jobs={}, saved=False) for f in changes.fetches})
+        self.names.update({n.name: replace(n, jobs={}, saved=False) for n in changes.names})
+
+    def load_into(self, machine: Machine, *, now: float) -> None:
+        """What a start does: open jobs, the fetches they refer to, all names."""
+        jobs = [j for j in self.jobs.values() if j.handed or not j.state.is_final]
+        wanted = {fetch for job in jobs for fetch in job.fetches}
+        machine.load(
+            [replace(j, unmet=set(), saved=True) for j in jobs],
+            [replace(f, jobs={}, saved=True) for f in self.fetches.values() if f.id in wanted],
+            [replace(n, jobs={}, saved=True) for n in self.names.values()],
+            now=now,
+        )
+
+
+def at_hand(request: FetchRequest, digest: str, fresh_until: float | None, now: float) -> bool:
+    """Whether these bytes answer the request: by digest if it names one, else while they are fresh."""
+    if request.refresh:
+        return False
+    if request.sha256 is not None:
+        return request.sha256 == digest
+    return fresh_until is None or fresh_until > now
+
+
+@dataclass
+class Oracle:
+    """What must be true, in sets; copied at each commit and put back by a crash."""
+
+    jobs: dict[str, NewJob] = field(default_factory=dict)
+    fetches_of: dict[str, tuple[str, ...]] = field(default_factory=dict)
+    requests: dict[str, FetchRequest] = field(default_factory=dict)
+    ready: dict[str, tuple[str, float | None]] = field(default_factory=dict)
+    """Fetches whose bytes are there: digest and until when they are fresh."""
+    failed: set[str] = field(default_factory=set)
+    lost_once: set[str] = field(default_factory=set)
+    fruitless: Counter[str] = field(default_factory=Counter)
+    met: set[str] = field(default_factory=set)
+    cancelled: set[str] = field(default_factory=set)
+    handed: dict[str, int] = field(default_factory=dict)
+    started: set[str] = field(default_factory=set)
+    """Jobs of which the machine was told that they run."""
+    ended: dict[str, JobEnded] = field(default_factory=dict)
+    input_failed: set[str] = field(default_factory=set)
+
+    def may_run(self, job: str) -> bool:
+        """Whether all preconditions of the job hold."""
+        return set(self.jobs[job].after) <= self.met and set(self.fetches_of[job]) <= set(self.ready)
+
+    def is_over(self, job: str) -> bool:
+        return job in self.cancelled or job in self.ended or job in self.input_failed
+
+    def needs_fetches(self, job: str) -> bool:
+        return not self.is_over(job) and job not in self.started
+
+    def under_way(self, request: FetchRequest) -> set[str]:
+        """Fetches that some job needs and that are neither in nor failed, for the same bytes."""
+        return {
+            fetch
+            for job in self.jobs
+            if self.needs_fetches(job)
+            for fetch in self.fetches_of[job]
+            if fetch not in self.ready
+            and fetch not in self.failed
+            and (self.requests[fetch].key, self.requests[fetch].sha256) == (request.key, request.sha256)
+        }
+
+    def submitted(self, new: NewJob, fetches: tuple[str, ...], now: float) -> None:
+        """Judge which fetches the machine chose for the job's inputs."""
+        assert len(fetches) == len(new.inputs)
+        for (request, entry), fetch in zip(new.inputs, fetches, strict=True):
+            good = entry is not None and at_hand(request, entry.object, entry.fresh_until, now)
+            if fetch not in self.requests:
+                self.requests[fetch] = request
+                if good:
+                    assert entry is not None
+                    self.ready[fetch] = (entry.object, entry.fresh_until)
+                else:
+                    twins = self.under_way(request) - self.lost_once
+                    assert not twins, f"a second transfer of {request.url} beside {twins}"
+            else:
+                known = self.requests[fetch]
+                assert (known.key, known.sha256) == (request.key, request.sha256)
+                assert fetch not in self.failed, "a job joined a fetch that had failed"
+                assert not good or fetch in self.ready, "a job waits for bytes that are at hand"
+                if fetch in self.ready:
+                    assert at_hand(request, *self.ready[fetch], now) or self._is_new(fetch, request, new), (
+                        "a job was given bytes that are not good for it"
+                    )
+        self.jobs[new.id] = new
+        self.fetches_of[new.id] = fetches
+
+    def _is_new(self, fetch: str, request: FetchRequest, new: NewJob) -> bool:
+        """Whether the fetch was made for another input of the same job."""
+        return all(fetch not in fetches for fetches in self.fetches_of.values()) and any(
+            other == request for other, _ in new.inputs
+        )
+
+    def fetch_ended(self, signal: Ready | Failed, attempts: int) -> None:
+        if isinstance(signal, Ready):
+            self.ready[signal.fetch] = (signal.result.sha256, signal.result.fresh_until)
+            return
+        self.fruitless[signal.fetch] += 1
+        if signal.progressed:
+            self.fruitless[signal.fetch] = 1
+        if not signal.error.transient or self.fruitless[signal.fetch] >= attempts:
+            self.failed.add(signal.fetch)
+
+    def lost(self, fetch: str) -> None:
+        if fetch in self.ready:
+            del self.ready[fetch]
+            self.lost_once.add(fetch)
+            self.fruitless[fetch] = 0
+
+
+class Place(StrEnum):
+    """What the dispatcher knows of one hand-over."""
+
+    ORDERED = "ordered"
+    RUNNING = "running"
+    ENDED = "ended"
+    REFUSED = "refused"
+
+
+class World:
+    """Tries of fetches, which die with the server, and processes of jobs, which do not."""
+
+    def __init__(self, slots: int, per_origin: int) -> None:
+        self.slots = slots
+        self.per_origin = per_origin
+        self.tries: dict[tuple[str, int], FetchRequest] = {}
+        self.tried: set[tuple[str, int]] = set()
+        self.stopped: set[tuple[str, int]] = set()
+        self.places: dict[tuple[str, int], Place] = {}
+        self.ends: dict[tuple[str, int], JobEnded] = {}
+        self.starts: Counter[str] = Counter()
+        self.inbox: list[Signal | JobSignal] = []
+        self.past: list[Signal | JobSignal] = []
+
+    def start_try(self, order: StartFetch) -> None:
+        request, one = order.order.request, (order.order.fetch, order.order.generation)
+        assert one not in self.tried, f"try {one} was ordered twice"
+        assert request.key not in {r.key for r in self.tries.values()}, f"two tries of {request.key} at once"
+        self.tries[one] = request
+        self.tried.add(one)
+        assert len(self.tries) <= self.slots, "more tries than slots"
+        origins = Counter(parse_url(r.url).origin for r in self.tries.values())
+        assert max(origins.values()) <= self.per_origin, "more tries of one origin than allowed"
+
+    def hand_over(self, job: str, epoch: int) -> None:
+        """A second hand-over of the same id repeats what is known; a refused one is tried again."""
+        place = self.places.get((job, epoch))
+        if place is Place.RUNNING:
+            self.inbox.append(JobStarted(job, epoch))
+        elif place is Place.ENDED:
+            self.inbox.append(self.ends[job, epoch])
+        else:
+            self.places[job, epoch] = Place.ORDERED
+
+    def stop_job(self, job: str, epoch: int) -> None:
+        """A job that never ran ends at once; a running one ends when its process does."""
+        place = self.places.get((job, epoch))
+        if place is not Place.RUNNING and place is not Place.ENDED:
+            self.places[job, epoch] = Place.ENDED
+            self.ends[job, epoch] = JobEnded(job, epoch, None, CommandFailedError("stopped before its start"))
+        if place is not Place.RUNNING:
+            self.inbox.append(self.ends[job, epoch])
+
+    def start_job(self, job: str, epoch: int) -> None:
+        assert not self.starts[job], f"job {job} was started twice"
+        self.starts[job] += 1
+        self.places[job, epoch] = Place.RUNNING
+        self.inbox.append(JobStarted(job, epoch))
+
+    def refuse_job(self, job: str, epoch: int, lost: tuple[str, ...]) -> None:
+        self.places[job, epoch] = Place.REFUSED
+        self.inbox.append(JobRefused(job, epoch, lost))
+
+    def end_job(self, job: str, epoch: int, exit_code: int) -> None:
+        error = CommandFailedError(f"job {job} ended with {exit_code}") if exit_code else None
+        self.places[job, epoch] = Place.ENDED
+        self.ends[job, epoch] = JobEnded(job, epoch, exit_code, error, seconds=1.0)
+        self.inbox.append(self.ends[job, epoch])
+
+    def in_place(self, place: Place) -> list[tuple[str, int]]:
+        return sorted(one for one, now in self.places.items() if now is place)
+
+    def crash(self) -> None:
+        """Processes live on; what was only in the server's memory is gone."""
+        for one in self.in_place(Place.ORDERED):
+            del self.places[one]
+        self.tries.clear()
+        self.stopped.clear()
+        self.inbox.clear()
+
+
+class Simulation:
+    """Drives the machine as the loop would, checks it after every step, and crashes it."""
+
+    def __init__(self, *, slots: int = 3, per_origin: int = 2, job_slots: int | None = 2) -> None:
+        self.retry = RetryPolicy(attempts=3, first_seconds=1.0, longest_seconds=20.0)
+        self.limits = (slots, per_origin, job_slots)
+        self.world = World(slots, per_origin)
+        self.database = Database()
+        self.oracle = Oracle()
+        self.committed = Oracle()
+        self.acknowledged: set[str] = set()
+        self.now = START
+        self._numbers = count(1)
+        self._fetch_ids: Iterator[str] = (f"f{n:05}" for n in count(1))
+        self.machine = self._new_machine()
+
+    def _new_machine(self) -> Machine:
+        slots, per_origin, job_slots = self.limits
+        admission = Admission(slots=slots, per_origin=per_origin)
+        return Machine(admission, self.retry, job_slots=job_slots, fetch_ids=self._fetch_ids)
+
+    # -- users ----------------------------------------------------------------------------------
+
+    def submit(
+        self,
+        inputs: Iterable[tuple[FetchRequest, Entry | None]] = (),
+        after: tuple[str, ...] = (),
+        priority: int = 0,
+    ) -> str:
+        new = NewJob(f"j{next(self._numbers):05}", tuple(inputs), after, priority)
+        record = self.machine.submit(new, now=self.now)
+        self.oracle.submitted(new, record.fetches, self.now)
+        if self.oracle.may_run(new.id):
+            assert record.state is JobState.READY, f"job {new.id} waits although all holds already"
+        else:
+            assert record.state is JobState.WAITING
+        return new.id
+
+    def meet(self, name: str) -> None:
+        assert self.machine.meet(name, now=self.now) == (name not in self.oracle.met)
+        self.oracle.met.add(name)
+
+    def cancel(self, job: str) -> None:
+        """Cancel a job that is not over, as far as the oracle knows."""
+        assert self.machine.cancel(job, now=self.now)
+        self.oracle.cancelled.add(job)
+
+    def lose(self, fetch: str) -> None:
+        self.machine.lose(fetch)
+        self.oracle.lost(fetch)
+
+    # -- signals --------------------------------------------------------------------------------
+
+    def answer(self, one: tuple[str, int], outcome: str, *, fresh_for: float | None = None) -> None:
+        """A live try ends: ``ready``, ``transient``, ``progressed`` or ``permanent``."""
+        request = self.world.tries.pop(one)
+        url = parse_url(request.url).redacted
+        signal: Signal
+        if outcome == "ready":
+            digest = request.sha256 or "c" * 64
+            until = None if fresh_for is None else self.now + fresh_for
+            result = FetchResult(request.url, digest, 10, Path("object"), cached=False, fresh_until=until)
+            signal = Ready(*one, result)
+        elif outcome == "permanent":
+            error: StagerError = (
+                CancelledError("stopped", url=url)
+                if one in self.world.stopped
+                else OriginRefusedError("status 404", url=url)
+            )
+            signal = Failed(*one, error)
+        else:
+            error = ConnectionFailedError("reset", cause="by peer", url=url)
+            signal = Failed(*one, error, progressed=outcome == "progressed")
+        self.world.inbox.append(signal)
+
+    def deliver(self, signal: Signal | JobSignal, *, jitter: float = 0.0) -> None:
+        """The machine is told; the oracle too, unless the signal is of a try or hand-over that is over."""
+        if isinstance(signal, JobStarted | JobRefused | JobEnded):
+            self._tell_of_job(signal)
+        elif isinstance(signal, Started | Progress):
+            self.machine.fetch_signal(signal, now=self.now, jitter=jitter)
+        else:
+            first = signal in self.world.inbox
+            if first and self._is_wanted(signal.fetch):
+                self.oracle.fetch_ended(signal, self.retry.attempts)
+            self.machine.fetch_signal(signal, now=self.now, jitter=jitter)
+        if signal in self.world.inbox:
+            self.world.inbox.remove(signal)
+            self.world.past.append(signal)
+
+    def _is_wanted(self, fetch: str) -> bool:
+        return any(
+            fetch in fetches and self.oracle.needs_fetches(job)
+            for job, fetches in self.oracle.fetches_of.items()
+        )
+
+    def _tell_of_job(self, signal: JobSignal) -> None:
+        oracle = self.oracle
+        if oracle.handed.get(signal.job) == signal.epoch:
+            if isinstance(signal, JobStarted):
+                oracle.started.add(signal.job)
+            elif isinstance(signal, JobRefused):
+                del oracle.handed[signal.job]
+                for fetch in signal.lost:
+                    oracle.lost(fetch)
+            else:
+                del oracle.handed[signal.job]
+                oracle.ended.setdefault(signal.job, signal)
+        self.machine.job_signal(signal, now=self.now)
+
+    def repeatable(self) -> list[Signal | JobSignal]:
+        """Signals that may come a second time; a refusal does not once its hand-over was repeated."""
+        return [
+            s
+            for s in self.world.past
+            if not isinstance(s, JobRefused) or self.world.places[s.job, s.epoch] is Place.REFUSED
+        ]
+
+    # -- the loop -------------------------------------------------------------------------------
+
+    def commit(self, *, limit: int = 1000, crash_after: int | None = None) -> None:
+        """One round of the loop; `crash_after` instructions were carried out when the server died."""
+        instructions = self.machine.advance(self.now, limit=limit)
+        self._note(instructions)
+        self.database.write(self.machine.take_changes())
+        self.committed = copy.deepcopy(self.oracle)
+        self.acknowledged |= set(self.oracle.jobs)
+        for instruction in instructions[:crash_after]:
+            self._carry_out(instruction)
+        if crash_after is not None:
+            self.crash()
+
+    def settle(self, *, limit: int = 1000) -> None:
+        """Rounds until nothing is pending."""
+        for _ in range(10_000):
+            self.commit(limit=limit)
+            if not self.machine.pending:
+                return
+        raise AssertionError("the machine is pending for ever")
+
+    def crash(self) -> None:
+        """The server dies; what was not committed never happened; a new one starts."""
+        self.world.crash()
+        self.oracle = copy.deepcopy(self.committed)
+        self.machine = self._new_machine()
+        self.database.load_into(self.machine, now=self.now)
+        self._note_failures()
+
+    def _note(self, instructions: Sequence[Instruction]) -> None:
+        self._note_failures()
+        new: list[int] = []
+        for instruction in instructions:
+            if not isinstance(instruction, Dispatch):
+                continue
+            job, epoch = instruction.job, instruction.epoch
+            if self.oracle.handed.get(job) == epoch:
+                continue  # handed over again after a crash
+            assert job not in self.oracle.handed, f"job {job} was handed over twice"
+            assert not self.oracle.is_over(job), f"job {job} was handed over after its end"
+            assert self.oracle.may_run(job), f"job {job} was handed over before its preconditions held"
+            self.oracle.handed[job] = epoch
+            new.append(self.oracle.jobs[job].priority)
+        left = [j.priority for j in self.machine.jobs.values() if j.state is JobState.READY]
+        assert not new or not left or min(new) >= max(left), "a job of lower priority went first"
+
+    def _note_failures(self) -> None:
+        """A job that waits for a failed input may be failed at any later step; the input must have failed."""
+        for job in self.oracle.jobs:
+            if job not in self.machine.jobs and not self.oracle.is_over(job):
+                assert set(self.oracle.fetches_of[job]) & self.oracle.failed, f"job {job} vanished"
+                self.oracle.input_failed.add(job)
+
+    def _carry_out(self, instruction: Instruction) -> None:
+        if isinstance(instruction, StartFetch):
+            self.world.start_try(instruction)
+        elif isinstance(instruction, StopFetch):
+            one = (instruction.fetch, instruction.generation)
+            if one in self.world.tries:
+                self.world.stopped.add(one)
+        elif isinstance(instruction, Dispatch):
+            self.world.hand_over(instruction.job, instruction.epoch)
+        else:
+            assert isinstance(instruction, StopJob)
+            self.world.stop_job(instruction.job, instruction.epoch)
+
+    # -- what must hold -------------------------------------------------------------------------
+
+    def check(self) -> None:
+        """What must hold after every step."""
+        self.machine.validate()
+        if self.machine.pending:
+            return
+        room = self.limits[2] is None or len(self.oracle.handed) < self.limits[2]
+        for job in self.oracle.jobs:
+            if self.oracle.is_over(job) or job in self.oracle.handed:
+                continue
+            state = self.machine.jobs[job].state
+            assert not set(self.oracle.fetches_of[job]) & self.oracle.failed, f"job {job} should have failed"
+            if self.oracle.may_run(job):
+                assert state is JobState.READY, f"job {job} may run but is {state}"
+                assert not room, f"job {job} may run and there is a slot"
+            else:
+                assert state is JobState.WAITING, f"job {job} must wait but is {state}"
+
+    def check_no_fetch_idles(self) -> None:
+        """Right after a round of the loop no fetch waits that could run."""
+        running = Counter(parse_url(r.url).origin for r in self.world.tries.values())
+        undelivered = [s for s in self.world.inbox if isinstance(s, Ready | Failed)]
+        if undelivered:
+            return  # their places are not free yet, as far as the machine can know
+        keys = {r.key for r in self.world.tries.values()}
+        for fetch in self.machine.fetches.values():
+            if fetch.state is FetchState.QUEUED and fetch.not_before <= self.now:
+                assert (
+                    len(self.world.tries) == self.limits[0]
+                    or running[parse_url(fetch.request.url).origin] == self.limits[1]
+                    or fetch.request.key in keys
+                ), f"fetch {fetch.id} could run and does not"
+
+    # -- the end --------------------------------------------------------------------------------
+
+    def drive_to_the_end(self) -> None:
+        """Everybody answers, all names are met; then every job must be over, as the oracle says."""
+        for name in {name for job in self.oracle.jobs.values() for name in job.after} - self.oracle.met:
+            self.meet(name)
+        for turn in range(400):
+            self.settle()
+            if all(self.oracle.is_over(job) for job in self.oracle.jobs) and not self.oracle.handed:
+                break
+            for one in sorted(self.world.tries):
+                self.answer(one, ("ready", "transient", "permanent", "ready")[(turn + len(one[0])) % 4])
+            for job, epoch in self.world.in_place(Place.ORDERED):
+                self.world.start_job(job, epoch)
+            for job, epoch in self.world.in_place(Place.RUNNING):
+                self.world.end_job(job, epoch, exit_code=turn % 2)
+            for signal in list(self.world.inbox):
+                self.deliver(signal)
+                self.check()
+            self.now = max(self.now, self.machine.admission.next_time() or 0.0)
+        else:
+            stuck = {job for job in self.oracle.jobs if not self.oracle.is_over(job)}
+            raise AssertionError(f"stuck: {stuck or self.oracle.handed}")
+        self.settle()
+        self.check_the_end()
+
+    def check_the_end(self) -> None:
+        assert set(self.oracle.jobs) == set(self.database.jobs) == self.acknowledged
+        assert not self.machine.jobs
+        assert not self.machine.fetches
+        assert not self.machine._flights
+        for job, record in self.database.jobs.items():
+            assert not record.handed
+            ended = self.oracle.ended.get(job)
+            if job in self.oracle.cancelled:
+                assert record.state is JobState.CANCELLED
+            elif ended is not None:
+                assert record.state is (JobState.DONE if ended.error is None else JobState.FAILED)
+                assert record.exit_code == ended.exit_code
+                assert record.error == ended.error
+                assert self.world.starts[job] == 1
+            else:
+                assert record.state is JobState.FAILED
+                assert isinstance(record.error, InputFailedError)
+                assert record.error.details["fetch"] in self.oracle.failed
+                assert not self.world.starts[job]
+        for fetch in self.database.fetches.values():
+            assert fetch.state in {FetchState.READY, FetchState.FAILED, FetchState.CANCELLED}

@@ -1,0 +1,1053 @@
+"""The rules of the deciding core, one sentence each."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from itertools import count
+from pathlib import Path
+
+import pytest
+
+from stager.errors import (
+    CancelledError,
+    CommandFailedError,
+    ConflictError,
+    ConnectionFailedError,
+    IllegalTransitionError,
+    InputFailedError,
+    NotFoundError,
+    OriginRefusedError,
+    StagerError,
+)
+from stager.mapper.admission import Admission
+from stager.mapper.machine import (
+    Dispatch,
+    Instruction,
+    Machine,
+    NewJob,
+    StartFetch,
+    StopFetch,
+    StopJob,
+)
+from stager.model.backoff import RetryPolicy
+from stager.model.entries import Entry
+from stager.model.events import JobEnded, JobRefused, JobResult, JobStarted
+from stager.model.fetches import Failed, FetchRequest, FetchResult, FetchState, Progress, Ready, Started
+from stager.model.jobs import JobState
+from stager.model.records import JobRecord
+from stager.model.urls import parse_url
+from tests.support.oracle import Database
+
+URL = "http://origin.example/run.nxs"
+OTHER = "http://origin.example/other.nxs"
+THIRD = "http://elsewhere.example/third.nxs"
+GOOD, BAD = "a" * 64, "b" * 64
+
+
+class Bench:
+    """A machine on the bench: short words for what the loop does, validated after every step."""
+
+    def __init__(self, *, slots: int = 8, per_origin: int = 8, job_slots: int | None = None) -> None:
+        self.database = Database()
+        self.now = 1_000.0
+        self.limits = (slots, per_origin, job_slots)
+        self._fetch_ids: Iterator[str] = (f"f{n}" for n in count(1))
+        self.machine = self.new_machine()
+
+    def new_machine(self) -> Machine:
+        slots, per_origin, job_slots = self.limits
+        retry = RetryPolicy(attempts=3, first_seconds=1.0, longest_seconds=100.0, deadline_seconds=1000.0)
+        admission = Admission(slots=slots, per_origin=per_origin)
+        return Machine(admission, retry, job_slots=job_slots, fetch_ids=self._fetch_ids)
+
+    def submit(
+        self,
+        job: str,
+        *inputs: str | FetchRequest | tuple[FetchRequest, Entry],
+        after: tuple[str, ...] = (),
+        priority: int = 0,
+    ) -> JobRecord:
+        pairs: list[tuple[FetchRequest, Entry | None]] = []
+        for item in inputs:
+            if isinstance(item, tuple):
+                pairs.append(item)
+            else:
+                pairs.append((FetchRequest(item) if isinstance(item, str) else item, None))
+        record = self.machine.submit(NewJob(job, tuple(pairs), after, priority), now=self.now)
+        self.machine.validate()
+        return record
+
+    def run(self, limit: int = 1000) -> list[Instruction]:
+        """One round of the loop."""
+        instructions = self.machine.advance(self.now, limit=limit)
+        self.database.write(self.machine.take_changes())
+        self.machine.validate()
+        return instructions
+
+    def ready(
+        self, fetch: str = "f1", generation: int = 1, *, sha256: str = GOOD, fresh_until: float | None = None
+    ) -> None:
+        result = FetchResult(
+            URL, sha256, 10, Path("object"), cached=False, received=10, fresh_until=fresh_until
+        )
+        self.machine.fetch_signal(Ready(fetch, generation, result), now=self.now)
+        self.machine.validate()
+
+    def failed(
+        self,
+        fetch: str = "f1",
+        generation: int = 1,
+        error: StagerError | None = None,
+        *,
+        progressed: bool = False,
+        jitter: float = 0.0,
+    ) -> None:
+        error = error if error is not None else ConnectionFailedError("no answer", url=URL)
+        self.machine.fetch_signal(
+            Failed(fetch, generation, error, progressed=progressed), now=self.now, jitter=jitter
+        )
+        self.machine.validate()
+
+    def job(self, signal: JobStarted | JobRefused | JobEnded) -> None:
+        self.machine.job_signal(signal, now=self.now)
+        self.machine.validate()
+
+    def cancel(self, job: str = "j1") -> bool:
+        cancelled = self.machine.cancel(job, now=self.now)
+        self.machine.validate()
+        return cancelled
+
+    def crash(self) -> None:
+        """What was not written is gone."""
+        self.machine = self.new_machine()
+        self.database.load_into(self.machine, now=self.now)
+        self.machine.validate()
+
+    def state(self, job: str = "j1") -> JobState:
+        """What the machine holds; for a job it has let go, what was written."""
+        held = self.machine.jobs.get(job)
+        return held.state if held is not None else self.database.jobs[job].state
+
+
+@pytest.fixture
+def bench() -> Bench:
+    return Bench()
+
+
+def entry(sha256: str = GOOD, fresh_until: float | None = None, url: str = URL) -> Entry:
+    return Entry(url, sha256, 10, 900.0, fresh_until)
+
+
+def orders(instructions: list[Instruction]) -> list[tuple[str, int]]:
+    return [(i.order.fetch, i.order.generation) for i in instructions if isinstance(i, StartFetch)]
+
+
+def dispatched(instructions: list[Instruction]) -> list[str]:
+    return [i.job for i in instructions if isinstance(i, Dispatch)]
+
+
+REFUSED = OriginRefusedError("origin answered 404", cause="not found", url=URL)
+
+
+# -- submission -----------------------------------------------------------------------------------
+
+
+def test_a_job_without_preconditions_is_handed_over_at_once(bench: Bench) -> None:
+    assert bench.submit("j1").state is JobState.READY
+    assert bench.run() == [Dispatch("j1", 1)]
+
+
+def test_a_job_runs_when_its_last_input_is_in(bench: Bench) -> None:
+    bench.submit("j1", URL, OTHER)
+    assert orders(bench.run()) == [("f1", 1), ("f2", 1)]
+    bench.ready("f1")
+    assert dispatched(bench.run()) == []
+    bench.ready("f2")
+    assert bench.run() == [Dispatch("j1", 1)]
+
+
+def test_many_jobs_that_name_one_url_share_one_transfer(bench: Bench) -> None:
+    for n in range(100):
+        bench.submit(f"j{n:03}", URL)
+    assert orders(bench.run()) == [("f1", 1)]
+    bench.submit("late", URL)
+    assert orders(bench.run()) == []
+    bench.ready()
+    assert len(dispatched(bench.run())) == 101
+
+
+def test_a_job_may_name_one_url_twice(bench: Bench) -> None:
+    record = bench.submit("j1", URL, URL)
+    assert record.fetches == ("f1", "f1")
+    assert orders(bench.run()) == [("f1", 1)]
+    bench.ready()
+    assert bench.run() == [Dispatch("j1", 1)]
+    bench.job(JobStarted("j1", 1))
+    bench.job(JobEnded("j1", 1, 0))
+    assert not bench.machine.fetches
+
+
+def test_fresh_bytes_in_the_cache_make_a_job_ready_without_a_fetch(bench: Bench) -> None:
+    bench.submit("j1", (FetchRequest(URL), entry(fresh_until=1_000.5)))
+    assert bench.run() == [Dispatch("j1", 1)]
+    written = bench.database.fetches["f1"]
+    assert (written.state, written.cached, written.sha256) == (FetchState.READY, True, GOOD)
+
+
+def test_bytes_are_stale_at_the_instant_at_which_their_freshness_ends(bench: Bench) -> None:
+    bench.submit("j1", (FetchRequest(URL), entry(fresh_until=1_000.0)))
+    assert orders(bench.run()) == [("f1", 1)]
+
+
+def test_stale_bytes_with_the_digest_asked_for_are_good(bench: Bench) -> None:
+    bench.submit("j1", (FetchRequest(URL, sha256=GOOD), entry(fresh_until=5.0)))
+    assert bench.run() == [Dispatch("j1", 1)]
+
+
+def test_fresh_bytes_with_another_digest_than_asked_for_are_fetched(bench: Bench) -> None:
+    bench.submit("j1", (FetchRequest(URL, sha256=GOOD), entry(BAD)))
+    assert orders(bench.run()) == [("f1", 1)]
+
+
+def test_a_refresh_asks_the_origin_although_the_bytes_are_fresh(bench: Bench) -> None:
+    bench.submit("j1", (FetchRequest(URL, refresh=True), entry()))
+    assert orders(bench.run()) == [("f1", 1)]
+
+
+def test_bytes_at_hand_are_not_waited_for_while_another_job_refreshes_them(bench: Bench) -> None:
+    bench.submit("j1", (FetchRequest(URL, refresh=True), entry()))
+    bench.run()
+    assert bench.submit("j2", (FetchRequest(URL), entry())).state is JobState.READY
+
+
+def test_a_transfer_under_way_is_still_shared_after_a_job_found_bytes_at_hand(bench: Bench) -> None:
+    bench.submit("j1", (FetchRequest(URL, refresh=True), entry()))
+    bench.submit("j2", (FetchRequest(URL), entry()))
+    assert bench.submit("j3", URL).fetches == ("f1",)
+
+
+def test_requests_with_and_without_a_digest_are_two_fetches_one_after_the_other(bench: Bench) -> None:
+    bench.submit("j1", URL)
+    bench.submit("j2", FetchRequest(URL, sha256=GOOD))
+    assert orders(bench.run()) == [("f1", 1)]
+    bench.ready("f1")
+    assert orders(bench.run()) == [("f2", 1)]
+
+
+def test_a_later_job_uses_what_a_fetch_brought_while_it_is_fresh(bench: Bench) -> None:
+    bench.submit("j1", URL, after=("beam",))
+    bench.run()
+    bench.ready(fresh_until=1_100.0)
+    assert bench.submit("j2", URL).state is JobState.READY
+    bench.now = 1_100.0
+    assert bench.submit("j3", URL).fetches == ("f2",)
+
+
+def test_a_later_job_that_refreshes_does_not_use_what_a_fetch_brought(bench: Bench) -> None:
+    bench.submit("j1", URL, after=("beam",))
+    bench.run()
+    bench.ready()
+    assert bench.submit("j2", FetchRequest(URL, refresh=True)).fetches == ("f2",)
+
+
+def test_a_job_does_not_join_a_fetch_that_has_failed(bench: Bench) -> None:
+    bench.submit("j1", URL)
+    bench.run()
+    bench.failed(error=REFUSED)
+    assert bench.submit("j2", URL).fetches == ("f2",)
+    bench.run()
+    assert (bench.state("j1"), bench.state("j2")) == (JobState.FAILED, JobState.WAITING)
+
+
+def test_the_same_job_is_not_taken_in_twice(bench: Bench) -> None:
+    bench.submit("j1", URL)
+    with pytest.raises(ConflictError, match="j1"):
+        bench.submit("j1", OTHER)
+    assert list(bench.machine.fetches) == ["f1"]
+
+
+@pytest.mark.parametrize(
+    "url", ["http://a", "https://A.example:8443/x/y?z=/", "http://[::1]:80/x", "http://b:81"]
+)
+def test_the_origin_of_a_request_is_that_of_its_url(url: str) -> None:
+    assert FetchRequest(url).origin == parse_url(url).origin
+
+
+# -- preconditions by name ------------------------------------------------------------------------
+
+
+def test_a_job_waits_for_all_its_names(bench: Bench) -> None:
+    bench.submit("j1", after=("beam", "operator"))
+    assert bench.machine.meet("beam", now=1.0)
+    assert dispatched(bench.run()) == []
+    assert bench.machine.meet("operator", now=2.0)
+    assert dispatched(bench.run()) == ["j1"]
+
+
+def test_a_name_met_before_submission_holds(bench: Bench) -> None:
+    bench.machine.meet("beam", now=1.0)
+    assert bench.submit("j1", after=("beam",)).state is JobState.READY
+
+
+def test_meeting_a_name_again_changes_nothing(bench: Bench) -> None:
+    bench.machine.meet("beam", now=1.0)
+    bench.run()
+    assert not bench.machine.meet("beam", now=2.0)
+    assert not bench.machine.take_changes()
+    assert bench.machine.names["beam"].met_at == 1.0
+
+
+def test_a_name_and_an_input_are_both_needed(bench: Bench) -> None:
+    bench.submit("j1", URL, after=("beam",))
+    bench.run()
+    bench.ready()
+    assert dispatched(bench.run()) == []
+    bench.machine.meet("beam", now=1.0)
+    assert dispatched(bench.run()) == ["j1"]
+
+
+# -- failure and retry ----------------------------------------------------------------------------
+
+
+def test_a_transient_failure_is_tried_again_later_with_the_next_generation(bench: Bench) -> None:
+    bench.submit("j1", URL)
+    bench.run()
+    bench.failed(jitter=0.5)
+    assert bench.machine.admission.next_time() == pytest.approx(1_000.75)
+    assert orders(bench.run()) == []
+    bench.now = 1_000.75
+    assert orders(bench.run()) == [("f1", 2)]
+
+
+def test_the_wait_grows_from_try_to_try(bench: Bench) -> None:
+    bench.submit("j1", URL)
+    waits = []
+    for generation in (1, 2):
+        bench.run()
+        bench.failed(generation=generation)
+        at = bench.machine.admission.next_time()
+        assert at is not None
+        waits.append(at - bench.now)
+        bench.now = at
+    assert waits == [0.5, 1.0]
+
+
+def test_what_the_origin_asked_us_to_wait_is_kept(bench: Bench) -> None:
+    bench.submit("j1", URL)
+    bench.run()
+    bench.failed(error=ConnectionFailedError("busy", url=URL, retry_after=30))
+    assert bench.machine.admission.next_time() == 1_030.0
+
+
+def test_a_fetch_gives_up_after_its_attempts_and_says_so(bench: Bench) -> None:
+    bench.submit("j1", URL)
+    for generation in (1, 2, 3):
+        bench.now += 100.0
+        assert orders(bench.run()) == [("f1", generation)]
+        bench.failed(generation=generation)
+    bench.run()
+    error = bench.database.jobs["j1"].error
+    assert isinstance(error, InputFailedError)
+    assert "gave up after 3 tries" in error.cause
+
+
+def test_progress_resets_the_count_of_attempts(bench: Bench) -> None:
+    bench.submit("j1", URL)
+    for generation in range(1, 10):
+        bench.now += 10.0
+        assert orders(bench.run()) == [("f1", generation)]
+        bench.failed(generation=generation, progressed=generation % 2 == 0)
+    assert bench.state() is JobState.WAITING
+
+
+def test_a_fetch_gives_up_when_its_deadline_would_pass(bench: Bench) -> None:
+    bench.submit("j1", URL)
+    bench.run()
+    bench.failed()
+    bench.now += 500.0
+    bench.run()
+    bench.now += 499.5
+    bench.failed(generation=2)  # the next try would be 1,000.5 s after the first
+    bench.run()
+    assert bench.state() is JobState.FAILED
+
+
+def test_a_permanent_failure_fails_every_job_that_waits_and_names_url_and_cause(bench: Bench) -> None:
+    secret = "http://origin.example/run.nxs?token=geheim"
+    bench.submit("j1", secret, OTHER)
+    bench.submit("j2", secret, after=("beam",))
+    bench.submit("j3", OTHER)
+    bench.run()
+    bench.failed(error=OriginRefusedError("origin answered 404", cause="not found"))
+    bench.run()
+    for job in ("j1", "j2"):
+        error = bench.database.jobs[job].error
+        assert isinstance(error, InputFailedError)
+        assert error.details["url"] == "http://origin.example/run.nxs?token=***"
+        assert error.details["url"] in error.what
+        assert "origin answered 404: not found" in error.cause
+        assert error.details["code"] == "origin-refused"
+        assert error.remedy
+        assert "geheim" not in str(error.to_dict())
+    assert bench.state("j3") is JobState.WAITING
+
+
+def test_the_other_fetches_of_a_failed_job_are_stopped(bench: Bench) -> None:
+    bench.submit("j1", URL, OTHER)
+    bench.run()
+    bench.failed("f1", error=REFUSED)
+    assert bench.run() == [StopFetch("f2", 1)]
+    assert bench.database.fetches["f2"].state is FetchState.CANCELLED
+
+
+# -- signals that come late, twice or out of nowhere ----------------------------------------------
+
+
+def test_a_signal_of_an_older_try_changes_nothing(bench: Bench) -> None:
+    bench.submit("j1", URL)
+    bench.run()
+    bench.failed()
+    bench.now += 10
+    bench.run()
+    bench.ready(generation=1)
+    bench.failed(generation=1, error=REFUSED)
+    assert not bench.machine.take_changes()
+    assert bench.machine.fetches["f1"].state is FetchState.RUNNING
+    assert bench.machine.stale_signals == 2
+
+
+def test_a_late_end_of_an_older_try_does_not_free_the_place_of_the_newer(bench: Bench) -> None:
+    bench = Bench(slots=1)
+    bench.submit("j1", URL)
+    bench.run()
+    bench.failed()
+    bench.now += 10
+    bench.run()
+    bench.submit("j2", OTHER)
+    bench.failed(generation=1)
+    assert orders(bench.run()) == []
+
+
+def test_a_second_ready_changes_nothing(bench: Bench) -> None:
+    bench.submit("j1", URL, after=("beam",))
+    bench.run()
+    bench.ready()
+    bench.run()
+    bench.ready(sha256=BAD)
+    assert not bench.machine.take_changes()
+    assert not bench.machine.pending
+
+
+def test_a_failure_after_ready_changes_nothing(bench: Bench) -> None:
+    bench.submit("j1", URL, after=("beam",))
+    bench.run()
+    bench.ready()
+    bench.failed(error=REFUSED)
+    bench.run()
+    assert bench.state() is JobState.WAITING
+
+
+def test_signals_of_strangers_are_counted_and_ignored(bench: Bench) -> None:
+    bench.ready("nobody")
+    bench.job(JobStarted("nobody", 1))
+    assert bench.machine.stale_signals == 2
+    assert not bench.machine.take_changes()
+
+
+def test_started_and_progress_change_no_state(bench: Bench) -> None:
+    bench.submit("j1", URL)
+    bench.run()
+    bench.machine.fetch_signal(Started("f1", 1), now=1.0)
+    bench.machine.fetch_signal(Progress("f1", 1, 5, 10), now=1.0)
+    assert not bench.machine.take_changes()
+
+
+# -- lost objects ---------------------------------------------------------------------------------
+
+
+def test_an_object_lost_before_the_hand_over_is_fetched_again_and_the_job_waits(bench: Bench) -> None:
+    bench = Bench(job_slots=0)
+    bench.submit("j1", URL)
+    bench.run()
+    bench.ready()
+    bench.run()
+    assert bench.state() is JobState.READY
+    bench.machine.lose("f1")
+    bench.machine.validate()
+    assert bench.state() is JobState.WAITING
+    assert orders(bench.run()) == [("f1", 2)]
+    bench.ready(generation=2)
+    bench.run()
+    assert bench.state() is JobState.READY
+
+
+def test_an_object_lost_before_the_waiting_jobs_were_looked_at_wakes_none(bench: Bench) -> None:
+    bench.submit("j1", URL)
+    bench.run()
+    bench.ready()
+    bench.machine.lose("f1")
+    assert dispatched(bench.run()) == []
+    assert bench.state() is JobState.WAITING
+
+
+def test_losing_what_is_not_ready_or_not_known_changes_nothing(bench: Bench) -> None:
+    bench.submit("j1", URL)
+    bench.run()
+    bench.machine.lose("f1")
+    bench.machine.lose("nobody")
+    assert not bench.machine.take_changes()
+
+
+def test_a_lost_object_is_tried_as_often_as_a_new_one(bench: Bench) -> None:
+    bench.submit("j1", URL, after=("beam",))
+    bench.run()
+    bench.failed()
+    bench.now += 10
+    bench.run()
+    bench.ready(generation=2)
+    bench.machine.lose("f1")
+    for generation in (3, 4):
+        bench.now += 10
+        assert orders(bench.run()) == [("f1", generation)]
+        bench.failed(generation=generation)
+    bench.now += 10
+    assert orders(bench.run()) == [("f1", 5)]
+
+
+def test_a_refused_job_waits_for_what_was_lost_and_is_handed_over_with_the_next_epoch(bench: Bench) -> None:
+    bench.submit("j1", URL, OTHER)
+    bench.run()
+    bench.ready("f1")
+    bench.ready("f2")
+    bench.run()
+    bench.job(JobRefused("j1", 1, ("f2",)))
+    assert bench.state() is JobState.WAITING
+    assert bench.machine.jobs["j1"].unmet == {"fetch:f2"}
+    assert orders(bench.run()) == [("f2", 2)]
+    bench.ready("f2", 2)
+    assert bench.run() == [Dispatch("j1", 2)]
+
+
+def test_a_second_refusal_of_the_same_hand_over_changes_nothing(bench: Bench) -> None:
+    bench.submit("j1", URL)
+    bench.run()
+    bench.ready()
+    bench.run()
+    bench.job(JobRefused("j1", 1, ("f1",)))
+    bench.run()
+    bench.ready(generation=2)
+    bench.run()
+    bench.job(JobRefused("j1", 1, ("f1",)))
+    assert bench.state() is JobState.DISPATCHED
+    assert bench.machine.fetches["f1"].state is FetchState.READY
+
+
+def test_a_refused_job_whose_input_failed_meanwhile_fails(bench: Bench) -> None:
+    for job in ("j1", "j2"):
+        bench.submit(job, URL)
+    bench.run()
+    bench.ready()
+    bench.run()
+    bench.job(JobRefused("j1", 1, ("f1",)))
+    bench.run()
+    bench.failed(generation=2, error=REFUSED)
+    bench.run()
+    assert (bench.state("j1"), bench.state("j2")) == (JobState.FAILED, JobState.DISPATCHED)
+    bench.job(JobRefused("j2", 1, ("f1",)))
+    bench.run()
+    assert bench.state("j2") is JobState.FAILED
+
+
+def test_a_refused_job_whose_input_came_back_meanwhile_is_handed_over_again(bench: Bench) -> None:
+    for job in ("j1", "j2"):
+        bench.submit(job, URL)
+    bench.run()
+    bench.ready()
+    bench.run()
+    bench.job(JobRefused("j1", 1, ("f1",)))
+    bench.run()
+    bench.ready(generation=2)
+    bench.run()
+    bench.job(JobRefused("j2", 1, ()))
+    assert bench.run() == [Dispatch("j2", 2)]
+
+
+def test_a_job_that_is_known_to_run_can_not_be_refused(bench: Bench) -> None:
+    bench.submit("j1")
+    bench.run()
+    bench.job(JobStarted("j1", 1))
+    bench.job(JobRefused("j1", 1, ()))
+    bench.job(JobEnded("j1", 1, 0))
+    bench.run()
+    assert bench.state() is JobState.DONE
+
+
+# -- jobs: slots, order, life ---------------------------------------------------------------------
+
+
+def test_no_more_jobs_are_handed_over_than_there_are_slots() -> None:
+    bench = Bench(job_slots=2)
+    for job in ("j1", "j2", "j3"):
+        bench.submit(job)
+    assert dispatched(bench.run()) == ["j1", "j2"]
+    bench.job(JobStarted("j1", 1))
+    assert dispatched(bench.run()) == []
+    bench.job(JobEnded("j1", 1, 0))
+    assert dispatched(bench.run()) == ["j3"]
+
+
+def test_a_refused_job_gives_its_slot_back() -> None:
+    bench = Bench(job_slots=1)
+    bench.submit("j1", (FetchRequest(URL), entry()))
+    bench.submit("j2")
+    bench.run()
+    bench.job(JobRefused("j1", 1, ("f1",)))
+    assert dispatched(bench.run()) == ["j2"]
+
+
+def test_the_slot_of_a_cancelled_job_is_free_only_when_its_process_is_over() -> None:
+    bench = Bench(job_slots=1)
+    bench.submit("j1")
+    bench.submit("j2")
+    bench.run()
+    bench.job(JobStarted("j1", 1))
+    bench.cancel("j1")
+    assert bench.run() == [StopJob("j1", 1)]
+    bench.job(JobEnded("j1", 1, 143, CommandFailedError("ended by signal 15")))
+    assert dispatched(bench.run()) == ["j2"]
+    written = bench.database.jobs["j1"]
+    assert (written.state, written.exit_code, written.handed) == (JobState.CANCELLED, 143, False)
+    assert written.error is None
+
+
+def test_ready_jobs_go_by_priority_and_then_by_age() -> None:
+    bench = Bench(job_slots=1)
+    bench.submit("j0")
+    bench.run()
+    for job, priority in (("j1", 0), ("j2", 5), ("j3", 0), ("j4", 5)):
+        bench.submit(job, priority=priority)
+    order = []
+    last = "j0"
+    for _ in range(4):
+        bench.job(JobStarted(last, 1))
+        bench.job(JobEnded(last, 1, 0))
+        (last,) = dispatched(bench.run())
+        order.append(last)
+    assert order == ["j2", "j4", "j1", "j3"]
+
+
+def test_a_fetch_takes_the_highest_priority_of_the_jobs_that_need_it() -> None:
+    bench = Bench(slots=1)
+    bench.submit("j0", THIRD)
+    bench.run()
+    bench.submit("j1", URL, priority=1)
+    bench.submit("j2", OTHER)
+    bench.submit("j3", OTHER, priority=2)
+    bench.submit("j4", OTHER, priority=-3)
+    bench.ready("f1")
+    assert orders(bench.run()) == [("f3", 1)]
+    assert bench.database.fetches["f3"].priority == 2
+
+
+def test_a_fetch_lifted_while_it_runs_keeps_its_priority_for_the_next_try() -> None:
+    bench = Bench(slots=1)
+    bench.submit("j1", URL)
+    bench.run()
+    bench.submit("j2", URL, priority=5)
+    bench.submit("j3", OTHER, priority=3)
+    bench.failed()
+    bench.now += 10
+    assert orders(bench.run()) == [("f1", 2)]
+
+
+def test_a_job_that_succeeds_is_done_with_its_results(bench: Bench) -> None:
+    bench.submit("j1")
+    bench.run()
+    bench.now = 1_001.0
+    bench.job(JobStarted("j1", 1))
+    bench.now = 1_005.0
+    bench.job(JobEnded("j1", 1, 0, None, (JobResult("out", GOOD, 3),), 4.0))
+    bench.run()
+    written = bench.database.jobs["j1"]
+    assert (written.state, written.exit_code, written.results) == (
+        JobState.DONE,
+        0,
+        (JobResult("out", GOOD, 3),),
+    )
+    assert (written.dispatched_at, written.started_at, written.ended_at) == (1_000.0, 1_001.0, 1_005.0)
+    assert not bench.machine.jobs
+
+
+def test_a_job_whose_command_fails_has_failed(bench: Bench) -> None:
+    bench.submit("j1")
+    bench.run()
+    error = CommandFailedError("status 3")
+    bench.job(JobStarted("j1", 1))
+    bench.job(JobEnded("j1", 1, 3, error))
+    bench.run()
+    written = bench.database.jobs["j1"]
+    assert (written.state, written.exit_code, written.error) == (JobState.FAILED, 3, error)
+
+
+def test_an_end_that_overtakes_the_start_counts_as_both(bench: Bench) -> None:
+    bench.submit("j1")
+    bench.run()
+    bench.job(JobEnded("j1", 1, 0, seconds=4.0))
+    bench.job(JobStarted("j1", 1))
+    bench.run()
+    written = bench.database.jobs["j1"]
+    assert (written.state, written.started_at) == (JobState.DONE, 996.0)
+
+
+def test_a_job_that_could_not_be_started_has_failed_without_a_start(bench: Bench) -> None:
+    bench.submit("j1")
+    bench.run()
+    bench.job(JobEnded("j1", 1, None, CommandFailedError("no such program")))
+    bench.run()
+    written = bench.database.jobs["j1"]
+    assert (written.state, written.started_at, written.handed) == (JobState.FAILED, None, False)
+
+
+def test_a_second_end_changes_nothing(bench: Bench) -> None:
+    bench.submit("j1")
+    bench.run()
+    for exit_code in (0, 3):
+        bench.job(JobEnded("j1", 1, exit_code))
+    bench.run()
+    assert bench.database.jobs["j1"].exit_code == 0
+
+
+def test_signals_of_another_epoch_change_nothing(bench: Bench) -> None:
+    bench.submit("j1", (FetchRequest(URL), entry()))
+    bench.run()
+    for epoch in (0, 2):
+        bench.job(JobStarted("j1", epoch))
+        bench.job(JobRefused("j1", epoch, ("f1",)))
+        bench.job(JobEnded("j1", epoch, 0))
+    assert bench.state() is JobState.DISPATCHED
+    assert bench.machine.fetches["f1"].state is FetchState.READY
+
+
+def test_what_the_tables_do_not_have_raises() -> None:
+    bench = Bench()
+    record = bench.submit("j1")
+    with pytest.raises(IllegalTransitionError, match="j1 can't go from ready to running"):
+        bench.machine._move_job(record, JobState.RUNNING)
+    bench.submit("j2", URL)
+    with pytest.raises(IllegalTransitionError, match="f1 can't go from queued to ready"):
+        bench.machine._move_fetch(bench.machine.fetches["f1"], FetchState.READY)
+    assert record.state is JobState.READY
+
+
+# -- cancelling -----------------------------------------------------------------------------------
+
+
+def test_cancelling_a_waiting_job_stops_the_fetch_that_nobody_else_needs(bench: Bench) -> None:
+    bench.submit("j1", URL, OTHER)
+    bench.submit("j2", OTHER)
+    bench.run()
+    assert bench.cancel("j1")
+    assert bench.run() == [StopFetch("f1", 1)]
+    assert bench.database.jobs["j1"].state is JobState.CANCELLED
+    assert bench.database.fetches["f1"].state is FetchState.CANCELLED
+    assert bench.machine.fetches["f2"].state is FetchState.RUNNING
+
+
+def test_a_queued_fetch_that_nobody_needs_is_never_started() -> None:
+    bench = Bench(slots=1)
+    bench.submit("j1", URL)
+    bench.submit("j2", OTHER)
+    bench.run()
+    bench.cancel("j2")
+    bench.ready("f1")
+    assert orders(bench.run()) == []
+    assert bench.database.fetches["f2"].state is FetchState.CANCELLED
+
+
+def test_a_fetch_that_waits_for_its_next_try_is_not_tried_when_nobody_needs_it(bench: Bench) -> None:
+    bench.submit("j1", URL)
+    bench.run()
+    bench.failed()
+    bench.cancel("j1")
+    bench.now += 100
+    assert bench.run() == []
+
+
+@pytest.mark.parametrize("ends", ["ready", "failed"])
+def test_the_place_of_a_stopped_fetch_is_free_when_its_try_has_ended(ends: str) -> None:
+    bench = Bench(slots=1)
+    bench.submit("j1", URL)
+    bench.run()
+    bench.cancel("j1")
+    bench.submit("j2", OTHER)
+    assert orders(bench.run()) == []
+    if ends == "ready":
+        bench.ready("f1")
+    else:
+        bench.failed("f1", error=CancelledError("stopped"))
+    assert orders(bench.run()) == [("f2", 1)]
+
+
+def test_a_late_signal_of_an_older_try_does_not_free_the_place_of_a_stopped_one() -> None:
+    bench = Bench(slots=1)
+    bench.submit("j1", URL)
+    bench.run()
+    bench.failed(generation=1)
+    bench.now += 10
+    bench.run()
+    bench.cancel("j1")
+    bench.submit("j2", OTHER)
+    bench.failed(generation=1)
+    assert orders(bench.run()) == []
+    bench.ready(generation=2)
+    assert orders(bench.run()) == [("f2", 1)]
+
+
+def test_a_job_that_wants_a_stopped_fetch_gets_a_new_one_after_the_old_try_has_ended(bench: Bench) -> None:
+    bench.submit("j1", URL)
+    bench.run()
+    bench.cancel("j1")
+    bench.submit("j2", URL)
+    assert orders(bench.run()) == []
+    bench.failed("f1", error=CancelledError("stopped"))
+    assert orders(bench.run()) == [("f2", 1)]
+    assert bench.state("j2") is JobState.WAITING
+
+
+def test_cancelling_a_ready_job_keeps_it_from_being_handed_over() -> None:
+    bench = Bench()
+    bench.submit("j1")
+    bench.cancel("j1")
+    assert bench.run() == []
+    assert bench.state() is JobState.CANCELLED
+
+
+def test_cancelling_a_job_that_was_woken_and_not_looked_at_keeps_it_from_running(bench: Bench) -> None:
+    bench.submit("j1", URL)
+    bench.run()
+    bench.ready()
+    bench.cancel("j1")
+    assert dispatched(bench.run()) == []
+
+
+def test_a_dispatched_job_that_is_cancelled_is_stopped_and_stays_cancelled(bench: Bench) -> None:
+    bench.submit("j1")
+    bench.run()
+    assert bench.cancel("j1")
+    assert bench.run() == [StopJob("j1", 1)]
+    bench.job(JobStarted("j1", 1))
+    bench.job(JobEnded("j1", 1, 0))
+    bench.run()
+    assert bench.state() is JobState.CANCELLED
+    assert not bench.machine.jobs
+
+
+def test_a_dispatched_job_that_is_cancelled_and_then_refused_is_over(bench: Bench) -> None:
+    bench = Bench(job_slots=1)
+    bench.submit("j1", (FetchRequest(URL), entry()))
+    bench.run()
+    bench.cancel("j1")
+    bench.job(JobRefused("j1", 1, ("f1",)))
+    bench.submit("j2")
+    assert dispatched(bench.run()) == ["j2"]
+    assert not bench.database.jobs["j1"].handed
+
+
+def test_cancelling_twice_says_that_nothing_was_done(bench: Bench) -> None:
+    bench.submit("j1")
+    bench.run()
+    assert bench.cancel("j1")
+    assert not bench.cancel("j1")
+    assert bench.run() == [StopJob("j1", 1)]
+
+
+def test_cancelling_what_the_machine_does_not_hold_is_an_error(bench: Bench) -> None:
+    with pytest.raises(NotFoundError, match="nobody"):
+        bench.cancel("nobody")
+
+
+# -- pieces ---------------------------------------------------------------------------------------
+
+
+def test_many_waiting_jobs_are_woken_a_piece_at_a_time(bench: Bench) -> None:
+    for n in range(10):
+        bench.submit(f"j{n}", URL)
+    bench.run()
+    bench.ready()
+    sizes = []
+    while bench.machine.pending:
+        sizes.append(len(dispatched(bench.run(limit=4))))
+    assert sizes == [4, 4, 2]
+
+
+def test_a_failure_is_spread_a_piece_at_a_time(bench: Bench) -> None:
+    for n in range(10):
+        bench.submit(f"j{n}", URL)
+    bench.run()
+    bench.failed(error=REFUSED)
+    bench.run(limit=4)
+    assert len(bench.machine.jobs) == 6
+    bench.run(limit=4)
+    bench.run(limit=4)
+    assert not bench.machine.jobs
+    assert not bench.machine.fetches
+
+
+def test_an_idle_machine_has_nothing_pending_and_nothing_to_write(bench: Bench) -> None:
+    bench.submit("j1", URL)
+    bench.run()
+    assert not bench.machine.pending
+    assert not bench.machine.take_changes()
+
+
+# -- crashes --------------------------------------------------------------------------------------
+
+
+def test_a_job_whose_submission_was_not_written_is_unknown_after_a_crash(bench: Bench) -> None:
+    bench.submit("j1", URL)
+    bench.machine.advance(1.0)
+    bench.crash()
+    assert not bench.machine.jobs
+    assert bench.run() == []
+
+
+def test_a_fetch_that_ran_starts_anew_with_the_next_generation(bench: Bench) -> None:
+    bench.submit("j1", URL)
+    bench.run()
+    bench.crash()
+    assert orders(bench.run()) == [("f1", 2)]
+    bench.ready(generation=1)
+    assert dispatched(bench.run()) == []
+    bench.ready(generation=2)
+    assert bench.run() == [Dispatch("j1", 1)]
+
+
+def test_a_wait_before_the_next_try_survives_a_crash(bench: Bench) -> None:
+    bench.submit("j1", URL)
+    bench.run()
+    bench.failed()
+    bench.run()
+    bench.crash()
+    assert orders(bench.run()) == []
+    bench.now += 0.5
+    assert orders(bench.run()) == [("f1", 2)]
+
+
+def test_jobs_not_woken_yet_are_woken_by_the_next_start(bench: Bench) -> None:
+    for n in range(5):
+        bench.submit(f"j{n}", URL)
+    bench.run()
+    bench.ready()
+    first = dispatched(bench.run(limit=2))
+    bench.crash()
+    assert sorted(dispatched(bench.run())) == [f"j{n}" for n in range(5)]
+    assert first == ["j0", "j1"]
+    assert {j.epoch for j in bench.machine.jobs.values()} == {1}
+
+
+def test_jobs_not_failed_yet_are_failed_by_the_next_start(bench: Bench) -> None:
+    for n in range(3):
+        bench.submit(f"j{n}", URL)
+    bench.run()
+    bench.failed(error=REFUSED)
+    bench.run(limit=1)
+    bench.crash()
+    bench.run()
+    assert {j.state for j in bench.database.jobs.values()} == {JobState.FAILED}
+    assert not bench.machine.jobs
+
+
+def test_a_name_met_before_the_crash_holds_after_it(bench: Bench) -> None:
+    bench.submit("j1", after=("beam",))
+    bench.run()
+    bench.machine.meet("beam", now=5.0)
+    bench.database.write(bench.machine.take_changes())
+    bench.crash()
+    assert dispatched(bench.run()) == ["j1"]
+
+
+def test_a_ready_job_is_ready_after_a_crash_in_the_order_of_priority() -> None:
+    bench = Bench(job_slots=0)
+    bench.submit("j1")
+    bench.submit("j2", priority=1)
+    bench.run()
+    bench.limits = (8, 8, None)
+    bench.crash()
+    assert dispatched(bench.run()) == ["j2", "j1"]
+
+
+@pytest.mark.parametrize("known", ["dispatched", "running"])
+def test_a_job_handed_over_and_not_over_is_handed_over_again_under_the_same_id(known: str) -> None:
+    bench = Bench(job_slots=1)
+    bench.submit("j1")
+    bench.submit("j2")
+    bench.run()
+    if known == "running":
+        bench.job(JobStarted("j1", 1))
+        bench.run()
+    bench.crash()
+    assert bench.machine.pending
+    assert bench.run() == [Dispatch("j1", 1)]
+    bench.job(JobStarted("j1", 1))
+    bench.job(JobEnded("j1", 1, 0))
+    assert bench.run() == [Dispatch("j2", 1)]
+
+
+def test_a_cancelled_job_that_may_still_run_is_stopped_again_after_a_crash() -> None:
+    bench = Bench(job_slots=1)
+    bench.submit("j1")
+    bench.submit("j2")
+    bench.run()
+    bench.cancel("j1")
+    bench.run()
+    bench.crash()
+    assert bench.run() == [StopJob("j1", 1)]
+    bench.job(JobEnded("j1", 1, None, CommandFailedError("never ran")))
+    assert bench.run() == [Dispatch("j2", 1)]
+    assert bench.state("j1") is JobState.CANCELLED
+
+
+def test_a_fetch_that_only_running_jobs_used_is_forgotten_by_a_start(bench: Bench) -> None:
+    bench.submit("j1", URL)
+    bench.run()
+    bench.ready()
+    bench.run()
+    bench.job(JobStarted("j1", 1))
+    bench.run()
+    bench.crash()
+    assert not bench.machine.fetches
+    assert bench.database.fetches["f1"].state is FetchState.READY
+
+
+def test_a_job_joins_the_transfer_under_way_after_a_crash_in_whatever_order_fetches_are_read(
+    bench: Bench,
+) -> None:
+    bench.submit("j1", URL, after=("beam",))
+    bench.run()
+    bench.ready(fresh_until=1_001.0)
+    bench.now = 1_002.0
+    bench.submit("j2", URL)
+    bench.run()
+    for _ in range(2):
+        bench.crash()
+        assert bench.submit("j3", URL).fetches == ("f2",)
+        bench.database.fetches = dict(reversed(bench.database.fetches.items()))
+
+
+def test_a_hand_over_refused_between_the_load_and_the_first_round_is_not_repeated(bench: Bench) -> None:
+    """Dispatchers outlive an outage of the database: their signals may come before the loop goes on."""
+    bench.submit("j1", (FetchRequest(URL), entry()))
+    bench.run()
+    bench.crash()
+    bench.job(JobRefused("j1", 1, ("f1",)))
+    assert dispatched(bench.run()) == []
+    bench.ready(generation=2)
+    assert bench.run() == [Dispatch("j1", 2)]
+
+
+def test_a_job_cancelled_between_the_load_and_the_first_round_is_only_stopped(bench: Bench) -> None:
+    bench.submit("j1")
+    bench.run()
+    bench.crash()
+    bench.cancel("j1")
+    assert set(bench.run()) == {StopJob("j1", 1)}
