@@ -509,7 +509,7 @@ class Machine:
     def _enqueue(self, fetch: FetchRecord) -> None:
         self.admission.add(
             fetch.id,
-            origin=parse_url(fetch.request.url).origin,
+            origin=fetch.request.origin,
             key=fetch.request.key,
             priority=fetch.priority,
             not_before=fetch.not_before,
