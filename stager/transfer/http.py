@@ -18,12 +18,13 @@ from requests.adapters import HTTPAdapter
 from requests.utils import DEFAULT_CA_BUNDLE_PATH
 from urllib3.connection import HTTPConnection, HTTPSConnection
 from urllib3.connectionpool import HTTPConnectionPool, HTTPSConnectionPool
-from urllib3.exceptions import ClosedPoolError, ConnectTimeoutError, HTTPError, NameResolutionError
+from urllib3.exceptions import ClosedPoolError, HTTPError, NameResolutionError
 from urllib3.poolmanager import PoolManager
 
 from stager.errors import ConnectionFailedError, FetchError, ProtocolError, SettingsError, TlsError
 from stager.model.urls import Url
 from stager.transfer.classify import os_cause
+from stager.transfer.fields import Headers
 from stager.transfer.plan import Request
 from stager.transfer.transport import Pulse
 from stager.transfer.wire import (
@@ -341,13 +342,14 @@ class HttpResponse:
         self, pool: _PlainPool | _TlsPool, connection: _Connection, head: Head, rest: memoryview, url: Url
     ) -> None:
         self.status = head.status
-        self.headers = head.headers
+        self.headers: Headers = head.headers
         self.end: End | None = None
         self._pool = pool
         self._connection: _Connection | None = connection
         self._persistent = head.persistent
         self._rest = rest
         self._body: Body = body_of(head)
+        self._touched = False
         self._url = url
         assert connection.sock is not None
         self._sock = connection.sock
@@ -361,6 +363,7 @@ class HttpResponse:
         """See `Response.readinto`."""
         if self.end is not None:
             return 0
+        self._touched = True
         left = self._body.left
         if left is not None and left < len(buffer):
             buffer = buffer[:left]
@@ -394,7 +397,7 @@ class HttpResponse:
         connection, self._connection = self._connection, None
         if connection is None:
             return
-        if self._persistent and self.end is None:
+        if self._persistent and not self._touched:
             self._drain()
         if not self._persistent or self.end is not End.COMPLETE or self._rest or self._body.excess:
             connection.close()
@@ -443,11 +446,9 @@ def _connect_error(url: Url, error: BaseException) -> FetchError:
         )
     if isinstance(error, NameResolutionError):
         return _no_connection(url, f"host name {url.host} can't be resolved")
-    if isinstance(error, ConnectTimeoutError):
+    root = (error.__cause__ or error) if isinstance(error, HTTPError) else error
+    if isinstance(root, TimeoutError):
         return _no_connection(url, f"{url.host} does not answer")
-    if isinstance(error, OSError):
-        return _no_connection(url, os_cause(error))
-    if isinstance(error, HTTPError):
-        cause = error.__cause__ or error.__context__
-        return _no_connection(url, os_cause(cause if cause is not None else error))
+    if isinstance(root, OSError | HTTPError):
+        return _no_connection(url, os_cause(root))
     raise error

@@ -1,0 +1,57 @@
+"""Which answers may be others later."""
+
+from __future__ import annotations
+
+import pytest
+
+from stager.errors import OriginBusyError, OriginRefusedError
+from stager.model.urls import parse_url
+from stager.transfer.classify import is_transient, os_cause, status_error
+
+URL = parse_url("https://origin.example/run.nxs?sig=hunter2")
+NOW = 1_700_000_000.0
+
+
+@pytest.mark.parametrize("status", [408, 425, 429, 500, 502, 503, 504, 202, 520, 599])
+def test_point_59_a_status_that_may_pass_is_transient(status: int) -> None:
+    error = status_error(URL, status, {}, NOW)
+    assert isinstance(error, OriginBusyError)
+    assert error.transient
+    assert is_transient(status)
+
+
+@pytest.mark.parametrize("status", [400, 401, 403, 404, 405, 410, 416, 451, 501, 505, 204, 300])
+def test_point_59_a_status_that_will_not_pass_is_permanent(status: int) -> None:
+    error = status_error(URL, status, {}, NOW)
+    assert isinstance(error, OriginRefusedError)
+    assert not error.transient
+
+
+def test_point_58_retry_after_goes_with_the_error() -> None:
+    error = status_error(URL, 503, {"retry-after": "7"}, NOW)
+    assert error.retry_after == 7.0
+    assert "try again in 7 s" in str(error)
+
+
+def test_a_permanent_error_carries_no_retry_after() -> None:
+    assert status_error(URL, 404, {"retry-after": "7"}, NOW).retry_after is None
+
+
+def test_an_error_names_the_url_the_cause_and_the_way_out_and_no_secret() -> None:
+    at = parse_url("https://mirror.example/run.nxs?token=hunter3")
+    error = status_error(URL, 404, {}, NOW, at=at)
+    assert str(error) == (
+        "https://origin.example/run.nxs?sig=*** can't be fetched: 404 Not Found at "
+        "https://mirror.example/run.nxs?token=***; check the URL; the origin has no such file"
+    )
+    assert error.details == {"url": "https://origin.example/run.nxs?sig=***", "status": 404}
+
+
+def test_an_unknown_status_is_named_by_its_number() -> None:
+    assert "799 unknown status" in str(status_error(URL, 799, {}, NOW))
+
+
+def test_a_cause_is_one_line() -> None:
+    assert os_cause(OSError(104, "Connection reset by peer")) == "Connection reset by peer"
+    assert os_cause(ValueError("one\ntwo")) == "one"
+    assert os_cause(TimeoutError()) == "TimeoutError"
