@@ -17,15 +17,16 @@ from collections.abc import Iterator
 from contextlib import suppress
 
 from stager.cache.failures import LINK_REFUSED, cache_error
+from stager.cache.files import remove_quietly, unless_stale, write_all
 from stager.cache.layout import ENTRIES, OBJECTS, SHARED_FILE_MODE, is_digest, is_hex
 from stager.cache.owner import new_owner, retire
-from stager.cache.partial import remove_quietly, write_all
 from stager.cache.tree import Tree
 from stager.errors import CacheError
 from stager.model.entries import Entry
+from stager.model.keys import DIGEST_LENGTH
 
-_STALE_TRIES = 3
-"""A file replaced by another host while it is opened gives ESTALE; the next try sees the new one."""
+_LINK_TRIES = 3
+"""Another writer may put its link where ours was about to go."""
 _MAX_BYTES = 1 << 20
 """An entry is some hundred bytes; more than this is none."""
 _CREATE = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC
@@ -41,6 +42,7 @@ class EntryFiles:
         self._entries = f"{tree.root}/{ENTRIES}/"
         self._target = f"{tree.layout.up}{OBJECTS}/"
         self._skip = len(tree.layout.up) - 1
+        self._length = len(f"{tree.layout.up}{tree.layout.object('0' * DIGEST_LENGTH)}")
 
     def resolve(self, digest: str) -> str | None:
         """The path of the object of that key, which exists; None when the key has none.
@@ -54,7 +56,8 @@ class EntryFiles:
             pass
         else:
             path = self._root + target[self._skip :]
-            if target.startswith(self._target) and os.access(path, os.F_OK):
+            own = len(target) == self._length and target.startswith(self._target)
+            if own and os.access(path, os.F_OK):
                 return path
         entry = self.current(digest)
         return None if entry is None else self.object(entry)
@@ -98,36 +101,14 @@ class EntryFiles:
             CacheError: the file system failed.
         """
         path = self._tree.entry(digest)
-        text = self._read(path)
+        try:
+            text = _read(path)
+        except OSError as error:
+            raise cache_error(error, path, "read") from error
         try:
             return None if text is None else Entry.from_json(text)
         except CacheError:
             return None
-
-    def _read(self, path: str) -> bytes | None:
-        fresh = False
-        for _ in range(_STALE_TRIES):
-            try:
-                fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
-            except FileNotFoundError:
-                # An NFS client goes on saying so for half a minute after another host made the file,
-                # unless the directory is opened.
-                if fresh or not _refresh(os.path.dirname(path)):
-                    return None
-                fresh = True
-                continue
-            except OSError as error:
-                if error.errno == errno.ESTALE:
-                    continue
-                raise cache_error(error, path, "read") from error
-            try:
-                return os.read(fd, _MAX_BYTES)
-            except OSError as error:
-                if error.errno != errno.ESTALE:
-                    raise cache_error(error, path, "read") from error
-            finally:
-                os.close(fd)
-        return None
 
     def write(self, entry: Entry, digest: str) -> bool:
         """Make `entry` the entry of the key with that digest; whether its object is another one than before.
@@ -204,7 +185,7 @@ class EntryFiles:
     def _set_link(self, digest: str, sha256: str) -> None:
         link = self._tree.link(digest)
         target = f"{self._tree.layout.up}{self._tree.layout.object(sha256)}"
-        for _ in range(_STALE_TRIES):
+        for _ in range(_LINK_TRIES):
             try:
                 os.symlink(target, link)
             except FileExistsError:
@@ -238,6 +219,26 @@ class EntryFiles:
             raise
         finally:
             retire(owner)
+
+
+def _read(path: str) -> bytes | None:
+    def content() -> bytes:
+        fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+        try:
+            return os.read(fd, _MAX_BYTES)
+        finally:
+            os.close(fd)
+
+    try:
+        return unless_stale(content)
+    except FileNotFoundError:
+        # An NFS client goes on saying so for half a minute after another host made the file, unless
+        # the directory is opened.
+        if not _refresh(os.path.dirname(path)):
+            return None
+    with suppress(FileNotFoundError):
+        return unless_stale(content)
+    return None
 
 
 def _refresh(directory: str) -> bool:

@@ -8,19 +8,15 @@ symbolic link, and only the database protects the object.
 
 from __future__ import annotations
 
-import errno
 import os
 from contextlib import suppress
 
 from stager.cache.failures import LINK_REFUSED, cache_error
+from stager.cache.files import remove_quietly, unless_stale
 from stager.cache.layout import JOBS
 from stager.cache.owner import new_owner, retire
-from stager.cache.partial import remove_quietly
 from stager.cache.tree import Tree
 from stager.errors import ObjectLostError
-
-_STALE_TRIES = 3
-"""See `entries`."""
 
 
 def job_directory(tree: Tree, job: str) -> str:
@@ -138,23 +134,18 @@ def _relink(target: str, path: str, *, symbolic: bool = False) -> None:
 
 def _size(path: str) -> int | None:
     """Bytes of the file as an open of it sees them; None when it is not there."""
-    for _ in range(_STALE_TRIES):
-        try:
-            fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
-        except FileNotFoundError:
-            return None
-        except OSError as error:
-            if error.errno != errno.ESTALE:
-                raise
-            continue
+
+    def opened() -> int:
+        fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
         try:
             return os.fstat(fd).st_size
-        except OSError as error:
-            if error.errno != errno.ESTALE:
-                raise
         finally:
             os.close(fd)
-    return None
+
+    try:
+        return unless_stale(opened)
+    except FileNotFoundError:
+        return None
 
 
 def _remove_tree(directory: str) -> None:

@@ -7,9 +7,10 @@ import errno
 import os
 
 from stager.cache.failures import LINK_REFUSED, cache_error
+from stager.cache.files import remove_quietly, write_all
 from stager.cache.layout import OBJECT_MODE, PRIVATE_FILE_MODE
 from stager.cache.owner import new_owner, retire
-from stager.cache.partial import Partial, remove_quietly, write_all
+from stager.cache.partial import Partial
 from stager.cache.tree import Tree
 from stager.errors import CacheIOError
 from stager.steps import reached

@@ -364,9 +364,10 @@ class FileCache:
 
     def _mark_shared(self, path: str) -> None:
         """Say that removing one key is no reason to remove this object: another key may name it."""
+        mark = path + ".shared"
         flags = os.O_WRONLY | os.O_CREAT | os.O_CLOEXEC
         try:
-            os.close(os.open(path + ".shared", flags, SHARED_FILE_MODE))
+            os.close(self._tree.creating(mark, lambda: os.open(mark, flags, SHARED_FILE_MODE)))
         except OSError as error:
             raise cache_error(error, path, "mark") from error
 

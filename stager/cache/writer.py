@@ -10,7 +10,8 @@ from types import TracebackType
 from typing import TYPE_CHECKING
 
 from stager.cache.failures import cache_error
-from stager.cache.partial import Partial, write_all
+from stager.cache.files import write_all
+from stager.cache.partial import Partial
 
 if TYPE_CHECKING:
     from typing_extensions import Buffer

@@ -1,0 +1,46 @@
+# ruff: noqa: PTH108 - paths are text: Path objects cost more than the system calls
+"""Steps on one file that several protocols take."""
+
+from __future__ import annotations
+
+import errno
+import os
+from collections.abc import Callable
+from contextlib import suppress
+from typing import TypeVar
+
+T = TypeVar("T")
+
+STALE_TRIES = 3
+"""Over NFS a file that another host replaces while it is opened gives ESTALE; the next try sees the new one."""
+
+
+def unless_stale(action: Callable[[], T]) -> T:
+    """Do `action`; again, but not for ever, while the file turns out to be replaced meanwhile.
+
+    Raises:
+        OSError: as `action` does.
+    """
+    for _ in range(STALE_TRIES - 1):
+        try:
+            return action()
+        except OSError as error:
+            if error.errno != errno.ESTALE:
+                raise
+    return action()
+
+
+def write_all(fd: int, data: bytes | memoryview) -> None:
+    """Write all of `data`, however little each call takes."""
+    written = os.write(fd, data)
+    if written == len(data):
+        return
+    rest = memoryview(data)[written:]
+    while rest:
+        rest = rest[os.write(fd, rest) :]
+
+
+def remove_quietly(path: str) -> None:
+    """Remove a private file of ours; what can't be removed now is found by the next claim or scrub."""
+    with suppress(OSError):
+        os.unlink(path)

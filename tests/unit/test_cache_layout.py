@@ -1,0 +1,82 @@
+from __future__ import annotations
+
+import json
+from hashlib import sha256
+
+import pytest
+
+from stager.cache.layout import LAYOUT_VERSION, Layout, directory_mode, is_digest
+from stager.errors import CacheError, InputError, LayoutVersionError
+
+DIGEST = sha256(b"x").hexdigest()
+
+
+@pytest.mark.parametrize(
+    ("shards", "directory"),
+    [("2+2", "2d/71"), ("4+4", "2d71/1642"), ("1", "2"), ("3", "2d7"), ("1+2+3+4", "2/d7/116/42b7")],
+)
+def test_a_path_is_cut_as_the_widths_say(shards: str, directory: str) -> None:
+    layout = Layout(shards)
+    assert layout.object(DIGEST) == f"objects/{directory}/{DIGEST}"
+    assert layout.object(DIGEST, restricted=True) == f"restricted/{directory}/{DIGEST}"
+    assert layout.entry(DIGEST) == f"entries/{directory}/{DIGEST}.json"
+    assert layout.link(DIGEST) == f"entries/{directory}/{DIGEST}"
+    assert layout.levels == directory.count("/") + 1
+
+
+@pytest.mark.parametrize("shards", ["2+2", "4+4", "1", "1+1+1+1"])
+def test_the_way_up_from_an_entry_ends_at_the_root(shards: str) -> None:
+    layout = Layout(shards)
+    assert layout.up.count("../") == layout.link(DIGEST).count("/")
+
+
+@pytest.mark.parametrize("shards", ["", "0", "9", "2+", "+2", "2+2+2+2+2", "2,2", "2 + 2", "-1", "a"])
+def test_impossible_widths_are_refused(shards: str) -> None:
+    with pytest.raises(InputError, match="shard widths"):
+        Layout(shards)
+
+
+def test_a_layout_reads_what_it_writes() -> None:
+    assert Layout.from_json(Layout("4+4").to_json()) == Layout("4+4")
+
+
+def test_a_layout_from_the_future_is_refused() -> None:
+    text = json.dumps({"version": LAYOUT_VERSION + 1, "shards": "whatever", "digest": "sha256"})
+    with pytest.raises(LayoutVersionError, match="upgrade"):
+        Layout.from_json(text.encode())
+
+
+def test_a_layout_with_another_digest_is_refused() -> None:
+    text = json.dumps({"version": LAYOUT_VERSION, "shards": "2+2", "digest": "blake3"})
+    with pytest.raises(LayoutVersionError, match="blake3"):
+        Layout.from_json(text.encode())
+
+
+@pytest.mark.parametrize(
+    "text", [b"", b"{", b"[]", b"null", b"{}", b"\xff", b'{"version":1,"shards":7,"digest":"sha256"}',
+             b'{"version":"x","shards":"2+2","digest":"sha256"}', b'{"version":1,"shards":"0","digest":"sha256"}']
+)  # fmt: skip
+def test_a_damaged_layout_is_said_to_be_damaged(text: bytes) -> None:
+    with pytest.raises(CacheError, match="damaged"):
+        Layout.from_json(text)
+
+
+@pytest.mark.parametrize("name", [DIGEST[:-1], DIGEST + "0", DIGEST.upper(), "", "z" * 64])
+def test_only_a_digest_is_a_digest(name: str) -> None:
+    assert is_digest(DIGEST)
+    assert not is_digest(name)
+
+
+@pytest.mark.parametrize(
+    "directory",
+    ["objects", "objects/ab/cd", "entries/ab", "jobs", "jobs/7/inputs", "partial/ab", "trash", "restricted"],
+)
+def test_no_directory_is_writable_for_others(directory: str) -> None:
+    assert directory_mode(directory) & 0o022 == 0
+
+
+@pytest.mark.parametrize(
+    "directory", ["partial", "partial/ab", "restricted/ab/cd", "trash/x", "jobs/7/inputs"]
+)
+def test_what_is_private_can_not_be_crossed_by_others(directory: str) -> None:
+    assert directory_mode(directory) & 0o077 == 0

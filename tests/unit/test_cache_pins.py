@@ -1,0 +1,162 @@
+from __future__ import annotations
+
+import errno
+import os
+from hashlib import sha256
+from pathlib import Path
+
+import pytest
+
+from stager.cache.store import FileCache
+from stager.errors import CacheIOError, InputError, ObjectLostError
+
+
+def names(directory: Path) -> list[str]:
+    return sorted(path.name for path in directory.iterdir())
+
+
+@pytest.fixture
+def cache(tmp_path: Path) -> FileCache:
+    return FileCache(tmp_path / "c")
+
+
+def test_a_job_sees_a_real_file_with_its_own_name(cache: FileCache) -> None:
+    entry = cache.put("k", b"data")
+    path = cache.pin("job-1", "run 12.nxs", entry.object, entry.size)
+    assert path == cache.root / "jobs" / "job-1" / "inputs" / "run 12.nxs"
+    assert path.read_bytes() == b"data"
+    assert not path.is_symlink()
+    assert cache.object_path(entry.object).stat().st_nlink == 2
+
+
+def test_pinning_again_changes_nothing(cache: FileCache) -> None:
+    entry = cache.put("k", b"data")
+    first = cache.pin("job", "a", entry.object, entry.size)
+    inode = first.stat().st_ino
+    assert cache.pin("job", "a", entry.object, entry.size) == first
+    assert first.stat().st_ino == inode
+    assert names(first.parent) == ["a"]
+    assert first.stat().st_nlink == 2
+
+
+def test_an_input_of_other_content_is_replaced(cache: FileCache) -> None:
+    old, new = cache.put("k", b"old"), cache.put("k", b"new!")
+    cache.pin("job", "a", old.object, old.size)
+    path = cache.pin("job", "a", new.object, new.size)
+    assert path.read_bytes() == b"new!"
+    assert names(path.parent) == ["a"]
+
+
+def test_a_missing_object_is_lost_and_pins_nothing(cache: FileCache) -> None:
+    entry = cache.put("k", b"data")
+    cache.object_path(entry.object).unlink()
+    with pytest.raises(ObjectLostError, match="is gone") as caught:
+        cache.pin("job", "a", entry.object, entry.size)
+    assert caught.value.transient
+    assert names(cache.root / "jobs" / "job" / "inputs") == []
+
+
+def test_a_damaged_object_is_lost_and_pins_nothing(cache: FileCache) -> None:
+    entry = cache.put("k", b"data")
+    path = cache.object_path(entry.object)
+    path.chmod(0o644)
+    path.write_bytes(b"dat")
+    with pytest.raises(ObjectLostError, match="3 bytes instead of 4"):
+        cache.pin("job", "a", entry.object, entry.size)
+    assert names(cache.root / "jobs" / "job" / "inputs") == []
+    cache.put("k", b"data")
+    assert cache.pin("job", "a", entry.object, entry.size).read_bytes() == b"data"
+
+
+def test_a_name_that_promised_a_lost_object_promises_nothing_any_more(cache: FileCache) -> None:
+    old, new = cache.put("k", b"old"), cache.put("k", b"new!")
+    path = cache.pin("job", "a", old.object, old.size)
+    cache.object_path(new.object).unlink()
+    with pytest.raises(ObjectLostError):
+        cache.pin("job", "a", new.object, new.size)
+    assert not path.exists()
+
+
+@pytest.mark.parametrize("number", [errno.EPERM, errno.EXDEV, errno.EMLINK, errno.EOPNOTSUPP])
+def test_where_hard_links_are_refused_the_input_is_a_symbolic_link(
+    cache: FileCache, monkeypatch: pytest.MonkeyPatch, number: int
+) -> None:
+    entry = cache.put("k", b"data")
+
+    def refuse(*_: object, **__: object) -> None:
+        raise OSError(number, os.strerror(number))
+
+    monkeypatch.setattr(os, "link", refuse)
+    for _ in range(2):
+        path = cache.pin("job", "a", entry.object, entry.size)
+        assert path.is_symlink()
+        assert path.read_bytes() == b"data"
+    cache.object_path(entry.object).unlink()
+    with pytest.raises(ObjectLostError, match="is gone"):
+        cache.pin("job", "a", entry.object, entry.size)
+
+
+@pytest.mark.parametrize("name", ["", ".", "..", "a/b", "/etc/passwd", "a\0b", "a\nb", "x" * 256])
+def test_a_name_that_leaves_the_directory_is_refused(cache: FileCache, name: str) -> None:
+    entry = cache.put("k", b"data")
+    with pytest.raises(InputError):
+        cache.pin("job", name, entry.object, entry.size)
+    with pytest.raises(InputError):
+        cache.pin(name, "a", entry.object, entry.size)
+    for act in (cache.job_dir, cache.unpin):
+        with pytest.raises(InputError):
+            act(name)
+    assert not (cache.root / "jobs").exists()
+
+
+def test_the_longest_name_can_be_pinned_and_replaced(cache: FileCache) -> None:
+    old, new = cache.put("k", b"old"), cache.put("k", b"new")
+    cache.pin("job", "x" * 255, old.object, old.size)
+    assert cache.pin("job", "x" * 255, new.object, new.size).read_bytes() == b"new"
+
+
+def test_a_stale_handle_is_opened_again_and_not_for_ever(
+    cache: FileCache, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    entry = cache.put("k", b"data")
+    tries: list[int] = []
+    real = os.open
+    limit = 2
+
+    def stale(path: str, flags: int, mode: int = 0o777) -> int:
+        if "/jobs/" in path:
+            tries.append(1)
+            if len(tries) <= limit:
+                raise OSError(errno.ESTALE, "Stale file handle")
+        return real(path, flags, mode)
+
+    monkeypatch.setattr(os, "open", stale)
+    assert cache.pin("job", "a", entry.object, entry.size).read_bytes() == b"data"
+    tries.clear()
+    limit = 99
+    with pytest.raises(CacheIOError, match="Stale"):
+        cache.pin("job", "a", entry.object, entry.size)
+    assert len(tries) < 10
+
+
+def test_a_job_directory_has_a_place_for_inputs_and_results(cache: FileCache) -> None:
+    path = cache.job_dir("job")
+    assert cache.job_dir("job") == path
+    assert names(path) == ["inputs", "results"]
+    assert path.stat().st_mode & 0o777 == 0o700
+
+
+def test_unpinning_removes_inputs_and_keeps_results_and_objects(cache: FileCache) -> None:
+    entry = cache.put("k", b"data")
+    cache.pin("job", "a", entry.object, entry.size)
+    inputs = cache.job_dir("job") / "inputs"
+    (inputs / "made by the job").mkdir()
+    (inputs / "made by the job" / "file").write_bytes(b"")
+    (inputs / "link").symlink_to("/etc")
+    (cache.job_dir("job") / "results" / "out").write_bytes(b"result")
+    cache.unpin("job")
+    cache.unpin("job")
+    assert names(cache.root / "jobs" / "job") == ["results"]
+    assert Path("/etc/passwd").exists()
+    assert cache.object_path(entry.object).stat().st_nlink == 1
+    assert sha256(cache.path("k").read_bytes()).hexdigest() == entry.object
