@@ -27,10 +27,12 @@ from stager.model.records import Changes, JobRecord
 
 log = logging.getLogger(__name__)
 
-BATCH_SECONDS = 0.01
-"""Events are gathered into one batch for at most this long, so that nobody waits for a busy server."""
-PIECES = 500
-"""Waiting jobs looked at between two transactions; about 10 ms of work."""
+BATCH_SECONDS = 0.005
+"""Events are taken into one batch for at most this long."""
+TURN_SECONDS = 0.02
+"""What a turn may take: whoever asks the server something waits for one turn at most."""
+FEWEST_PIECES, MOST_PIECES = 16, 2048
+"""Jobs woken or handed over in one turn, at least and at most."""
 LONGEST_OUTAGE_WAIT_SECONDS = 30.0
 """Between two attempts to write while the database refuses."""
 
@@ -83,6 +85,7 @@ class Mapper:
         self._progress: dict[str, Progress] = {}
         self._specs: dict[str, JobSpec] = {}
         self._failures = 0
+        self._pieces = MOST_PIECES // 8
         self._stopped = threading.Event()
         self._thread = threading.Thread(target=self._run, name="mapper", daemon=True)
 
@@ -158,26 +161,45 @@ class Mapper:
     # -- the thread -----------------------------------------------------------------------------
 
     def _run(self) -> None:
-        while True:
-            batch = self._receive()
-            if any(isinstance(item, _Stop) for item in batch):
-                for item in batch:
-                    self._refuse(item, StateError("the server is stopping"))
-                return
-            if not self._turn(batch):
-                return
-
-    def _receive(self) -> list[_Item]:
-        """The next batch: blocks until something happens or a retry is due."""
-        batch: list[_Item] = []
-        try:
-            batch.append(self._inbox.get(timeout=self._patience()))
-            until = self._clock.monotonic() + BATCH_SECONDS
-            while self._clock.monotonic() < until:
-                batch.append(self._inbox.get_nowait())
-        except queue.Empty:
+        while self._turn():
             pass
-        return batch
+        self._stopped.set()
+
+    def _turn(self) -> bool:
+        """Receive, decide, write, carry out. False when the loop is told to stop."""
+        taken: list[tuple[_Command, Any]] = []
+        began = self._clock.monotonic()
+        try:
+            first = self._next(self._patience())
+            began = self._clock.monotonic()
+            if not self._take_batch(first, began, taken):
+                self._refuse_all(taken, StateError("the server is stopping"))
+                return False
+            instructions = self._machine.advance(self._clock.time(), limit=self._pieces)
+            changes = self._machine.take_changes()
+            if changes:
+                steps.reached("record.begin")
+                self._store.save(changes, self._specs)
+                steps.reached("record.committed")
+                self._failures = 0
+            for command, value in taken:
+                if not command.answer.done():
+                    command.answer.set_result(value)
+            self._carry_out(instructions)
+            self._after(changes)
+        except StateError as error:
+            return self._outage(error, taken)
+        except Exception:  # a fault of ours must not end the server: what was written is still right
+            log.exception("internal fault in the mapper; going back to what was written")
+            return self._outage(StateError("internal fault in the mapper"), taken)
+        self._adapt(self._clock.monotonic() - began)
+        return True
+
+    def _next(self, timeout: float | None) -> _Item | None:
+        try:
+            return self._inbox.get(timeout=timeout)
+        except queue.Empty:
+            return None
 
     def _patience(self) -> float | None:
         """Seconds to wait for the next event; None: as long as it takes."""
@@ -186,40 +208,23 @@ class Mapper:
         at = self._machine.admission.next_time()
         return None if at is None else max(0.0, at - self._clock.time())
 
-    def _turn(self, batch: Iterable[_Item]) -> bool:
-        """Decide, write, carry out. False when the loop was stopped during an outage."""
-        now = self._clock.time()
-        answers: list[tuple[_Command, Any]] = []
-        try:
-            for item in batch:
-                self._take(item, now, answers)
-            instructions = self._machine.advance(now, limit=PIECES)
-            changes = self._machine.take_changes()
-            if changes:
-                steps.reached("record.begin")
-                self._store.save(changes, self._specs)
-                steps.reached("record.committed")
-                self._failures = 0
-        except StateError as error:
-            return self._outage(error, [command for command, _ in answers])
-        except Exception:  # a fault of ours must not end the server: what was written is still right
-            log.exception("internal fault in the mapper; going back to what was written")
-            return self._outage(
-                StateError("internal fault in the mapper"), [command for command, _ in answers]
-            )
-        for command, value in answers:
-            command.answer.set_result(value)
-        for instruction in instructions:
-            self._carry_out(instruction)
-        self._specs.clear()  # those handed over at once were spared a query; the rest would only fill memory
-        if changes:
-            self._after(changes)
+    def _take_batch(self, item: _Item | None, began: float, taken: list[tuple[_Command, Any]]) -> bool:
+        """Decide about `item` and what else is there, for a limited time; False on the word to stop."""
+        while item is not None:
+            if isinstance(item, _Stop):
+                return False
+            self._take(item, taken)
+            if self._clock.monotonic() - began > BATCH_SECONDS:
+                break
+            item = self._next(0.0)
         return True
 
-    def _take(self, item: _Item, now: float, answers: list[tuple[_Command, Any]]) -> None:
+    def _take(self, item: _Item, taken: list[tuple[_Command, Any]]) -> None:
+        now = self._clock.time()
         if isinstance(item, _Command):
+            taken.append((item, None))  # answered, one way or the other, even if deciding about it breaks
             try:
-                answers.append((item, item.run(self._machine, now)))
+                taken[-1] = (item, item.run(self._machine, now))
                 self._specs |= item.specs
             except (InputError, NotFoundError, ConflictError) as error:
                 item.answer.set_exception(error)
@@ -230,37 +235,50 @@ class Mapper:
         elif isinstance(item, JobStarted | JobRefused | JobEnded):
             self._machine.job_signal(item, now=now)
 
+    def _adapt(self, seconds: float) -> None:
+        """Size the pieces so that a turn takes about `TURN_SECONDS`, whatever the disk and the jobs are like."""
+        if seconds > TURN_SECONDS:
+            self._pieces = max(self._pieces // 2, FEWEST_PIECES)
+        elif seconds < TURN_SECONDS / 2:
+            self._pieces = min(self._pieces * 2, MOST_PIECES)
+
     def _after(self, changes: Changes) -> None:
+        self._specs.clear()  # those handed over at once were spared a query; the rest would only fill memory
         assert self._job_place is not None
         for job in changes.jobs:
             if job.state.is_final and job.epoch and not job.handed:
                 self._job_place.clean_up(job.id, job.epoch)
-        self._on_change(changes)
+        if changes:
+            self._on_change(changes)
 
-    def _carry_out(self, instruction: Instruction) -> None:
+    def _carry_out(self, instructions: Sequence[Instruction]) -> None:
         assert self._fetch_place is not None
         assert self._job_place is not None
-        match instruction:
-            case StartFetch(order):
-                self._fetch_place.start(order)
-            case StopFetch(fetch, generation):
-                self._fetch_place.cancel(fetch, generation)
-            case StopJob(job, epoch):
-                self._job_place.stop(job, epoch)
-            case Dispatch(job, epoch):
-                record = self._machine.jobs.get(job)
-                if record is not None:
-                    self._job_place.hand_over(self._order(record, epoch))
+        unknown = [i.job for i in instructions if isinstance(i, Dispatch) and i.job not in self._specs]
+        if unknown:
+            self._specs |= self._store.specs(unknown)
+        for instruction in instructions:
+            match instruction:
+                case StartFetch(order):
+                    self._fetch_place.start(order)
+                case StopFetch(fetch, generation):
+                    self._fetch_place.cancel(fetch, generation)
+                case StopJob(job, epoch):
+                    self._job_place.stop(job, epoch)
+                case Dispatch(job, epoch):
+                    record = self._machine.jobs.get(job)
+                    if record is not None:
+                        self._job_place.hand_over(self._order(record, epoch))
 
     def _order(self, job: JobRecord, epoch: int) -> DispatchOrder:
-        spec = self._specs.pop(job.id, None) or self._store.spec(job.id)
-        known = {f: self._machine.fetches[f] for f in job.fetches if f in self._machine.fetches}
+        spec = self._specs[job.id]
+        known = self._machine.fetches
         missing = [f for f in job.fetches if f not in known]
         if missing:  # a job that runs already needs them no more, but its order is made whole
-            known |= self._store.fetches(missing)
+            known = known | self._store.fetches(missing)
+        fetches = [known[f] for f in job.fetches]
         inputs = tuple(
-            DispatchInput(i.name, known[f].sha256, known[f].size, f)
-            for i, f in zip(spec.inputs, job.fetches, strict=True)
+            DispatchInput(i.name, f.sha256, f.size, f.id) for i, f in zip(spec.inputs, fetches, strict=True)
         )
         return DispatchOrder(
             job=job.id,
@@ -279,7 +297,7 @@ class Mapper:
         machine.load(*self._store.load(), now=self._clock.time())
         self._machine = machine
 
-    def _outage(self, error: StateError, commands: Iterable[_Command]) -> bool:
+    def _outage(self, error: StateError, taken: Iterable[tuple[_Command, Any]]) -> bool:
         """A batch could not be decided or written: nothing of it happened. Wait, load again, go on.
 
         Commands are refused with the reason. What fetches and jobs told need not be kept: fetches
@@ -287,8 +305,8 @@ class Mapper:
         under the same id, upon which their place tells again what became of them.
         """
         assert self._fetch_place is not None
-        for command in commands:
-            self._refuse(command, error)
+        self._refuse_all(taken, error)
+        self._specs.clear()
         for fetch in self._machine.fetches.values():
             self._fetch_place.cancel(fetch.id, fetch.generation)
         while True:
@@ -316,6 +334,10 @@ class Mapper:
                 return False
             self._refuse(item, error)
         return True
+
+    def _refuse_all(self, taken: Iterable[tuple[_Command, Any]], error: StagerError) -> None:
+        for command, _ in taken:
+            self._refuse(command, error)
 
     @staticmethod
     def _refuse(item: _Item, error: StagerError) -> None:

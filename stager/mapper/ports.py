@@ -26,8 +26,8 @@ class StateStore(Protocol):
         """
         ...
 
-    def spec(self, job: str) -> JobSpec:
-        """What a job runs."""
+    def specs(self, ids: Iterable[str]) -> dict[str, JobSpec]:
+        """What these jobs run."""
         ...
 
     def fetches(self, ids: Iterable[str]) -> dict[str, FetchRecord]:

@@ -6,7 +6,7 @@ import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from enum import StrEnum
-from typing import Any
+from typing import Any, TypeVar
 
 from stager.errors import IllegalTransitionError, InputError
 from stager.model.fetches import FetchRequest
@@ -231,13 +231,27 @@ class JobSpec:
 
     @classmethod
     def from_dict(cls, data: Mapping[str, Any]) -> JobSpec:
-        """The job that `to_dict` wrote (its shape is trusted; its values are checked again)."""
-        return cls(
+        """The job that `to_dict` wrote. It was checked when it was made and is not checked again."""
+        return _unchecked(
+            cls,
             command=tuple(data["command"]),
-            inputs=tuple(JobInput(**item) for item in data.get("inputs", ())),
+            inputs=tuple(
+                _unchecked(JobInput, url=i["url"], name=i["name"], sha256=i.get("sha256"))
+                for i in data.get("inputs", ())
+            ),
             after=tuple(data.get("after", ())),
             environment=tuple(sorted(data.get("environment", {}).items())),
             results=tuple(data.get("results", ())),
-            priority=int(data.get("priority", 0)),
-            name=str(data.get("name", "")),
+            priority=data.get("priority", 0),
+            name=data.get("name", ""),
         )
+
+
+_Checked = TypeVar("_Checked")
+
+
+def _unchecked(kind: type[_Checked], **fields: object) -> _Checked:
+    made = object.__new__(kind)
+    for name, value in fields.items():
+        object.__setattr__(made, name, value)
+    return made

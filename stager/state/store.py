@@ -10,7 +10,7 @@ from collections.abc import Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from typing import Any
 
-from sqlalchemy import Connection, RowMapping, Select, bindparam, func, select
+from sqlalchemy import Connection, RowMapping, Select, Table, bindparam, func, select
 from sqlalchemy.exc import SQLAlchemyError
 
 from stager.errors import StateError
@@ -18,6 +18,7 @@ from stager.model.events import JobResult
 from stager.model.jobs import JobSpec, JobState
 from stager.model.records import Changes, FetchRecord, JobRecord, NameRecord
 from stager.state import rows, schema
+from stager.state.bulk import ManyRows
 from stager.state.database import open_engine
 
 READ_AT_ONCE = 500
@@ -32,25 +33,24 @@ class StoredJob:
     spec: JobSpec
 
 
-_FETCH_COLUMNS = [c.name for c in schema.fetches.columns if c.name != "id"]
+def _update(table: Table, key: str, columns: Iterable[str]) -> ManyRows:
+    return ManyRows(
+        table.update()
+        .where(table.c[key] == bindparam(f"row_{key}"))
+        .values({c: bindparam(c) for c in columns})
+    )
+
+
 _JOB_COLUMNS = [
     "state", "epoch", "handed", "ready_at", "dispatched_at", "started_at", "ended_at", "exit_code", "error",
 ]  # fmt: skip
-_UPDATE_JOB = (
-    schema.jobs.update()
-    .where(schema.jobs.c.id == bindparam("row_id"))
-    .values({c: bindparam(c) for c in _JOB_COLUMNS})
-)
-_UPDATE_FETCH = (
-    schema.fetches.update()
-    .where(schema.fetches.c.id == bindparam("row_id"))
-    .values({c: bindparam(c) for c in _FETCH_COLUMNS})
-)
-_UPDATE_NAME = (
-    schema.preconditions.update()
-    .where(schema.preconditions.c.name == bindparam("row_name"))
-    .values(met_at=bindparam("met_at"))
-)
+_INSERT_JOBS = ManyRows(schema.jobs.insert())
+_UPDATE_JOBS = _update(schema.jobs, "id", _JOB_COLUMNS)
+_INSERT_FETCHES = ManyRows(schema.fetches.insert())
+_UPDATE_FETCHES = _update(schema.fetches, "id", [c.name for c in schema.fetches.columns if c.name != "id"])
+_INSERT_NAMES = ManyRows(schema.preconditions.insert())
+_UPDATE_NAMES = _update(schema.preconditions, "name", ["met_at"])
+_INSERT_RESULTS = ManyRows(schema.results.insert())
 
 
 class Store:
@@ -116,17 +116,14 @@ class Store:
             fetches = list(_fetches(connection, needed))
         return jobs, fetches, names
 
-    def spec(self, job: str) -> JobSpec:
-        """What a job runs.
-
-        Raises:
-            StateError: there is no such job.
-        """
+    def specs(self, ids: Iterable[str]) -> dict[str, JobSpec]:
+        """What these jobs run; unknown ids are left out."""
+        found: dict[str, JobSpec] = {}
         with self._engine.connect() as connection:
-            found = connection.execute(select(schema.jobs.c.spec).where(schema.jobs.c.id == job)).scalar()
-        if found is None:
-            raise StateError(f"job {job} is not in the database")
-        return JobSpec.from_dict(json.loads(found))
+            for some in _parts(ids):
+                query = select(schema.jobs.c.id, schema.jobs.c.spec).where(schema.jobs.c.id.in_(some))
+                found |= {job: JobSpec.from_dict(json.loads(spec)) for job, spec in connection.execute(query)}
+        return found
 
     # -- what people ask ------------------------------------------------------------------------
 
@@ -200,11 +197,16 @@ def _stored(row: RowMapping) -> StoredJob:
 
 
 def _fetches(connection: Connection, ids: Iterable[str]) -> Iterator[FetchRecord]:
-    wanted = list(ids)
-    for start in range(0, len(wanted), READ_AT_ONCE):
-        query = select(schema.fetches).where(schema.fetches.c.id.in_(wanted[start : start + READ_AT_ONCE]))
+    for some in _parts(ids):
+        query = select(schema.fetches).where(schema.fetches.c.id.in_(some))
         for row in connection.execute(query).mappings():
             yield rows.fetch_record(row)
+
+
+def _parts(ids: Iterable[str]) -> Iterator[list[str]]:
+    wanted = list(ids)
+    for start in range(0, len(wanted), READ_AT_ONCE):
+        yield wanted[start : start + READ_AT_ONCE]
 
 
 def _save_jobs(connection: Connection, jobs: Iterable[JobRecord], specs: Mapping[str, JobSpec]) -> None:
@@ -214,40 +216,20 @@ def _save_jobs(connection: Connection, jobs: Iterable[JobRecord], specs: Mapping
             old.append(rows.job_row(job))
         else:
             spec = specs[job.id]
-            row = rows.new_job_row(
-                job, name=spec.name, spec=json.dumps(spec.to_dict(), separators=(",", ":"))
-            )
-            del row["row_id"]
-            new.append(row)
+            new.append(rows.new_job_row(job, name=spec.name, spec=rows.to_json(spec.to_dict())))
         kept += [{"job": job.id, "name": r.name, "sha256": r.sha256, "size": r.size} for r in job.results]
-    if new:
-        connection.execute(schema.jobs.insert(), new)
-    if old:
-        connection.execute(_UPDATE_JOB, old)
-    if kept:
-        connection.execute(schema.results.insert(), kept)
+    _INSERT_JOBS.execute(connection, new)
+    _UPDATE_JOBS.execute(connection, old)
+    _INSERT_RESULTS.execute(connection, kept)
 
 
 def _save_fetches(connection: Connection, fetches: Iterable[FetchRecord]) -> None:
-    new, old = [], []
-    for fetch in fetches:
-        row = rows.fetch_row(fetch)
-        if fetch.saved:
-            del row["id"]
-            old.append(row)
-        else:
-            del row["row_id"]
-            new.append(row)
-    if new:
-        connection.execute(schema.fetches.insert(), new)
-    if old:
-        connection.execute(_UPDATE_FETCH, old)
+    new = [rows.fetch_row(fetch) for fetch in fetches if not fetch.saved]
+    old = [rows.fetch_row(fetch) for fetch in fetches if fetch.saved]
+    _INSERT_FETCHES.execute(connection, new)
+    _UPDATE_FETCHES.execute(connection, old)
 
 
 def _save_names(connection: Connection, names: Iterable[NameRecord]) -> None:
-    new = [{"name": n.name, "met_at": n.met_at} for n in names if not n.saved]
-    old = [{"row_name": n.name, "met_at": n.met_at} for n in names if n.saved]
-    if new:
-        connection.execute(schema.preconditions.insert(), new)
-    if old:
-        connection.execute(_UPDATE_NAME, old)
+    _INSERT_NAMES.execute(connection, [rows.name_row(name) for name in names if not name.saved])
+    _UPDATE_NAMES.execute(connection, [rows.name_row(name) for name in names if name.saved])
