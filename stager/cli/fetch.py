@@ -11,8 +11,10 @@ from stager.cli import output
 from stager.cli.exit_codes import Exit
 from stager.cli.options import AsJson, CacheDir
 from stager.errors import InputError
-from stager.model.fetches import Failed, FetchRequest, Progress, Ready
+from stager.farm.crew import Brought
+from stager.model.fetches import FetchRequest
 from stager.model.urls import parse_url
+from stager.service.batch import Missed, Moved
 
 if TYPE_CHECKING:
     from stager.cli.progress import Display
@@ -51,11 +53,13 @@ def fetch(
     with display(distinct) as shown:
         answers = _Answers(urls, shown, as_json=as_json)
         try:
-            with closing(fetch_all(settings, cache, distinct, shown.tick)) as reports:
+            with closing(
+                fetch_all(settings, cache, distinct, progress=shown.moves, tick=shown.tick)
+            ) as reports:
                 for report in reports:
                     shown.hear(report)
-                    if not isinstance(report, Progress):
-                        answers.hear(report, places[distinct[int(report.fetch)]])
+                    if not isinstance(report, Moved):
+                        answers.hear(report, places[distinct[report.number]])
         except KeyboardInterrupt:
             raise KeyboardInterrupt(_KEPT) from None
     return Exit.FAILED if answers.failed else Exit.OK
@@ -75,15 +79,15 @@ class _Answers:
         self._next = 0
         self.failed = False
 
-    def hear(self, report: Ready | Failed, places: list[int]) -> None:
-        if isinstance(report, Failed):
+    def hear(self, report: Brought | Missed, places: list[int]) -> None:
+        if isinstance(report, Missed):
             self.failed = True
             self._shown.note(str(report.error))
         for place in places:
             if self._as_json:
                 self._shown.line(output.json_text(_facts(self._urls[place], report)))
             else:
-                self._early[place] = "" if isinstance(report, Failed) else str(report.result.path)
+                self._early[place] = "" if isinstance(report, Missed) else report.path
         while self._next in self._early:
             path = self._early.pop(self._next)
             self._next += 1
@@ -91,17 +95,16 @@ class _Answers:
                 self._shown.line(path)
 
 
-def _facts(url: str, report: Ready | Failed) -> dict[str, Any]:
-    if isinstance(report, Failed):
+def _facts(url: str, report: Brought | Missed) -> dict[str, Any]:
+    if isinstance(report, Missed):
         return {"url": _shown(url), "error": report.error.to_dict()}
-    result = report.result
     return {
         "url": _shown(url),
-        "path": str(result.path),
-        "sha256": result.sha256,
-        "size": result.size,
-        "cached": result.cached,
-        "seconds": round(result.seconds, 6),
+        "path": report.path,
+        "sha256": report.sha256,
+        "size": report.size,
+        "cached": report.cached,
+        "seconds": round(report.seconds, 6),
     }
 
 

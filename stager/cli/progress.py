@@ -10,8 +10,10 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING, Protocol
 
 from stager.cli import output
-from stager.model.fetches import FetchRequest, Progress, Ready, Signal
+from stager.farm.crew import Brought
+from stager.model.fetches import FetchRequest
 from stager.model.urls import parse_url
+from stager.service.batch import Moved, Report
 
 if TYPE_CHECKING:
     from rich import progress as rich_progress
@@ -25,8 +27,13 @@ REFRESH_SECONDS = 0.1
 class Display(Protocol):
     """Where a command that fetches shows what happens, and prints while it does."""
 
-    def hear(self, signal: Signal) -> None:
-        """Something happened; `fetch` is the index of the file, as text."""
+    @property
+    def moves(self) -> bool:
+        """Whether progress within files is of any use."""
+        ...
+
+    def hear(self, report: Report) -> None:
+        """Something happened to a file."""
         ...
 
     def tick(self) -> None:
@@ -45,15 +52,18 @@ class Display(Protocol):
 class Plain:
     """No terminal: data and errors only."""
 
-    def hear(self, signal: Signal) -> None:
+    moves = False
+
+    def hear(self, report: Report) -> None:
         """See `Display.hear`."""
 
     def tick(self) -> None:
         """See `Display.tick`."""
+        sys.stdout.flush()
 
     def line(self, text: str) -> None:
-        """See `Display.line`."""
-        output.line(text)
+        """See `Display.line`; it goes out with the next tick."""
+        sys.stdout.write(text + "\n")
 
     def note(self, text: str) -> None:
         """See `Display.note`."""
@@ -63,6 +73,8 @@ class Plain:
 class Bars:
     """Bars by rich, drawn by the calling thread, so that no other thread exists when processes are forked."""
 
+    moves = True
+
     def __init__(
         self, requests: Sequence[FetchRequest], console: Console, bars: rich_progress.Progress
     ) -> None:
@@ -70,28 +82,27 @@ class Bars:
         self._console = console
         self._bars = bars
         self._few = len(requests) <= MOST_ROWS
-        self._rows: dict[str, rich_progress.TaskID] = {}
+        self._rows: dict[int, rich_progress.TaskID] = {}
         self._total = bars.add_task("", total=len(requests), files=True) if len(requests) > 1 else None
         self._drawn = 0.0
 
-    def hear(self, signal: Signal) -> None:
+    def hear(self, report: Report) -> None:
         """See `Display.hear`."""
-        row = self._rows.get(signal.fetch)
-        if isinstance(signal, Progress):
+        index = report.number
+        row = self._rows.get(index)
+        if isinstance(report, Moved):
             if row is None and len(self._rows) < MOST_ROWS:
-                row = self._add(signal.fetch)
+                row = self._add(index)
             if row is not None:
-                self._bars.update(row, completed=signal.received, total=signal.total)
+                self._bars.update(row, completed=report.received, total=report.total)
         else:
-            if isinstance(signal, Ready) and self._few:
-                size = signal.result.size
-                row = self._add(signal.fetch) if row is None else row
-                self._bars.update(row, completed=size or 1, total=size or 1)
+            if isinstance(report, Brought) and self._few:
+                row = self._add(index) if row is None else row
+                self._bars.update(row, completed=report.size or 1, total=report.size or 1)
             elif row is not None:
-                self._bars.remove_task(self._rows.pop(signal.fetch))
+                self._bars.remove_task(self._rows.pop(index))
             if self._total is not None:
                 self._bars.advance(self._total)
-        self.tick()
 
     def tick(self) -> None:
         """See `Display.tick`."""
@@ -117,10 +128,10 @@ class Bars:
     def _above(self, text: str) -> None:
         self._console.print(text, markup=False, highlight=False, emoji=False, soft_wrap=True)
 
-    def _add(self, fetch: str) -> rich_progress.TaskID:
-        url = parse_url(self._requests[int(fetch)].url)
+    def _add(self, index: int) -> rich_progress.TaskID:
+        url = parse_url(self._requests[index].url)
         task = self._bars.add_task(output.one_line(url.name or url.redacted), total=None, files=False)
-        self._rows[fetch] = task
+        self._rows[index] = task
         return task
 
 

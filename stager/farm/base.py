@@ -32,6 +32,19 @@ class Fetch(Protocol):
         ...
 
 
+class Fetcher(Protocol):
+    """What makes tries, and holds connections meanwhile."""
+
+    @property
+    def fetch(self) -> Fetch:
+        """One try."""
+        ...
+
+    def close(self) -> None:
+        """Let the connections go."""
+        ...
+
+
 class Farm(Protocol):
     """Runs tries of fetches; decides nothing: whoever gives the orders knows order, limits and retries."""
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from contextlib import suppress
 from dataclasses import dataclass
 from functools import lru_cache
 from ipaddress import IPv6Address
@@ -21,6 +22,8 @@ _HOST = re.compile(rf"(?=.{{1,253}}$){_LABEL}(?:\.{_LABEL})*")
 _UNSAFE = re.compile(r"[\x00-\x20\x7f\\\ud800-\udfff]")
 _PERCENT = re.compile(r"%([0-9A-Fa-f]{2})")
 _BARE_PERCENT = re.compile(r"%(?![0-9A-Fa-f]{2})")
+_PLAIN = re.compile(r"(https?://[^/?#\\]+)(/[A-Za-z0-9_~!$&'()*+,;=:@/.-]+)")
+"""A URL whose path is canonical as it is, as long as no segment starts with a dot."""
 _UNRESERVED = frozenset("ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-._~")
 _SECRET_PARAMETER = re.compile(
     r"(?i)x-(?:amz|goog)-.*|expires|policy|key-pair-id|awsaccesskeyid|sig|key|auth|authorization|sid|pwd|pass"
@@ -92,6 +95,11 @@ def parse_url(text: str) -> Url:
         raise InputError(
             f"URL of {len(text)} characters", cause=f"longer than {MAX_LENGTH}", remedy="shorten it"
         )
+    plain = _PLAIN.fullmatch(text)
+    if plain and "/." not in text:  # nearly all are; five times quicker, which counts for 100,000 of them
+        with suppress(InputError):  # told below, of the whole text
+            base = parse_url(plain[1] + "/")
+            return Url(base.text[:-1] + plain[2], base.scheme, base.host, base.port, plain[2])
     if _UNSAFE.search(text):
         raise InputError(
             f"malformed URL {refused_url(text)}",

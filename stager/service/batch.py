@@ -1,16 +1,34 @@
-"""Many files at once, for a caller that waits for all of them: one stream of signals."""
+"""Many files at once, for a caller that waits for all of them: one stream of reports."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Generator, Sequence
 from queue import Empty, SimpleQueue
+from typing import NamedTuple
 
 from stager.errors import StagerError
-from stager.model.fetches import Failed, FetchRequest, Progress, Ready
+from stager.farm.crew import Brought
+from stager.model.fetches import FetchRequest
 from stager.service.fetching import FetchHandle, FetchService
 
-Report = Progress | Ready | Failed
-"""About the request whose index (as text) is `fetch`: any number of Progress, then one of the others."""
+
+class Missed(NamedTuple):
+    """The file of request `number` could not be brought."""
+
+    number: int
+    error: StagerError
+
+
+class Moved(NamedTuple):
+    """So many bytes of the file of request `number` are in place (`total` None: of nobody knows how many)."""
+
+    number: int
+    received: int
+    total: int | None
+
+
+Report = Moved | Brought | Missed
+"""About each request any number of `Moved`, then one of the others."""
 
 TICK_SECONDS = 0.1
 """How often a caller is called that draws progress; more often would only flicker."""
@@ -23,34 +41,39 @@ def nothing() -> None:
 def fetch_here(
     service: FetchService, requests: Sequence[FetchRequest], tick: Callable[[], None] = nothing
 ) -> Generator[Report, None, None]:
-    """Fetch all on the threads of `service`, which is closed at the end; `tick` is called ten times per second.
+    """Fetch all on the threads of `service`, which is closed at the end.
 
     Closing the iterator, or an interrupt, gives up what is not done; its bytes are kept for resuming.
+
+    Args:
+        service: not yet used for anything else.
+        requests: what to fetch.
+        tick: called about ten times per second.
     """
-    done: SimpleQueue[tuple[str, FetchHandle]] = SimpleQueue()
-    waiting: dict[str, FetchHandle] = {}
-    seen: dict[str, tuple[int, int | None]] = {}
+    done: SimpleQueue[tuple[int, FetchHandle]] = SimpleQueue()
+    waiting: dict[int, FetchHandle] = {}
+    moved: dict[int, Moved] = {}
     with service:
-        for index, request in enumerate(requests):
-            waiting[str(index)] = handle = service.prefetch(request)
-            handle.add_done_callback(lambda h, i=str(index): done.put((i, h)))  # type: ignore[misc]
+        for number, request in enumerate(requests):
+            waiting[number] = asked = service.prefetch(request)
+            asked.add_done_callback(lambda handle, number=number: done.put((number, handle)))  # type: ignore[misc]
         while waiting:
             try:
-                index_, handle = done.get(timeout=TICK_SECONDS)
+                index, handle = done.get(timeout=TICK_SECONDS)
             except Empty:
-                for index_, handle in waiting.items():
-                    received, total = progress = handle.progress()
-                    if received and seen.get(index_) != progress:
-                        seen[index_] = progress
-                        yield Progress(index_, 1, received, total)
-                tick()
-                continue
-            del waiting[index_]
-            yield _end(index_, handle)
+                for index, handle in waiting.items():
+                    now = Moved(index, *handle.progress())
+                    if now.received and moved.get(index) != now:
+                        moved[index] = now
+                        yield now
+            else:
+                del waiting[index]
+                yield _end(index, handle)
+            tick()
 
 
-def _end(index: str, handle: FetchHandle) -> Ready | Failed:
+def _end(index: int, handle: FetchHandle) -> Brought | Missed:
     try:
-        return Ready(index, 1, handle.result(0))
+        return Brought.of(index, handle.result(0))
     except StagerError as error:
-        return Failed(index, 1, error)
+        return Missed(index, error)

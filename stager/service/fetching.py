@@ -16,11 +16,11 @@ from stager.clock import Clock, SystemClock
 from stager.errors import ConflictError, StagerError
 from stager.farm.base import Fetch, cancelled_error
 from stager.farm.threads import ThreadFarm
+from stager.farm.turns import Turns
 from stager.model.backoff import RetryPolicy
 from stager.model.fetches import Failed, FetchOrder, FetchRequest, FetchResult, Progress, Ready, Signal
 from stager.model.urls import parse_url
 from stager.service.timer import ThreadTimer, Timer
-from stager.service.turns import Turns
 
 if TYPE_CHECKING:
     from stager.cache.store import FileCache
@@ -153,7 +153,7 @@ class FetchService:
         self._farm: ThreadFarm | None = None
         self._lock = threading.Lock()
         self._emptied = threading.Condition(self._lock)
-        self._turns = Turns(threads, origin_connections)
+        self._turns: Turns[str] = Turns(threads, origin_connections)
         self._numbers = count(1)
         self._flights: dict[str, _Flight] = {}
         self._by_key: dict[str, list[_Flight]] = {}  # the first is on, the others wait for it to end

@@ -3,10 +3,10 @@ from __future__ import annotations
 from hypothesis import given
 from hypothesis import strategies as st
 
-from stager.service.turns import Turns
+from stager.farm.turns import Turns
 
 
-def seated(turns: Turns) -> list[str]:
+def seated(turns: Turns[str]) -> list[str]:
     found = []
     while (item := turns.next()) is not None:
         found.append(item)
@@ -14,14 +14,14 @@ def seated(turns: Turns) -> list[str]:
 
 
 def test_higher_priority_goes_first_and_equal_ones_in_order_of_arrival() -> None:
-    turns = Turns(9, 9)
+    turns: Turns[str] = Turns(9, 9)
     for item, priority in (("a", 0), ("b", 5), ("c", 0), ("d", 5)):
         turns.add(item, "origin", priority)
     assert seated(turns) == ["b", "d", "a", "c"]
 
 
 def test_no_more_are_seated_than_there_are_seats() -> None:
-    turns = Turns(2, 9)
+    turns: Turns[str] = Turns(2, 9)
     for item in "abc":
         turns.add(item, item)
     assert seated(turns) == ["a", "b"]
@@ -30,7 +30,7 @@ def test_no_more_are_seated_than_there_are_seats() -> None:
 
 
 def test_a_full_origin_does_not_block_the_others() -> None:
-    turns = Turns(9, 1)
+    turns: Turns[str] = Turns(9, 1)
     turns.add("x1", "x")
     turns.add("x2", "x")
     turns.add("y1", "y")
@@ -40,7 +40,7 @@ def test_a_full_origin_does_not_block_the_others() -> None:
 
 
 def test_of_those_that_stepped_aside_the_best_comes_back_first() -> None:
-    turns = Turns(9, 1)
+    turns: Turns[str] = Turns(9, 1)
     turns.add("first", "x")
     turns.add("low", "x")
     assert seated(turns) == ["first"]
@@ -50,7 +50,7 @@ def test_of_those_that_stepped_aside_the_best_comes_back_first() -> None:
 
 
 def test_one_that_was_discarded_while_aside_does_not_cost_its_origin_a_seat() -> None:
-    turns = Turns(9, 1)
+    turns: Turns[str] = Turns(9, 1)
     for item in ("on", "gone", "next"):
         turns.add(item, "x")
     assert seated(turns) == ["on"]
@@ -60,7 +60,7 @@ def test_one_that_was_discarded_while_aside_does_not_cost_its_origin_a_seat() ->
 
 
 def test_a_raised_priority_keeps_the_place_in_time() -> None:
-    turns = Turns(9, 9)
+    turns: Turns[str] = Turns(9, 9)
     turns.add("a", "x", 0)
     turns.add("b", "x", 5)
     turns.add("a", "x", 5)
@@ -71,7 +71,7 @@ def test_a_raised_priority_keeps_the_place_in_time() -> None:
 @given(st.data())
 def test_in_any_history_limits_hold_and_nobody_is_passed_over(data: st.DataObject) -> None:
     seats, per_origin = data.draw(st.integers(1, 4)), data.draw(st.integers(1, 3))
-    turns = Turns(seats, per_origin)
+    turns: Turns[str] = Turns(seats, per_origin)
     waiting: dict[str, tuple[int, int, str]] = {}
     sitting: list[tuple[str, str]] = []
     for number in range(data.draw(st.integers(0, 40))):

@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Hashable
 from heapq import heappop, heappush
 from itertools import count
+from typing import Generic, TypeVar
 
-_Place = tuple[int, int, str, str]
-"""Priority (negative: heaps give the smallest), number of arrival, id, origin."""
+Id = TypeVar("Id", bound=Hashable)
 
 
-class Turns:
+class Turns(Generic[Id]):
     """Ids wait here for a seat. Pure: no threads, no time.
 
     An id whose origin has no seat left steps aside into that origin's own queue, so that a full
@@ -22,34 +23,37 @@ class Turns:
     """
 
     def __init__(self, seats: int, per_origin: int) -> None:
+        # A place in a queue: priority (negative: heaps give the smallest), number of arrival, id, origin.
         self._free = seats
         self._per_origin = per_origin
         self._number = count()
-        self._ready: list[_Place] = []
-        self._aside: dict[str, list[_Place]] = {}
-        self._waiting: dict[str, _Place] = {}  # a place in a queue counts only if it is the one here
+        self._ready: list[tuple[int, int, Id, str]] = []
+        self._aside: dict[str, list[tuple[int, int, Id, str]]] = {}
+        self._waiting: dict[
+            Id, tuple[int, int, Id, str]
+        ] = {}  # a place in a queue counts only if it is the one here
         self._seated: Counter[str] = Counter()
 
     def __len__(self) -> int:
         """How many wait."""
         return len(self._waiting)
 
-    def __contains__(self, item: str) -> bool:
+    def __contains__(self, item: Id) -> bool:
         """Whether `item` waits."""
         return item in self._waiting
 
-    def add(self, item: str, origin: str, priority: int = 0) -> None:
+    def add(self, item: Id, origin: str, priority: int = 0) -> None:
         """Let `item` wait; if it waits already, it keeps its place in time and takes the new priority."""
         known = self._waiting.get(item)
         place = (-priority, known[1] if known else next(self._number), item, origin)
         self._waiting[item] = place
         heappush(self._ready, place)
 
-    def discard(self, item: str) -> None:
+    def discard(self, item: Id) -> None:
         """`item` no longer waits."""
         self._waiting.pop(item, None)
 
-    def next(self) -> str | None:
+    def next(self) -> Id | None:
         """Seat the next one, or None when none can be seated now."""
         while self._free and self._ready:
             place = heappop(self._ready)

@@ -1,0 +1,71 @@
+"""What benchmarks share: a web server of their own and a place in memory."""
+
+from __future__ import annotations
+
+import shutil
+import socket
+import subprocess
+import tempfile
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from types import TracebackType
+from typing import Self
+
+_CONFIG = """
+daemon off; worker_processes 1; pid {base}/nginx.pid; error_log {base}/nginx.log crit;
+events {{ worker_connections 1024; }}
+http {{
+    access_log off; sendfile on; tcp_nopush on; keepalive_requests 1000000;
+    client_body_temp_path {base}/t1; proxy_temp_path {base}/t2; fastcgi_temp_path {base}/t3;
+    uwsgi_temp_path {base}/t4; scgi_temp_path {base}/t5;
+    server {{ listen 127.0.0.1:{port}; root {base}/sources; }}
+}}
+"""
+
+
+class Nginx:
+    """nginx on a free loopback port; what is put into `sources` is served."""
+
+    def __init__(self, directory: Path) -> None:
+        self._base = Path(tempfile.mkdtemp(dir=directory, prefix="nginx-"))
+        self.sources = self._base / "sources"
+        self.sources.mkdir()
+        with socket.create_server(("127.0.0.1", 0)) as probe:
+            port = probe.getsockname()[1]
+        self.url = f"http://127.0.0.1:{port}"
+        (self._base / "nginx.conf").write_text(_CONFIG.format(base=self._base, port=port))
+        self._base.chmod(0o755)  # its workers run as another user
+        self._process = subprocess.Popen(
+            ["nginx", "-p", str(self._base), "-c", str(self._base / "nginx.conf")]
+        )
+        for _ in range(100):
+            try:
+                socket.create_connection(("127.0.0.1", port)).close()
+            except ConnectionRefusedError:
+                time.sleep(0.05)
+            else:
+                return
+        raise RuntimeError(f"nginx did not start: see {self._base}/nginx.log")
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._process.terminate()
+        self._process.wait()
+
+
+@contextmanager
+def memory_directory() -> Iterator[Path]:
+    """A temporary directory in memory (where there is one), removed at the end."""
+    memory = Path("/dev/shm")
+    path = Path(tempfile.mkdtemp(dir=memory if memory.is_dir() else None, prefix="stager-bench-"))
+    path.chmod(0o755)
+    try:
+        yield path
+    finally:
+        shutil.rmtree(path)
