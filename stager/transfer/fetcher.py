@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Callable
 from hashlib import sha256
+from pathlib import Path
 
 from stager.cache.failures import cache_error
 from stager.cache.partial import Partial
@@ -91,7 +92,9 @@ class Fetcher:
         started = self.clock.monotonic()
         entry = self.cache.lookup(order.request.key)
         if entry is not None and self._is_hit(entry, order.request):
-            return self._result(order.request, entry, started, cached=True)
+            return self._result(
+                order.request, entry, self.cache.object_path(entry.object), started, cached=True
+            )
         return _Try(self, order, entry, started, progress, cancelled).run()
 
     def close(self) -> None:
@@ -108,6 +111,7 @@ class Fetcher:
         self,
         request: FetchRequest,
         entry: Entry,
+        path: Path,
         started: float,
         *,
         cached: bool,
@@ -118,7 +122,7 @@ class Fetcher:
             url=request.url,
             sha256=entry.object,
             size=entry.size,
-            path=self.cache.object_path(entry.object),
+            path=path,
             cached=cached,
             seconds=self.clock.monotonic() - started,
             received=received,
@@ -228,7 +232,6 @@ class _Try:
         """Keep the body in memory."""
         if self._small is None:
             self._small = self._fetcher.buffers.take()
-        self._sidecar = order.sidecar
         self._in_place = 0
         while response.end is None and self._in_place < length:
             self._in_place += self._fill(response, self._small[self._in_place : length])
@@ -262,9 +265,10 @@ class _Try:
             self._drop_digest()
             partial.truncate(order.offset)
             self._in_place = order.offset
-        if order.sidecar != self._sidecar:
-            partial.write_sidecar(order.sidecar)
-            self._sidecar = order.sidecar
+        sidecar = self._plan.sidecar()
+        if sidecar != self._sidecar:
+            partial.write_sidecar(sidecar)
+            self._sidecar = sidecar
         reached("fetch.sidecar")
         return self._running_digest(partial)
 
@@ -334,15 +338,16 @@ class _Try:
     def _publish(self, digest: str) -> FetchResult:
         entry = self._plan.entry(digest, self._clock.time())
         if self._small is not None:
-            self._cache.publish_bytes(self._request.key, self._small[: self._in_place], digest)
+            path = self._cache.publish_bytes(self._request.key, self._small[: self._in_place], digest)
         else:
             partial, self._partial = self._partial, None
             assert partial is not None
-            self._cache.publish(partial, digest, entry.size)
+            path = self._cache.publish(partial, digest, entry.size)
         self._cache.record(entry)
         return self._fetcher._result(  # noqa: SLF001 - two halves of one thing
             self._request,
             entry,
+            path,
             self._started,
             cached=False,
             received=self._received,
@@ -353,7 +358,8 @@ class _Try:
         if self._partial is not None:
             self._partial.discard()
         self._cache.record(entry)
-        return self._fetcher._result(self._request, entry, self._started, cached=True)  # noqa: SLF001
+        path = self._cache.object_path(entry.object)
+        return self._fetcher._result(self._request, entry, path, self._started, cached=True)  # noqa: SLF001
 
     def _break_off(self, error: BaseException) -> None:
         """Keep what a later try can go on from."""
@@ -375,7 +381,7 @@ class _Try:
         try:
             partial = self._claim()
             partial.truncate(0)
-            partial.write_sidecar(self._sidecar)
+            partial.write_sidecar(self._plan.sidecar())
             self._in_place = 0
             self._write(data)
         except StagerError:

@@ -3,7 +3,7 @@
 A driver asks `next_request`, sends it, hands the head to `on_response` and does what it is told:
 
 * `Again`: throw the body away and ask `next_request`;
-* `Receive`: cut the partial file to an offset, write the sidecar, then the body; tell `on_end`;
+* `Receive`: cut the partial file to an offset, write `sidecar` beside it, then the body; tell `on_end`;
 * `Unchanged`: the copy in the cache is still right;
 * `Finish`: the bytes in place are all there are; tell `on_digest` what they hash to.
 
@@ -35,7 +35,7 @@ from stager.transfer.classify import status_error
 from stager.transfer.fields import Headers, parse_content_range, parse_etag
 from stager.transfer.freshness import fresh_until
 from stager.transfer.options import TransferOptions
-from stager.transfer.resume import Representation, content_coding
+from stager.transfer.resume import NOTHING_KNOWN, Representation, content_coding
 from stager.transfer.wire import End
 
 MAX_RESTARTS = 3
@@ -72,13 +72,11 @@ class Receive:
         offset: where its first byte belongs; what the partial has beyond is dropped.
         length: bytes that may come, None where that is not known; more are thrown away.
         total: bytes of the whole file, or None.
-        sidecar: what a later try needs to go on; to be on disk before the first byte.
     """
 
     offset: int
     length: int | None
     total: int | None
-    sidecar: dict[str, Any]
 
 
 @dataclass(frozen=True, slots=True)
@@ -127,7 +125,7 @@ class TransferPlan:
         self._offset = 0  # bytes in place that count
         self._resuming = False
         self._expected: int | None = None  # bytes of the body that is being received
-        self._representation = Representation.of({}, None)
+        self._representation = NOTHING_KNOWN
         self._fresh_until = 0.0
         self._unproven = False
         if leftover:
@@ -241,12 +239,7 @@ class TransferPlan:
         return self._receive()
 
     def _receive(self) -> Receive:
-        return Receive(
-            self._offset,
-            self._expected,
-            self._representation.total,
-            self._representation.sidecar(self._url),
-        )
+        return Receive(self._offset, self._expected, self._representation.total)
 
     def _on_nothing_left(self, headers: Headers, now: float) -> Again | Finish:
         span = parse_content_range(headers.get("content-range"))
@@ -342,6 +335,10 @@ class TransferPlan:
         self._known = None
         self._offset = 0
         return Again("the digest does not match")
+
+    def sidecar(self) -> dict[str, Any]:
+        """What a later try needs to go on; to be on disk before the first byte of a body."""
+        return self._representation.sidecar(self._url)
 
     @property
     def can_resume(self) -> bool:

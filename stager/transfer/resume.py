@@ -109,9 +109,15 @@ class Representation:
         )
 
 
+NOTHING_KNOWN = Representation(Validators())
+"""Before any answer came."""
+
+
 def content_coding(headers: Headers) -> str:
     """The coding of the bytes in one form: lower case, ``x-gzip`` is ``gzip``, ``identity`` is none."""
     coding = headers.get("content-encoding", "").strip().lower()
+    if not coding:
+        return ""
     return {"identity": "", "x-gzip": "gzip", "x-compress": "compress"}.get(coding, coding)
 
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping
 from enum import Enum, auto
+from functools import lru_cache
 from typing import NamedTuple
 
 MAX_HEAD_BYTES = 65_536
@@ -94,12 +95,18 @@ def parse_head(data: bytes | bytearray) -> Head:
     headers: dict[str, str] = {}
     for line in lines[1:]:
         name, colon, value = line.partition(":")
-        if not colon or not _TOKEN.fullmatch(name):
+        name = _field_name(name)
+        if not colon or not name:
             raise MalformedError(f"not a header line: {line[:80]!r}")
-        name = name.lower()
         value = value.strip(" \t")
         headers[name] = f"{headers[name]}, {value}" if name in headers else value
     return _framed(int(match.group(2)), match.group(1) == "1", headers)
+
+
+@lru_cache(maxsize=1024)  # origins use the same few names over and over
+def _field_name(text: str) -> str:
+    """In lower case; empty when it is none."""
+    return text.lower() if _TOKEN.fullmatch(text) else ""
 
 
 def _framed(status: int, modern: bool, headers: dict[str, str]) -> Head:
