@@ -12,7 +12,6 @@ from stager.model.fetches import FetchRequest, FetchState
 from stager.model.jobs import JobState
 from stager.model.records import FetchRecord, JobRecord, NameRecord
 
-
 to_json = json.JSONEncoder(separators=(",", ":")).encode
 """`json.dumps` without making an encoder each time."""
 

@@ -157,10 +157,9 @@ class Store:
     def find_jobs(self, word: str, limit: int = 10) -> list[str]:
         """Ids of jobs called `word`, or whose id ends in it; newest first."""
         column = schema.jobs.c
-        pattern = "%" + word.replace("\\", "").replace("%", "").replace("_", "")
         query = (
             select(column.id)
-            .where((column.name == word) | column.id.like(pattern))
+            .where((column.name == word) | column.id.endswith(word, autoescape=True))
             .order_by(column.id.desc())
             .limit(limit)
         )
