@@ -7,7 +7,6 @@ import os
 import signal
 import sys
 import threading
-import traceback
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from types import FrameType
@@ -16,8 +15,10 @@ from typing import Annotated, Any
 import typer
 
 from stager import __version__
-from stager.cli import cache, fetch, output
+from stager.cli import cache, fetch, jobs, logs, met, output, results, serve, submit, wait
+from stager.cli import run as run_
 from stager.cli.exit_codes import Exit, exit_code
+from stager.cli.jobspec import CommandAfterDashes
 from stager.errors import StagerError
 
 
@@ -34,13 +35,36 @@ def build(seen: dict[str, bool]) -> typer.Typer:
         debug: Annotated[bool, typer.Option("--debug", help="Show where an error arose.")] = False,
     ) -> None:
         seen["debug"] = debug
+        if not debug:  # an error is one line; what led to it is shown on demand
+            import logging
 
-    app.command()(_held(fetch.fetch))
-    group = typer.Typer(no_args_is_help=True, help=cache.__doc__)
-    for command in cache.COMMANDS:
-        group.command(command.__name__.removesuffix("_"))(_held(command))
-    app.add_typer(group, name="cache")
+            logging.getLogger("stager").addHandler(logging.NullHandler())
+
+    for command in COMMANDS:
+        app.command()(_held(command))
+    for command in WITH_COMMAND:
+        app.command(cls=CommandAfterDashes)(_held(command))
+    for module in GROUPS:
+        group = typer.Typer(no_args_is_help=True, help=module.__doc__)
+        for command in module.COMMANDS:
+            group.command(command.__name__.removesuffix("_"))(_held(command))
+        app.add_typer(group, name=module.__name__.rpartition(".")[2])
     return app
+
+
+COMMANDS: tuple[Callable[..., int | None], ...] = (
+    fetch.fetch,
+    serve.serve,
+    jobs.jobs,
+    jobs.job,
+    wait.wait,
+    wait.cancel,
+    met.met,
+    logs.logs,
+)
+WITH_COMMAND: tuple[Callable[..., int | None], ...] = (submit.submit, run_.run)
+"""They take a command of the user's after ``--``."""
+GROUPS = (results, cache)
 
 
 _HELP = """Stages the inputs of jobs: fetched once, verified, cached."""
@@ -52,7 +76,7 @@ def _print_version(asked: bool) -> None:
         raise typer.Exit
 
 
-def run(arguments: Sequence[str] | None) -> Exit:
+def run(arguments: Sequence[str] | None) -> int:
     """See `stager.cli.main`."""
     seen = {"debug": False}
     sys.stdout.reconfigure(errors="surrogateescape")  # type: ignore[union-attr]  # paths are bytes, and go out as they are
@@ -64,14 +88,14 @@ def run(arguments: Sequence[str] | None) -> Exit:
             return _wrong_usage(error)
         except BrokenPipeError as error:
             ended = error
-    return _report(ended, debug=seen["debug"]) if isinstance(ended, BaseException) else Exit(ended or 0)
+    return _report(ended, debug=seen["debug"]) if isinstance(ended, BaseException) else int(ended or 0)
 
 
-def _held(command: Callable[..., Exit | None]) -> Callable[..., Exit | BaseException | None]:
+def _held(command: Callable[..., int | None]) -> Callable[..., int | BaseException | None]:
     """The command, returning what it raises: typer would treat some of it in its own way."""
 
     @functools.wraps(command)
-    def held(*args: Any, **kwargs: Any) -> Exit | BaseException | None:
+    def held(*args: Any, **kwargs: Any) -> int | BaseException | None:
         try:
             return command(*args, **kwargs)
         except BaseException as error:  # noqa: BLE001 - reported by `run`
@@ -83,6 +107,8 @@ def _held(command: Callable[..., Exit | None]) -> Callable[..., Exit | BaseExcep
 def _report(error: BaseException, *, debug: bool) -> Exit:
     """Tell the user what happened, in one line."""
     if debug and not isinstance(error, BrokenPipeError):
+        import traceback
+
         traceback.print_exception(error)
     if isinstance(error, BrokenPipeError):
         # The reader has seen enough. What is still buffered has nowhere to go; the interpreter would complain.

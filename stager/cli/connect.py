@@ -1,0 +1,76 @@
+"""The connection of a command to the server, and how a server's log is set up."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from stager.client import Client
+    from stager.settings import Settings
+
+
+@contextmanager
+def connected() -> Iterator[Client]:
+    """A client of the configured server.
+
+    Raises:
+        ServerUnreachableError: none runs here, and none is configured.
+        AccessDeniedError: there is no token to show it.
+    """
+    from stager.client import Client
+    from stager.settings import load_settings
+
+    settings = load_settings()
+    url = _server_url(settings)
+    with Client(url, _token(settings)) as client:
+        yield client
+
+
+def token_path(settings: Settings) -> Path:
+    """The file with the server's token."""
+    return Path(settings.token_file).expanduser() if settings.token_file else settings.state_dir / "token"
+
+
+def log_to_stderr(settings: Settings, level: str | None = None) -> None:
+    """Set up the log of a process that runs a job server."""
+    import sys
+
+    from stager.logs import Redaction, configure
+    from stager.model.redaction import SECRET_NAME, redacted_text
+
+    redaction = Redaction(redacted_text, SECRET_NAME.fullmatch)
+    configure(level or settings.log_level, settings.log_format, sys.stderr, redaction)
+
+
+def _token(settings: Settings) -> str:
+    from stager.server.token import read_token
+
+    return os.environ.get("STAGER_TOKEN") or read_token(token_path(settings))
+
+
+def _server_url(settings: Settings) -> str:
+    """The server's URL: as configured, or as the one of this state directory announced it."""
+    from stager.errors import InputError, ServerUnreachableError, SettingsError
+    from stager.model.urls import parse_url
+    from stager.server.whereabouts import announced_url
+
+    if settings.server:
+        try:
+            return parse_url(settings.server).text.rstrip("/")
+        except InputError as error:
+            raise SettingsError(
+                f"setting server: {error.what}", cause=error.cause, remedy=error.remedy
+            ) from None
+    found = announced_url(settings.state_dir)
+    if found is not None:
+        return found
+    if os.environ.get("STAGER_TOKEN") or settings.token_file:  # given by hand, for a server that is elsewhere
+        host = f"[{settings.listen}]" if ":" in settings.listen else settings.listen
+        return f"http://{host}:{settings.port}"
+    raise ServerUnreachableError(
+        f"no server runs with state directory {settings.state_dir}", remedy="start it with `stager serve`"
+    )

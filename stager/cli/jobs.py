@@ -1,0 +1,160 @@
+"""``stager jobs`` and ``stager job``: the list, and one in full."""
+
+from __future__ import annotations
+
+import time
+from dataclasses import asdict
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from stager.cli import output
+from stager.cli.options import AsJson
+from stager.model.jobs import JobState
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from stager.model.views import InputView, JobDetail, JobView
+
+States = Annotated[
+    list[JobState] | None, typer.Option("--state", help="Only jobs in this state; may be repeated.")
+]
+Limit = Annotated[int, typer.Option("--limit", min=1, metavar="N", help="At most so many, newest first.")]
+Job = Annotated[str, typer.Argument(metavar="JOB", help="Id, ending of an id, or name of a job.")]
+
+
+def jobs(state: States = None, limit: Limit = 50, as_json: AsJson = False) -> None:
+    """List jobs, newest first."""
+    from stager.cli.connect import connected
+
+    with connected() as client:
+        found = client.jobs(states=state or (), limit=limit)
+    if as_json:
+        for one in found:
+            output.json_line(asdict(one))
+        return
+    now = time.time()
+    output.table(
+        ("id", "name", "state", "age", "ran", "waits for, or what went wrong"),
+        (
+            (one.id, one.name, one.state, _span(now - one.submitted_at), _ran(one, now), _remark(one))
+            for one in found
+        ),
+        right=("age", "ran"),
+    )
+
+
+def job(job: Job, as_json: AsJson = False) -> None:
+    """Show one job: its state, its inputs, what it waits for, what went wrong, what it left."""
+    from stager.cli.connect import connected
+
+    with connected() as client:
+        found = client.job(job)
+    if as_json:
+        output.json_line(asdict(found))
+        return
+    for line in page(found, time.time()):
+        output.line(" " * (len(line) - len(line.lstrip())) + output.one_line(line))
+
+
+def page(found: JobDetail, now: float) -> Iterator[str]:
+    """A job as lines to read."""
+    title = f"job {found.id}" + (f"  {found.name}" if found.name else "")
+    state = f"{found.state}" if found.exit_code is None else f"{found.state}, status {found.exit_code}"
+    yield f"{title}  {state}"
+    yield f"  command    {_shell(found.command)}"
+    yield f"  directory  {found.directory}"
+    if found.priority:
+        yield f"  priority   {found.priority}"
+    for name, value in found.environment.items():
+        yield f"  variable   {name}={value}"
+    yield from _history(found, now)
+    if found.error:
+        yield "what went wrong"
+        for key, label in (("what", "what"), ("cause", "why"), ("remedy", "way out")):
+            if found.error.get(key):
+                yield f"  {label:<9}  {found.error[key]}"
+    if found.inputs or found.after:
+        yield "waits for" if found.waits_for else "needed"
+        width = max(len(name) for name in [i.name for i in found.inputs] + [a.name for a in found.after])
+        for item in found.inputs:
+            yield f"  {item.name:<{width}}  {_how_far(item, now)}"
+            yield f"  {'':<{width}}  {item.url}"
+        for one in found.after:
+            met = f"met {output.moment(one.met_at)}" if one.met_at else "not met yet"
+            yield f"  {one.name:<{width}}  {met}"
+    if found.results:
+        yield "results"
+        width = max(len(result.name) for result in found.results)
+        for result in found.results:
+            yield f"  {result.name:<{width}}  {output.size(result.size):>10}  sha256 {result.sha256}"
+
+
+def _history(found: JobDetail, now: float) -> Iterator[str]:
+    before = found.submitted_at
+    yield f"  submitted  {output.moment(before)}  {_span(now - before)} ago"
+    steps = (
+        ("ready", found.ready_at),
+        ("dispatched", found.dispatched_at),
+        ("started", found.started_at),
+        ("ended", found.ended_at),
+    )
+    for name, moment in steps:
+        if moment is not None:
+            yield f"  {name:<10} {output.moment(moment)}  after {_span(moment - before)}"
+            before = moment
+
+
+def _how_far(item: InputView, now: float) -> str:
+    size = output.size(item.received)
+    match item.state:
+        case "ready":
+            source = "was there" if item.cached else f"{output.size(item.transferred)} transferred"
+            resumed = f", resumed at {output.size(item.resumed_from)}" if item.resumed_from else ""
+            said = f"ready    {size}, {source}{resumed}"
+        case "running":
+            total = "?" if item.total is None else output.size(item.total)
+            percent = f" ({100 * item.received // item.total} %)" if item.total else ""
+            said = f"running  {size} of {total}{percent}"
+        case _:
+            said = f"{item.state:<8}"
+    if item.tries > 1:
+        said += f", try {item.tries}"
+    if item.next_try_at is not None:
+        said += f", next in {_span(max(0.0, item.next_try_at - now))}"
+    if item.error and item.state != "ready":
+        said += f": {item.error.get('cause') or item.error.get('what')}"
+    return said.rstrip()
+
+
+def _remark(one: JobView) -> str:
+    if one.error:
+        return ": ".join(part for part in (one.error.get("what"), one.error.get("cause")) if part)
+    return ", ".join(one.waits_for)
+
+
+def _ran(one: JobView, now: float) -> str:
+    if one.started_at is None:
+        return ""
+    return _span((one.ended_at or now) - one.started_at)
+
+
+_MINUTE, _HOUR, _DAY = 60.0, 3600.0, 86_400.0
+
+
+def _span(seconds: float) -> str:
+    """A length of time in its two largest units."""
+    if seconds < _MINUTE:
+        return f"{max(0.0, seconds):.1f} s"
+    if seconds < _HOUR:
+        return f"{seconds // _MINUTE:.0f} min {seconds % _MINUTE:.0f} s"
+    if seconds < _DAY:
+        return f"{seconds // _HOUR:.0f} h {seconds % _HOUR // _MINUTE:.0f} min"
+    return f"{seconds // _DAY:.0f} d {seconds % _DAY // _HOUR:.0f} h"
+
+
+def _shell(command: list[str]) -> str:
+    import shlex
+
+    return shlex.join(command)

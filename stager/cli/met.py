@@ -1,0 +1,38 @@
+"""``stager met``: say that preconditions hold."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import typer
+
+from stager.cli import output
+from stager.cli.options import AsJson
+
+Names = Annotated[
+    list[str] | None, typer.Argument(metavar="[NAME...]", help="Preconditions.", show_default=False)
+]
+
+
+def met(names: Names = None, as_json: AsJson = False) -> None:
+    """Say that preconditions are met, now and for jobs to come; without names, list them all."""
+    from stager.cli.connect import connected
+    from stager.model.preconditions import check_precondition_name
+
+    for name in names or ():
+        check_precondition_name(name)
+    with connected() as client:
+        if names:
+            for name in names:
+                changed = client.meet(name)
+                if as_json:
+                    output.json_line({"name": name, "changed": changed})
+                elif not changed:
+                    output.note(f"{name} was met already")
+            return
+        known = client.preconditions()
+    if as_json:
+        for one in known:
+            output.json_line({"name": one.name, "met_at": one.met_at})
+    else:
+        output.table(("name", "met"), ((one.name, output.moment(one.met_at)) for one in known))

@@ -1,0 +1,86 @@
+"""``stager serve``: the main server."""
+
+from __future__ import annotations
+
+import os
+import signal
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from stager.cli import output
+from stager.cli.options import AsJson, CacheDir
+
+if TYPE_CHECKING:
+    from types import FrameType
+
+Listen = Annotated[
+    str | None,
+    typer.Option("--listen", metavar="ADDRESS", help="Address to listen on; of this machine only."),
+]
+Port = Annotated[int | None, typer.Option("--port", metavar="N", help="Port to listen on; 0: any free one.")]
+
+
+def serve(
+    listen: Listen = None, port: Port = None, cache_dir: CacheDir = None, as_json: AsJson = False
+) -> None:
+    """Run the server: API, job mapper and transfers, until Ctrl-C or SIGTERM.
+
+    It can be killed at any moment: the next start goes on where it ended. Jobs that run meanwhile go on
+    running. A second Ctrl-C ends it at once.
+    """
+    from stager.cli.connect import log_to_stderr, token_path
+    from stager.server.app import create_app
+    from stager.server.listen import ApiServer, loopback_address, open_socket, url_of
+    from stager.server.token import ensure_token
+    from stager.server.whereabouts import announced, notify
+    from stager.settings import load_settings
+    from stager.wiring import JobServer
+
+    settings = load_settings(listen=listen, port=port, cache_dir=cache_dir)
+    address = loopback_address(settings.listen)
+    log_to_stderr(settings)
+    with ExitStack() as running:
+        server = JobServer(settings)
+        running.callback(server.close)
+        token = ensure_token(token_path(settings))
+        listening = running.enter_context(open_socket(address, settings.port))
+        url = url_of(listening)
+
+        def ready() -> None:
+            if as_json:
+                output.json_line({"url": url, "pid": os.getpid()})
+            output.note(f"ready at {url}")
+            notify("READY=1")
+
+        api = ApiServer(create_app(server.jobs, token), ready)
+        server.start()
+        running.enter_context(announced(settings.state_dir, url))
+        with _stopping(api.stop):
+            api.run(sockets=[listening])
+            notify("STOPPING=1")
+            running.close()
+
+
+@contextmanager
+def _stopping(stop: Callable[[], None]) -> Iterator[None]:
+    """Call `stop` at the first SIGINT or SIGTERM; a second one ends the process at once."""
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    signals = (signal.SIGINT, signal.SIGTERM)
+
+    def first(_number: int, _frame: FrameType | None) -> None:
+        for number in signals:
+            signal.signal(number, signal.SIG_DFL)
+        stop()
+
+    before = {number: signal.signal(number, first) for number in signals}
+    try:
+        yield
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)

@@ -1,0 +1,82 @@
+"""The application: routes, problems, guard, description."""
+
+from __future__ import annotations
+
+from collections.abc import Collection
+from typing import Any
+
+from fastapi import APIRouter, FastAPI, Security
+from fastapi.openapi.utils import get_openapi
+from fastapi.responses import HTMLResponse
+from fastapi.security import HTTPBearer
+
+from stager import __version__
+from stager.clock import Clock, SystemClock
+from stager.server import problems
+from stager.server.guard import PROTECTED, Guard
+from stager.server.page import HEADERS, render
+from stager.server.routes_files import file_routes
+from stager.server.routes_jobs import job_routes
+from stager.server.routes_site import health_routes, precondition_routes, status_routes
+from stager.server.waiting import Waiting
+from stager.service.jobs import JobService
+
+ABOUT = """Jobs and what they need: each input is fetched once, verified, and there before its job starts.
+
+All below `/v1` needs the server's token, as `Authorization: Bearer TOKEN`. Times are seconds since 1970 UTC,
+sizes are bytes. Every error is a problem document (RFC 9457) that names what, why and what to do."""
+
+
+def create_app(
+    jobs: JobService, token: str, *, hosts: Collection[str] = (), clock: Clock | None = None
+) -> FastAPI:
+    """The HTTP API of a job server.
+
+    Args:
+        jobs: does the work; its calls run in threads, never in the event loop.
+        token: what clients must show.
+        hosts: names in ``Host`` that are served besides this machine's loopback names.
+        clock: for the uptime.
+
+    Returns:
+        The application; ``app.state.waiting.close()`` answers all long polls at once, for a quick end.
+    """
+    app = FastAPI(
+        title="Stager",
+        version=__version__,
+        description=ABOUT,
+        docs_url=None,
+        redoc_url=None,
+        redirect_slashes=False,
+    )
+    app.state.waiting = Waiting(jobs)
+    problems.install(app)
+    app.add_middleware(Guard, token=token, hosts=hosts)
+    shown = HTTPBearer(
+        auto_error=False, description="The content of the server's token file."
+    )  # Guard enforces it
+    api = APIRouter(prefix=PROTECTED, dependencies=[Security(shown)])
+    api.include_router(job_routes(jobs, app.state.waiting))
+    api.include_router(file_routes(jobs))
+    api.include_router(precondition_routes(jobs))
+    api.include_router(status_routes(jobs, clock or SystemClock()))
+    app.include_router(api)
+    app.include_router(health_routes())
+
+    def openapi() -> dict[str, Any]:
+        if app.openapi_schema is None:
+            described = get_openapi(
+                title=app.title, version=app.version, description=app.description, routes=app.routes
+            )
+            schemas = described["components"]["schemas"]
+            schemas["Problem"] = problems.Problem.model_json_schema()
+            app.openapi_schema = described
+        return app.openapi_schema
+
+    app.openapi = openapi  # type: ignore[method-assign]  # FastAPI's documented way
+
+    @app.get("/docs", include_in_schema=False)
+    def docs() -> HTMLResponse:
+        return HTMLResponse(render(openapi()), headers=HEADERS)
+
+    return app

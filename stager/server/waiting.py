@@ -1,0 +1,66 @@
+"""Long polls: each waits as a task of the event loop and takes no thread meanwhile."""
+
+from __future__ import annotations
+
+import asyncio
+from contextlib import suppress
+
+from starlette.concurrency import run_in_threadpool
+
+from stager.model.views import JobDetail
+from stager.service.jobs import JobService
+
+LONGEST_SECONDS = 60.0
+"""Longest wait of one request; a client asks again."""
+
+
+class Waiting:
+    """Those who wait for jobs.
+
+    Args:
+        jobs: whose changes are waited for.
+    """
+
+    def __init__(self, jobs: JobService) -> None:
+        self._jobs = jobs
+        self._open: set[asyncio.Event] = set()
+        self._closing = False
+
+    async def until_over(self, word: str, seconds: float) -> JobDetail:
+        """The job, once it is over or `seconds` have passed.
+
+        Raises:
+            NotFoundError: no such job.
+        """
+        if seconds > 0:
+            job = await run_in_threadpool(self._jobs.find, word)
+            await self._until_over(job, min(seconds, LONGEST_SECONDS))
+        return await run_in_threadpool(self._jobs.job, word)
+
+    async def _until_over(self, job: str, seconds: float) -> None:
+        loop = asyncio.get_running_loop()
+        changed = asyncio.Event()
+
+        def tell() -> None:  # called by the mapper's thread
+            with suppress(RuntimeError):  # the loop is closed: nobody waits any more
+                loop.call_soon_threadsafe(changed.set)
+
+        until = loop.time() + seconds
+        remove = self._jobs.watch(job, tell)
+        self._open.add(changed)
+        try:
+            while not self._closing and not (await run_in_threadpool(self._jobs.state, job)).is_final:
+                async with asyncio.timeout_at(until):
+                    await changed.wait()
+                changed.clear()
+        except TimeoutError:
+            return
+        finally:
+            self._open.discard(changed)
+            remove()
+
+    def close(self) -> None:
+        """Answer all who wait, now; to be called in the event loop."""
+        self._closing = True
+        for changed in self._open:
+            changed.set()

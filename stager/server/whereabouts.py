@@ -1,0 +1,52 @@
+"""How clients without configuration find the server, and how its supervisor learns that it is up."""
+
+from __future__ import annotations
+
+import json
+import os
+import socket
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+FILE = "server.json"
+"""In the state directory: ``url`` and ``pid`` of the server that runs."""
+
+
+@contextmanager
+def announced(state_dir: Path, url: str) -> Iterator[None]:
+    """Inside, the state directory says where the server is."""
+    path = state_dir / FILE
+    draft = path.with_name(f"{FILE}.{os.getpid()}")
+    draft.write_text(json.dumps({"url": url, "pid": os.getpid()}) + "\n")
+    draft.chmod(0o600)
+    draft.rename(path)
+    try:
+        yield
+    finally:
+        path.unlink(missing_ok=True)
+
+
+def announced_url(state_dir: Path) -> str | None:
+    """Where the server of this state directory is; None when none runs.
+
+    A file left by a server that was killed names a process that is gone. It is not believed: its port
+    may be another user's by now, who must not be shown the token.
+    """
+    try:
+        found = json.loads((state_dir / FILE).read_bytes())
+        os.kill(int(found["pid"]), 0)
+        return str(found["url"])
+    except (OSError, ValueError, TypeError, KeyError):
+        return None
+
+
+def notify(state: str) -> None:
+    """Tell systemd (``READY=1``, ``STOPPING=1``), if it started us and asked for it."""
+    address = os.environ.get("NOTIFY_SOCKET", "")
+    if not address:
+        return
+    if address.startswith("@"):
+        address = "\0" + address[1:]
+    with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM | socket.SOCK_CLOEXEC) as channel:
+        channel.sendto(state.encode(), address)
