@@ -138,6 +138,8 @@ class LocalDispatcher:
 
     def close(self) -> None:
         """Stop watching. Jobs go on running; the next server finds them."""
+        if self._closing.is_set():
+            return
         self._closing.set()
         os.eventfd_write(self._wake_fd, 1)
         self._watcher.join()

@@ -82,7 +82,7 @@ def run(base: str, grace: float, command: list[str]) -> None:
     except OSError as error:
         record(base, {"exit_code": None, "error": f"{command[0]!r} can't be started: {error.strerror}"})
         return
-    signal.pthread_sigmask(signal.SIG_SETMASK, masked)
+    signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGTERM})
     _, status, usage = os.wait4(child, 0)
     signal.setitimer(signal.ITIMER_REAL, 0)
     seconds = time.monotonic() - started
