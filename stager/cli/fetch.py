@@ -3,21 +3,16 @@
 from __future__ import annotations
 
 from contextlib import closing
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from stager.cli import output
 from stager.cli.exit_codes import Exit
 from stager.cli.options import AsJson, CacheDir
 from stager.errors import InputError
-from stager.farm.crew import Brought
-from stager.model.fetches import FetchRequest
-from stager.model.urls import parse_url
-from stager.service.batch import Missed, Moved
 
 if TYPE_CHECKING:
-    from stager.cli.progress import Display
+    from stager.model.fetches import FetchRequest
 
 Urls = Annotated[list[str], typer.Argument(metavar="URL...", help="What to fetch (http, https).")]
 Sha256 = Annotated[
@@ -40,7 +35,9 @@ def fetch(
     """
     requests = _requests(urls, sha256, refresh=refresh)
 
+    from stager.cli.answers import Answers
     from stager.cli.progress import display
+    from stager.service.batch import Moved
     from stager.settings import load_settings
     from stager.wiring import build_cache, fetch_all
 
@@ -51,7 +48,7 @@ def fetch(
         places.setdefault(request, []).append(place)
     distinct = list(places)
     with display(distinct) as shown:
-        answers = _Answers(urls, shown, as_json=as_json)
+        answers = Answers(urls, shown, as_json=as_json)
         try:
             with closing(
                 fetch_all(settings, cache, distinct, progress=shown.moves, tick=shown.tick)
@@ -68,53 +65,9 @@ def fetch(
 _KEPT = "what was transferred is kept, and the same command goes on from there"
 
 
-class _Answers:
-    """Says what came of each URL: paths in the order given, JSON lines as they come."""
-
-    def __init__(self, urls: list[str], shown: Display, *, as_json: bool) -> None:
-        self._urls = urls
-        self._shown = shown
-        self._as_json = as_json
-        self._early: dict[int, str] = {}
-        self._next = 0
-        self.failed = False
-
-    def hear(self, report: Brought | Missed, places: list[int]) -> None:
-        if isinstance(report, Missed):
-            self.failed = True
-            self._shown.note(str(report.error))
-        for place in places:
-            if self._as_json:
-                self._shown.line(output.json_text(_facts(self._urls[place], report)))
-            else:
-                self._early[place] = "" if isinstance(report, Missed) else report.path
-        while self._next in self._early:
-            path = self._early.pop(self._next)
-            self._next += 1
-            if path:
-                self._shown.line(path)
-
-
-def _facts(url: str, report: Brought | Missed) -> dict[str, Any]:
-    if isinstance(report, Missed):
-        return {"url": _shown(url), "error": report.error.to_dict()}
-    return {
-        "url": _shown(url),
-        "path": report.path,
-        "sha256": report.sha256,
-        "size": report.size,
-        "cached": report.cached,
-        "seconds": round(report.seconds, 6),
-    }
-
-
-def _shown(url: str) -> str:
-    """The URL as it was given, unless it holds what looks like a secret."""
-    checked = parse_url(url)
-    return url if checked.redacted == checked.text else checked.redacted
-
-
 def _requests(urls: list[str], sha256: str | None, *, refresh: bool) -> list[FetchRequest]:
+    from stager.model.fetches import FetchRequest
+
     requests = [FetchRequest(url, sha256=sha256, refresh=refresh) for url in urls]
     if sha256 is not None and len({request.url for request in requests}) > 1:
         raise InputError(
