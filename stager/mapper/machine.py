@@ -114,6 +114,7 @@ class Machine:
         self._ready: list[tuple[int, str]] = []  # heap of (-priority, job); ids sort by time
         self._wakes: deque[tuple[str, deque[str]]] = deque()  # (precondition, jobs to look at)
         self._instructions: list[Instruction] = []
+        self._loaded = False  # and not advanced since: fetches that were queued may start
         self._dirty_jobs: dict[str, JobRecord] = {}
         self._dirty_fetches: dict[str, FetchRecord] = {}
         self._dirty_names: dict[str, NameRecord] = {}
@@ -133,6 +134,7 @@ class Machine:
         Fetches that were running start anew with the next generation (their partial files are
         resumed); jobs handed over and not known to be over are handed over again under the same id.
         """
+        self._loaded = True
         for name in names:
             self.names[name.name] = name
         for fetch in sorted(fetches, key=_by_worth_joining):
@@ -356,6 +358,7 @@ class Machine:
 
         Call it again, after writing the changes, while `pending` is True.
         """
+        self._loaded = False
         self._hand_over_again()
         self._wake(now, limit)
         self._dispatch_ready(now, limit)
@@ -371,7 +374,7 @@ class Machine:
     @property
     def pending(self) -> bool:
         """Whether `advance` has more to do right now."""
-        return bool(self._wakes or self._instructions or self._again) or (
+        return bool(self._loaded or self._wakes or self._instructions or self._again) or (
             bool(self._ready) and self._has_slot()
         )
 
