@@ -33,6 +33,7 @@ from stager.model.entries import Entry
 from stager.model.events import DispatchOrder, JobEnded, JobSignal, JobStarted
 from stager.model.fetches import FetchOrder, FetchResult, Ready
 from stager.model.jobs import JobInput, JobSpec
+from stager.server.collector import tune_collector
 from stager.service.ids import IdMaker
 from stager.service.jobs import MAX_JOBS_PER_CALL, JobService
 from stager.service.watch import Watch
@@ -266,6 +267,7 @@ def main() -> None:
     options.add_argument("--latencies", type=int, default=1000)
     options.add_argument("--dir", type=Path, default=None, help="where the databases are made (default: temporary)")
     given = options.parse_args()
+    tune_collector()  # as `stager serve` does
     with tempfile.TemporaryDirectory(dir=given.dir) as made:
         root = Path(made)
         for name in ("many", "one"):

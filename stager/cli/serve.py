@@ -34,6 +34,7 @@ def serve(
     """
     from stager.cli.connect import log_to_stderr, token_path
     from stager.server.app import create_app
+    from stager.server.collector import tune_collector
     from stager.server.listen import ApiServer, loopback_address, open_socket, url_of
     from stager.server.token import ensure_token
     from stager.server.whereabouts import announced, notify
@@ -42,7 +43,7 @@ def serve(
 
     settings = load_settings(listen=listen, port=port, cache_dir=cache_dir)
     address = loopback_address(settings.listen)
-    log_to_stderr(settings)
+    log_to_stderr(settings.log_level, settings.log_format)
     with ExitStack() as running:
         server = JobServer(settings)
         running.callback(server.close)
@@ -57,6 +58,7 @@ def serve(
             notify("READY=1")
 
         api = ApiServer(create_app(server.jobs, token), ready)
+        tune_collector()
         server.start()
         running.enter_context(announced(settings.state_dir, url))
         with _stopping(api.stop):
