@@ -101,9 +101,11 @@ class Oracle:
     failed: set[str] = field(default_factory=set)
     lost_once: set[str] = field(default_factory=set)
     fruitless: Counter[str] = field(default_factory=Counter)
+    not_before: dict[str, float] = field(default_factory=dict)
     met: set[str] = field(default_factory=set)
     cancelled: set[str] = field(default_factory=set)
     handed: dict[str, int] = field(default_factory=dict)
+    epochs: Counter[str] = field(default_factory=Counter)
     started: set[str] = field(default_factory=set)
     """Jobs of which the machine was told that they run."""
     ended: dict[str, JobEnded] = field(default_factory=dict)
@@ -162,21 +164,24 @@ class Oracle:
             other == request for other, _ in new.inputs
         )
 
-    def fetch_ended(self, signal: Ready | Failed, attempts: int) -> None:
+    def fetch_ended(self, signal: Ready | Failed, now: float, retry: RetryPolicy) -> None:
         if isinstance(signal, Ready):
             self.ready[signal.fetch] = (signal.result.sha256, signal.result.fresh_until)
             return
         self.fruitless[signal.fetch] += 1
         if signal.progressed:
             self.fruitless[signal.fetch] = 1
-        if not signal.error.transient or self.fruitless[signal.fetch] >= attempts:
+        if not signal.error.transient or self.fruitless[signal.fetch] >= retry.attempts:
             self.failed.add(signal.fetch)
+        else:
+            self.not_before[signal.fetch] = now + 0.5 * retry.first_seconds
 
     def lost(self, fetch: str) -> None:
         if fetch in self.ready:
             del self.ready[fetch]
             self.lost_once.add(fetch)
             self.fruitless[fetch] = 0
+            self.not_before.pop(fetch, None)
 
 
 class Place(StrEnum):
@@ -344,7 +349,7 @@ class Simulation:
         else:
             first = signal in self.world.inbox
             if first and self._is_wanted(signal.fetch):
-                self.oracle.fetch_ended(signal, self.retry.attempts)
+                self.oracle.fetch_ended(signal, self.now, self.retry)
             self.machine.fetch_signal(signal, now=self.now, jitter=jitter)
         if signal in self.world.inbox:
             self.world.inbox.remove(signal)
@@ -412,6 +417,8 @@ class Simulation:
         self._note_failures()
         new: list[int] = []
         for instruction in instructions:
+            if isinstance(instruction, StartFetch):
+                assert self.oracle.not_before.get(instruction.order.fetch, 0.0) <= self.now, "tried too soon"
             if not isinstance(instruction, Dispatch):
                 continue
             job, epoch = instruction.job, instruction.epoch
@@ -421,6 +428,8 @@ class Simulation:
             assert not self.oracle.is_over(job), f"job {job} was handed over after its end"
             assert self.oracle.may_run(job), f"job {job} was handed over before its preconditions held"
             self.oracle.handed[job] = epoch
+            self.oracle.epochs[job] += 1
+            assert epoch == self.oracle.epochs[job], f"an id of job {job} is used for two hand-overs"
             new.append(self.oracle.jobs[job].priority)
         left = [j.priority for j in self.machine.jobs.values() if j.state is JobState.READY]
         assert not new or not left or min(new) >= max(left), "a job of lower priority went first"

@@ -259,6 +259,16 @@ def test_a_job_does_not_join_a_fetch_that_has_failed(bench: Bench) -> None:
     assert (bench.state("j1"), bench.state("j2")) == (JobState.FAILED, JobState.WAITING)
 
 
+def test_jobs_join_the_newer_fetch_after_the_failed_one_is_forgotten(bench: Bench) -> None:
+    bench.submit("j1", URL)
+    bench.run()
+    bench.failed(error=REFUSED)
+    bench.submit("j2", URL)
+    bench.run()
+    assert "f1" not in bench.machine.fetches
+    assert bench.submit("j3", URL).fetches == ("f2",)
+
+
 def test_the_same_job_is_not_taken_in_twice(bench: Bench) -> None:
     bench.submit("j1", URL)
     with pytest.raises(ConflictError, match="j1"):
@@ -540,6 +550,30 @@ def test_a_second_refusal_of_the_same_hand_over_changes_nothing(bench: Bench) ->
     bench.job(JobRefused("j1", 1, ("f1",)))
     assert bench.state() is JobState.DISPATCHED
     assert bench.machine.fetches["f1"].state is FetchState.READY
+
+
+def test_a_second_refusal_before_the_next_hand_over_loses_nothing_again() -> None:
+    bench = Bench(job_slots=1)
+    bench.submit("j1", (FetchRequest(URL), entry()))
+    bench.submit("j2")
+    bench.run()
+    bench.job(JobRefused("j1", 1, ("f1",)))
+    bench.run()
+    bench.ready(generation=2)
+    bench.run()
+    bench.job(JobRefused("j1", 1, ("f1",)))
+    assert bench.state("j1") is JobState.READY
+
+
+def test_a_job_that_became_ready_twice_is_handed_over_once() -> None:
+    bench = Bench(job_slots=0)
+    bench.submit("j1", (FetchRequest(URL), entry()))
+    bench.machine.lose("f1")
+    bench.run()
+    bench.ready(generation=2)
+    bench.run()
+    bench.machine.job_slots = None
+    assert bench.run() == [Dispatch("j1", 1)]
 
 
 def test_a_refused_job_whose_input_failed_meanwhile_fails(bench: Bench) -> None:
