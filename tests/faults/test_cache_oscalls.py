@@ -122,6 +122,7 @@ def test_a_failing_call_shows_nothing_partial_and_leaks_nothing(
     assert found is None or found.read_bytes() == DATA
     if name != "unlink":  # what could not be removed is removed by the next
         assert [p for p in files(cache, "partial") if p.suffix == ".tmp"] == []
+        assert [p for p in files(cache, "entries") if p.suffix != ".json"] == []
     # and afterwards everything works, with what was left
     act(other)
     assert other.path("k").read_bytes() == DATA

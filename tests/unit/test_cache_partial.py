@@ -58,6 +58,10 @@ def content(partial: Partial) -> bytes:
     return os.pread(partial.fd, 1000, 0)
 
 
+def open_files() -> int:
+    return len(list(Path("/proc/self/fd").iterdir()))
+
+
 ELSEWHERE = "otherhost-00000000-1-1-0"
 
 
@@ -311,6 +315,7 @@ def test_of_many_that_claim_without_locks_exactly_one_gets_it(
     leave(cache, b"half")
     foreign = leave(cache, b"half", ELSEWHERE)
     real, second = os.rename, []
+    before = open_files()
 
     def raced(source: str, target: str) -> None:
         monkeypatch.setattr(os, "rename", real)
@@ -322,6 +327,7 @@ def test_of_many_that_claim_without_locks_exactly_one_gets_it(
     partials.extend(second)
     assert sorted([first.size, second[0].size]) == [0, 4]
     assert first.path != second[0].path
+    assert open_files() == before + 2, "the loser has closed what it lost"
     assert foreign.exists(), "without locks nothing is known of another host"
 
 

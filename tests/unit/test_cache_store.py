@@ -293,6 +293,21 @@ def test_the_json_is_the_truth_and_a_lookup_puts_the_link_right(cache: FileCache
     assert other(cache).path("k").read_bytes() == b"new"
 
 
+def test_a_writer_that_dies_between_entry_and_link_leaves_no_link_to_the_old_object(
+    cache: FileCache, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def killed(*_: object) -> None:
+        raise KeyboardInterrupt
+
+    cache.put("k", b"old")
+    with monkeypatch.context() as patch:
+        patch.setattr(os, "symlink", killed)
+        with pytest.raises(KeyboardInterrupt):
+            cache.put("k", b"new")
+    assert other(cache).path("k").read_bytes() == b"new"
+    assert link_of(cache, "k").is_symlink()
+
+
 def test_a_missing_link_is_made_again_by_the_next_hit(cache: FileCache) -> None:
     cache.put("k", b"data")
     link_of(cache, "k").unlink()
