@@ -248,7 +248,7 @@ class FileCache:
             raise cache_error(error, self._tree.partial_directory(digest), "make a file in") from error
 
     def has_partial(self, key: str) -> bool:
-        """Whether an unfinished file of the key lies about (a living owner's too): cheaper than a claim.
+        """Whether unfinished files of the key lie about (a living owner's too): cheaper than a claim.
 
         Raises:
             CacheError: the file system failed.
@@ -256,7 +256,7 @@ class FileCache:
         digest = key_digest(key)
         directory = self._tree.partial_directory(digest)
         try:
-            return any(name.startswith(digest) and name.endswith(".part") for name in os.listdir(directory))  # noqa: PTH208
+            return any(name.startswith(digest) for name in os.listdir(directory))  # noqa: PTH208
         except FileNotFoundError:
             return False
         except OSError as error:

@@ -11,6 +11,7 @@ from __future__ import annotations
 import os
 import threading
 from collections import deque
+from collections.abc import Callable
 from hashlib import sha256
 from typing import Self
 
@@ -19,6 +20,9 @@ from stager.transfer.buffers import BufferPool
 BUFFERS = 4
 """Of one transfer: one being filled, one being hashed, two on the way; a fifth brings nothing."""
 
+
+PULSE_SECONDS = 0.25
+"""Longest wait between two looks at whether to give up."""
 
 _Block = tuple[int, memoryview, int]
 """Where in the file, buffer, bytes in it."""
@@ -94,8 +98,11 @@ class FileDigest:
             self._free.append(buffer)
             self._changed.notify()
 
-    def result(self) -> str:
+    def result(self, pulse: Callable[[], None]) -> str:
         """64 hexadecimal digits, over all bytes; waits until the hash has caught up.
+
+        Args:
+            pulse: called several times per second; raises to give up.
 
         Raises:
             OSError: the file could not be read again.
@@ -103,7 +110,9 @@ class FileDigest:
         with self._changed:
             self._ended = True
             self._changed.notify()
-        self._thread.join()
+        while self._thread.is_alive():
+            self._thread.join(PULSE_SECONDS)
+            pulse()
         if self._error is not None:
             raise self._error
         return self._hash.hexdigest()

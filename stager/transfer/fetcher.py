@@ -12,6 +12,7 @@ from stager.cache.partial import Partial
 from stager.cache.store import FileCache
 from stager.clock import Clock, SystemClock
 from stager.errors import (
+    CacheError,
     CancelledError,
     ConnectionFailedError,
     DigestMismatchError,
@@ -34,6 +35,9 @@ SMALL_BYTES = BLOCK_BYTES
 """A body of a known length up to this is held in memory: no partial file, no second thread."""
 REPORT_SECONDS = 0.1
 """Shortest time between two reports of progress; also the longest that received bytes wait to be written."""
+
+WRITEBACK_BYTES = 8 << 20
+"""So much at a time is handed to the disk while the rest is still coming; else all of it waits for the fsync."""
 
 ProgressReport = Callable[[int, int | None, int], None]
 """Bytes in place, of how many (None: not known), offset at which this try went on."""
@@ -163,11 +167,13 @@ class _Try:
             slowest=options.low_speed_bytes_per_second,
         )
         self._partial: Partial | None = None
-        self._in_place = 0  # bytes in the partial
+        self._in_place = 0  # bytes in the partial, or in memory
+        self._handed_on = 0  # of them, those that the disk was told to write
         self._sidecar: dict[str, object] = {}  # what is on disk beside it
         self._digest: FileDigest | None = None  # of these bytes
         self._small: memoryview | None = None  # the body, when it is held in memory
         self._received = 0
+        self._written = 0  # bytes that this try brought and put into the partial
         self._resumed_from: int | None = None
         self._plan = TransferPlan(self._request, options, entry=entry)
 
@@ -265,6 +271,7 @@ class _Try:
             self._drop_digest()
             partial.truncate(order.offset)
             self._in_place = order.offset
+        self._handed_on = order.offset
         sidecar = self._plan.sidecar()
         if sidecar != self._sidecar:
             partial.write_sidecar(sidecar)
@@ -308,6 +315,13 @@ class _Try:
                 count = os.pwrite(partial.fd, data, offset)
                 offset += count
                 data = data[count:]
+            self._written += offset - self._in_place
+            if offset - self._handed_on >= WRITEBACK_BYTES:
+                # On Linux this starts writing the range, without waiting for it; fsync is then short.
+                os.posix_fadvise(
+                    partial.fd, self._handed_on, offset - self._handed_on, os.POSIX_FADV_DONTNEED
+                )
+                self._handed_on = offset
         except OSError as error:
             raise cache_error(error, partial.path, "write") from error
 
@@ -329,7 +343,7 @@ class _Try:
         if self._resumed_from is None:  # everything was in place already
             self._resumed_from = self._in_place
         try:
-            return self._running_digest(partial).result()
+            return self._running_digest(partial).result(self._check_cancelled)
         except OSError as error:
             raise cache_error(error, partial.path, "read") from error
         finally:
@@ -364,6 +378,9 @@ class _Try:
     def _break_off(self, error: BaseException) -> None:
         """Keep what a later try can go on from."""
         self._drop_digest()
+        if isinstance(error, CacheError):
+            error.what = f"{self._url} can't be stored: {error.what}"
+            error.details["url"] = self._url
         useless = isinstance(error, DigestMismatchError | OriginRefusedError)
         if useless or not self._plan.can_resume or not self._in_place:
             if self._partial is not None:
@@ -373,7 +390,7 @@ class _Try:
             self._spill(self._small[: self._in_place])
         if self._partial is not None:
             self._partial.keep()
-            if isinstance(error, StagerError) and self._received:
+            if isinstance(error, StagerError) and self._written:
                 error.details["progressed"] = True
 
     def _spill(self, data: memoryview) -> None:
@@ -408,19 +425,22 @@ class _Try:
 
     def _check_cancelled(self) -> None:
         if self._cancelled():
-            url = parse_url(self._request.url).redacted
             raise CancelledError(
-                f"{url} was not fetched",
+                f"{self._url} was not fetched",
                 cause="the fetch was cancelled",
                 remedy="ask again to go on",
-                url=url,
+                url=self._url,
             )
 
     def _no_connection(self, cause: str) -> ConnectionFailedError:
-        url = parse_url(self._request.url).redacted
         return ConnectionFailedError(
-            f"{url} can't be fetched",
+            f"{self._url} can't be fetched",
             cause=cause,
             remedy="check the host and the network, then try again",
-            url=url,
+            url=self._url,
         )
+
+    @property
+    def _url(self) -> str:
+        """For people."""
+        return parse_url(self._request.url).redacted

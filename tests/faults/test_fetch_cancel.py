@@ -1,0 +1,207 @@
+"""A fetch is cancelled, or its origin stalls, wherever it is."""
+
+from __future__ import annotations
+
+import socket
+import threading
+import time
+from collections.abc import Callable, Iterator
+from contextlib import closing
+from itertools import pairwise
+from pathlib import Path
+from random import Random
+
+import pytest
+
+from stager.cache.store import FileCache
+from stager.errors import CancelledError, ConnectionFailedError
+from stager.model.fetches import FetchOrder, FetchRequest
+from stager.transfer.fetcher import Fetcher, ProgressReport
+from stager.transfer.http import HttpTransport
+from tests.support.origin import Exchange, Origin, chunked, content, silence
+
+DATA = Random(7).randbytes(3_500_000)
+PROMPT = 1.5
+"""Seconds within which a cancel is heard: one, and half of one for a busy machine."""
+
+
+@pytest.fixture
+def fetcher(tmp_path: Path) -> Iterator[Fetcher]:
+    with closing(
+        Fetcher(FileCache(tmp_path / "cache"), HttpTransport(connect_timeout_seconds=30))
+    ) as fetcher:
+        yield fetcher
+
+
+@pytest.fixture
+def origin() -> Iterator[Origin]:
+    with Origin() as origin:
+        yield origin
+
+
+def order(url: str) -> FetchOrder:
+    return FetchOrder("f", 1, FetchRequest(url))
+
+
+def cancel_when(
+    fetcher: Fetcher, url: str, ready: Callable[[], object], progress: ProgressReport | None = None
+) -> CancelledError:
+    """Cancel the fetch of `url` once `ready` returns; how it ended, promptly."""
+    cancelled = threading.Event()
+    caught: list[CancelledError] = []
+
+    def fetch() -> None:
+        with pytest.raises(CancelledError) as error:
+            fetcher.fetch(order(url), progress=progress, cancelled=cancelled.is_set)
+        caught.append(error.value)
+
+    thread = threading.Thread(target=fetch)
+    thread.start()
+    ready()
+    began = time.monotonic()
+    cancelled.set()
+    thread.join(20)
+    assert time.monotonic() - began < PROMPT
+    return caught[0]
+
+
+def test_a_cancel_before_the_start_asks_nobody(fetcher: Fetcher, origin: Origin) -> None:
+    url = origin.serve("/run.nxs", content(DATA))
+    with pytest.raises(CancelledError, match="was not fetched"):
+        fetcher.fetch(order(url), cancelled=lambda: True)
+    assert origin.seen() == []
+
+
+def test_a_cancel_is_heard_while_the_origin_does_not_answer(fetcher: Fetcher, origin: Origin) -> None:
+    url = origin.serve("/run.nxs", silence)
+    error = cancel_when(fetcher, url, lambda: origin.wait_for("/run.nxs"))
+    assert error.details["url"] == url
+
+
+@pytest.mark.parametrize("size", [50_000, len(DATA)], ids=["small", "large"])
+def test_a_cancel_is_heard_in_a_stalled_body_whose_bytes_are_kept(
+    fetcher: Fetcher, origin: Origin, size: int
+) -> None:
+    data = DATA[:size]
+    cut = size // 2
+    url = origin.serve("/run.nxs", content(data, etag='"1"', cut=cut, end="hold"), content(data, etag='"1"'))
+    all_there = threading.Event()
+
+    def progress(received: int, total: int | None, resumed_from: int) -> None:
+        assert (total, resumed_from) == (size, 0)
+        if received == cut:
+            all_there.set()
+
+    error = cancel_when(fetcher, url, lambda: all_there.wait(10), progress)
+    assert error.details["progressed"] is True
+    result = fetcher.fetch(order(url))
+    assert result.path.read_bytes() == data
+    assert result.resumed_from == cut
+    assert origin.sent() == size
+
+
+def test_a_cancel_is_heard_in_stalled_chunks(fetcher: Fetcher, origin: Origin) -> None:
+    def stall(exchange: Exchange) -> None:
+        exchange.head(200, {"Transfer-Encoding": "chunked"})
+        exchange.chunk(b"x" * 1000)
+        exchange.hold()
+
+    url = origin.serve("/run.nxs", stall)
+    cancel_when(fetcher, url, lambda: origin.wait_for("/run.nxs"))
+
+
+def test_a_cancel_is_heard_while_nobody_accepts_the_connection(fetcher: Fetcher) -> None:
+    with socket.create_server(("127.0.0.1", 0), backlog=1) as deaf:
+        address = deaf.getsockname()
+        waiting = []
+        for _ in range(3):  # the queue is full, and further ones get no answer
+            filler = socket.socket()
+            filler.setblocking(False)
+            filler.connect_ex(address)
+            waiting.append(filler)
+        error = cancel_when(fetcher, f"http://127.0.0.1:{address[1]}/run.nxs", threading.Event)
+        assert error.details["url"] == f"http://127.0.0.1:{address[1]}/run.nxs"
+        for filler in waiting:
+            filler.close()
+
+
+def test_a_cancel_is_heard_in_a_tls_handshake_that_goes_nowhere(fetcher: Fetcher) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as deaf:
+        accepted: list[socket.socket] = []
+
+        def accept() -> None:
+            accepted.append(deaf.accept()[0])
+
+        cancel_when(fetcher, f"https://127.0.0.1:{deaf.getsockname()[1]}/run.nxs", accept)
+        accepted[0].close()
+
+
+def test_a_connection_that_nobody_accepts_is_given_up_in_time(tmp_path: Path) -> None:
+    transport = HttpTransport(connect_timeout_seconds=0.3)
+    with (
+        socket.create_server(("127.0.0.1", 0)) as deaf,
+        closing(Fetcher(FileCache(tmp_path), transport)) as fetcher,
+        pytest.raises(ConnectionFailedError, match=r"not connected within 0\.3 s|does not answer"),
+    ):
+        fetcher.fetch(order(f"https://127.0.0.1:{deaf.getsockname()[1]}/run.nxs"))
+
+
+def test_an_interrupt_keeps_the_bytes_too(fetcher: Fetcher, origin: Origin) -> None:
+    url = origin.serve("/run.nxs", content(DATA, etag='"1"'))
+
+    asked = iter(range(100))
+
+    def interrupt() -> bool:
+        if next(asked) == 5:
+            raise KeyboardInterrupt
+        return False
+
+    with pytest.raises(KeyboardInterrupt):
+        fetcher.fetch(order(url), cancelled=interrupt)
+    assert fetcher.fetch(order(url)).resumed_from > 0
+
+
+def test_an_idle_connection_that_the_origin_closes_is_replaced(fetcher: Fetcher, origin: Origin) -> None:
+    def hang_up(exchange: Exchange) -> None:
+        exchange.close()
+
+    fetcher.fetch(order(origin.serve("/a", content(b"a"))))
+    url = origin.serve("/b", hang_up, content(b"b"))
+    assert fetcher.fetch(order(url)).path.read_bytes() == b"b"
+    assert [seen.connection for seen in origin.seen()] == [1, 1, 2]
+
+
+def test_a_fresh_connection_that_is_closed_without_an_answer_is_an_error(
+    fetcher: Fetcher, origin: Origin
+) -> None:
+    url = origin.serve("/b", Exchange.close)
+    with pytest.raises(ConnectionFailedError, match="without an answer"):
+        fetcher.fetch(order(url))
+    assert len(origin.seen()) == 1
+
+
+def test_progress_is_reported_at_most_ten_times_per_second(fetcher: Fetcher, origin: Origin) -> None:
+    seen: list[tuple[float, int, int | None, int]] = []
+
+    def report(received: int, total: int | None, resumed_from: int) -> None:
+        seen.append((time.monotonic(), received, total, resumed_from))
+
+    def drip(exchange: Exchange) -> None:
+        exchange.head(200, {"Content-Length": str(len(DATA))})
+        pause = threading.Event()
+        for start in range(0, len(DATA), 100_000):
+            exchange.body(DATA[start : start + 100_000])
+            pause.wait(0.02)
+
+    fetcher.fetch(order(origin.serve("/run.nxs", drip)), progress=report)
+    assert seen
+    times = [moment for moment, *_ in seen]
+    assert all(later - earlier >= 0.1 for earlier, later in pairwise(times))
+    received = [count for _, count, *_ in seen]
+    assert received == sorted(received)
+    assert {(total, start) for _, _, total, start in seen} == {(len(DATA), 0)}
+
+
+def test_a_large_body_in_chunks_is_right(fetcher: Fetcher, origin: Origin) -> None:
+    url = origin.serve("/run.nxs", chunked(DATA, size=8192))
+    assert fetcher.fetch(order(url)).path.read_bytes() == DATA
