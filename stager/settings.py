@@ -45,7 +45,11 @@ class Settings(BaseSettings):
     """All settings; units are in the names."""
 
     model_config = SettingsConfigDict(
-        env_prefix="STAGER_", extra="forbid", frozen=True, validate_default=True
+        env_prefix="STAGER_",
+        extra="forbid",
+        frozen=True,
+        validate_default=True,
+        use_attribute_docstrings=True,
     )
 
     cache_dir: Path = Field(default_factory=lambda: _xdg("XDG_CACHE_HOME", ".cache"))
@@ -73,17 +77,23 @@ class Settings(BaseSettings):
     origin_connections: Count = 6
     """Transfers at once from one origin."""
     connect_timeout_seconds: Seconds = 10.0
+    """Longest wait for a connection."""
     read_timeout_seconds: Seconds = 60.0
     """Longest silence of an origin."""
     low_speed_bytes_per_second: Annotated[int, Field(ge=0)] = 100
     """A transfer slower than this over `low_speed_seconds` is broken off and resumed; 0: never."""
     low_speed_seconds: Seconds = 60.0
+    """Window of `low_speed_bytes_per_second`."""
     max_redirects: Annotated[int, Field(ge=0, le=50)] = 10
+    """Redirects followed for one request."""
     retry_attempts: Count = 6
     """Tries in a row without progress."""
     retry_first_seconds: Seconds = 0.5
+    """Wait before the second try; it doubles from try to try, and half of it is drawn at random."""
     retry_longest_seconds: Seconds = 300.0
+    """Longest wait between two tries, also when the origin asks for more."""
     retry_deadline_seconds: Seconds = 86_400.0
+    """From the first try to giving up."""
     unproven: Literal["refuse", "accept"] = "refuse"
     """What to do with a body that has neither length nor digest."""
     fresh_min_seconds: Annotated[float, Field(ge=0, allow_inf_nan=False)] = 60.0
@@ -99,6 +109,7 @@ class Settings(BaseSettings):
     """From the request to end (SIGTERM) to the end (SIGKILL) of a cancelled job."""
 
     log_level: Literal["debug", "info", "warning", "error"] = "info"
+    """What is logged: this and what is worse."""
     log_format: Literal["auto", "text", "json"] = "auto"
     """auto: text on a terminal, JSON elsewhere."""
 

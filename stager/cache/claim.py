@@ -1,4 +1,3 @@
-# ruff: noqa: PTH101, PTH104, PTH116, PTH208 - paths are text: Path objects cost more than the system calls
 """Taking over what a dead owner left."""
 
 from __future__ import annotations

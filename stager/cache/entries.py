@@ -1,4 +1,3 @@
-# ruff: noqa: PTH104, PTH108, PTH115, PTH116, PTH120, PTH211 - paths are text: Path objects cost more than the system calls
 """Entries on disk: key → object.
 
 The JSON is the truth. The symbolic link beside it names the same object and is what a hit reads, because

@@ -1,4 +1,3 @@
-# ruff: noqa: PTH108 - paths are text: Path objects cost more than the system calls
 """Steps on one file that several protocols take."""
 
 from __future__ import annotations

@@ -1,4 +1,3 @@
-# ruff: noqa: PTH115, PTH123 - paths are text: Path objects cost more than the system calls
 """Who owns an unfinished file, and whether it still lives: the name says it.
 
 An owner is ``<host>-<place>-<pid>-<start>-<number>``. The *place* is one kernel and one pid namespace, so

@@ -1,4 +1,3 @@
-# ruff: noqa: PTH104, PTH123 - paths are text: Path objects cost more than the system calls
 """Unfinished files: made private, kept when a fetch breaks off, taken over by the next one."""
 
 from __future__ import annotations

@@ -1,4 +1,3 @@
-# ruff: noqa: PTH104, PTH106, PTH108, PTH120, PTH121, PTH211 - paths are text: Path objects cost more than the system calls
 """What a job sees: its inputs as files with their own names, each a hard link to an object.
 
 While the job's link exists the object has two links, which keeps it from eviction whatever the database

@@ -1,4 +1,3 @@
-# ruff: noqa: PTH104, PTH116 - paths are text: Path objects cost more than the system calls
 """Private temporary → verified, immutable object."""
 
 from __future__ import annotations

@@ -1,4 +1,3 @@
-# ruff: noqa: PTH108, PTH116, PTH123 - paths are text: Path objects cost more than the system calls
 """`FileCache`: the sharded store of files by key, and what the transfer and the mapper need of it."""
 
 from __future__ import annotations
@@ -256,7 +255,7 @@ class FileCache:
         digest = key_digest(key)
         directory = self._tree.partial_directory(digest)
         try:
-            return any(name.startswith(digest) for name in os.listdir(directory))  # noqa: PTH208
+            return any(name.startswith(digest) for name in os.listdir(directory))
         except FileNotFoundError:
             return False
         except OSError as error:

@@ -1,4 +1,3 @@
-# ruff: noqa: PTH100, PTH101, PTH102, PTH104, PTH108, PTH116, PTH120, PTH123, PTH208 - paths are text: Path objects cost more than the system calls
 """The root directory: opened, created, and its directories made when they are first needed."""
 
 from __future__ import annotations
