@@ -176,6 +176,7 @@ class JobServer:
 
     def start(self) -> None:
         """Go on with what is not over, and take commands."""
+        self.cache.sweep()
         self._mapper.start(self._farm, self._dispatcher)
 
     def close(self) -> None:

@@ -84,7 +84,21 @@ def unpin(tree: Tree, job: str) -> None:
         InputError: no file can have the job's name.
         CacheError: some inputs are still there.
     """
-    directory = f"{job_directory(tree, job)}/inputs"
+    _remove_part(tree, job, "inputs")
+
+
+def remove_results(tree: Tree, job: str) -> None:
+    """Remove the directory with the job's results; whoever calls has kept them.
+
+    Raises:
+        InputError: no file can have the job's name.
+        CacheError: some of them are still there.
+    """
+    _remove_part(tree, job, "results")
+
+
+def _remove_part(tree: Tree, job: str, part: str) -> None:
+    directory = f"{job_directory(tree, job)}/{part}"
     try:
         _remove_tree(directory)
     except OSError as error:

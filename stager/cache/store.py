@@ -19,6 +19,7 @@ from stager.cache.layout import SHARED_FILE_MODE
 from stager.cache.partial import Partial, create_unnamed
 from stager.cache.publish import publish, publish_bytes
 from stager.cache.recent import Recent
+from stager.cache.sweep import sweep
 from stager.cache.tree import open_tree
 from stager.cache.writer import BLOCK_BYTES, ObjectWriter
 from stager.clock import Clock, SystemClock
@@ -322,6 +323,19 @@ class FileCache:
             CacheError: some inputs are still there.
         """
         pins.unpin(self._tree, job)
+
+    def release(self, job: str) -> None:
+        """The job is over and its results are kept: its inputs and its results directory go, what it printed stays.
+
+        Raises:
+            CacheError: some of it is still there.
+        """
+        pins.unpin(self._tree, job)
+        pins.remove_results(self._tree, job)
+
+    def sweep(self) -> int:
+        """Clear away what killed processes of this host left; how many files that were (see `sweep`)."""
+        return sweep(self._tree)
 
     # -- inside ----------------------------------------------------------------------------------
 

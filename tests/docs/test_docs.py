@@ -103,7 +103,8 @@ def test_the_cache_example_runs(tmp_path: Path) -> None:
     cache = names["cache"]
     assert isinstance(cache, FileCache)
     assert names["head"] == b"weights"
-    assert cache.path("model/7").read_bytes() == b"weights"
+    assert "model/7" not in cache
+    assert cache.path("model/8").read_bytes() == b"..."
 
 
 def test_every_python_example_compiles_and_names_what_exists() -> None:

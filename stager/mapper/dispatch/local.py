@@ -365,7 +365,7 @@ class LocalDispatcher:
     def _clean_up(self, job: str, epoch: int) -> None:
         """Inputs and collected results go; what the job printed stays for people to read."""
         self._runs.files(job, epoch).settle()
-        self._cache.unpin(job)
+        self._cache.release(job)
 
 
 def _verdict(order: DispatchOrder, outcome: Outcome) -> StagerError | None:

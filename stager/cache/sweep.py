@@ -1,0 +1,26 @@
+"""Clearing away what killed processes of this host left and nobody can go on with."""
+
+from __future__ import annotations
+
+import os
+
+from stager.cache.files import remove_quietly
+from stager.cache.layout import PARTIAL
+from stager.cache.owner import is_alive, is_here
+from stager.cache.tree import Tree
+
+
+def sweep(tree: Tree) -> int:
+    """Delete temporaries that are not resumable and whose owner is proved dead; how many there were.
+
+    Partial files stay: the next fetch of their key goes on with them. What belongs to another host
+    stays too, since nothing is known of its owner.
+    """
+    count = 0
+    for folder, _, names in os.walk(f"{tree.root}/{PARTIAL}"):
+        for name in names:
+            owner = name.removesuffix(".tmp").rpartition(".")[2]
+            if name.endswith(".tmp") and is_here(owner) and not is_alive(owner):
+                remove_quietly(f"{folder}/{name}")
+                count += 1
+    return count
