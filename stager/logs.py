@@ -7,11 +7,14 @@ record's values go out, one processor redacts all of them.
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, MutableMapping
+from collections.abc import Callable, Iterator, MutableMapping
+from contextlib import contextmanager
 from typing import Any, TextIO
 
 import structlog
 
+_CHATTY = ("uvicorn.error", "asyncio", "alembic", "urllib3")
+"""What they say at info is of use only to those who look for faults."""
 Hide = Callable[[str], str]
 """Takes the secrets out of a text."""
 
@@ -50,13 +53,14 @@ class Redaction:
         return self._hide(str(value))
 
 
-def configure(level: str, form: str, stream: TextIO, redaction: Redaction) -> None:
-    """Send what the process logs, from `level` up, to `stream`.
+@contextmanager
+def logging_to(stream: TextIO, level: str, form: str, redaction: Redaction) -> Iterator[None]:
+    """Inside, what the process logs, from `level` up, goes to `stream`.
 
     Args:
+        stream: usually stderr.
         level: ``debug``, ``info``, ``warning`` or ``error``.
         form: ``text``, ``json``, or ``auto``: text on a terminal, JSON elsewhere.
-        stream: usually stderr.
         redaction: takes the secrets out.
     """
     as_text = form == "text" or (form == "auto" and stream.isatty())
@@ -84,14 +88,16 @@ def configure(level: str, form: str, stream: TextIO, redaction: Redaction) -> No
     handler = logging.StreamHandler(stream)
     handler.setFormatter(formatter)
     root = logging.getLogger()
+    chatty = [logging.getLogger(name) for name in _CHATTY] if level != "debug" else []
+    before = [(logger, logger.level) for logger in (root, *chatty)]
+    handlers = root.handlers[:]
     root.handlers[:] = [handler]
     root.setLevel(level.upper())
-    for chatty in (
-        "uvicorn.error",
-        "asyncio",
-        "alembic",
-        "urllib3",
-    ):  # what they say at info is of no use here
-        logging.getLogger(chatty).setLevel(
-            max(root.level, logging.WARNING) if level != "debug" else logging.DEBUG
-        )
+    for logger in chatty:
+        logger.setLevel(max(root.level, logging.WARNING))
+    try:
+        yield
+    finally:
+        root.handlers[:] = handlers
+        for logger, number in before:
+            logger.setLevel(number)

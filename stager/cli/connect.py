@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -35,15 +35,15 @@ def token_path(settings: Settings) -> Path:
     return Path(settings.token_file).expanduser() if settings.token_file else settings.state_dir / "token"
 
 
-def log_to_stderr(settings: Settings, level: str | None = None) -> None:
-    """Set up the log of a process that runs a job server."""
+def logging_to_stderr(level: str, form: str) -> AbstractContextManager[None]:
+    """The log of a process that runs a job server; see `stager.logs.logging_to`."""
     import sys
 
-    from stager.logs import Redaction, configure
+    from stager.logs import Redaction, logging_to
     from stager.model.redaction import SECRET_NAME, redacted_text
 
     redaction = Redaction(redacted_text, SECRET_NAME.fullmatch)
-    configure(level or settings.log_level, settings.log_format, sys.stderr, redaction)
+    return logging_to(sys.stderr, level, form, redaction)
 
 
 def _token(settings: Settings) -> str:

@@ -10,15 +10,19 @@ import typer
 
 from stager.cli import output
 from stager.cli.options import AsJson
-from stager.model.jobs import JobState
+from stager.errors import InputError
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
+    from stager.model.jobs import JobState
     from stager.model.views import InputView, JobDetail, JobView
 
 States = Annotated[
-    list[JobState] | None, typer.Option("--state", help="Only jobs in this state; may be repeated.")
+    list[str] | None,
+    typer.Option(
+        "--state", metavar="STATE", help="Only jobs in this state (waiting, running ...); may be repeated."
+    ),
 ]
 Limit = Annotated[int, typer.Option("--limit", min=1, metavar="N", help="At most so many, newest first.")]
 Job = Annotated[str, typer.Argument(metavar="JOB", help="Id, ending of an id, or name of a job.")]
@@ -28,8 +32,9 @@ def jobs(state: States = None, limit: Limit = 50, as_json: AsJson = False) -> No
     """List jobs, newest first."""
     from stager.cli.connect import connected
 
+    states = [_state(word) for word in state or ()]
     with connected() as client:
-        found = client.jobs(states=state or (), limit=limit)
+        found = client.jobs(states=states, limit=limit)
     if as_json:
         for one in found:
             output.json_line(asdict(one))
@@ -43,6 +48,15 @@ def jobs(state: States = None, limit: Limit = 50, as_json: AsJson = False) -> No
         ),
         right=("age", "ran"),
     )
+
+
+def _state(word: str) -> JobState:
+    from stager.model.jobs import JobState
+
+    try:
+        return JobState(word)
+    except ValueError:
+        raise InputError(f"no state {word!r}", remedy=f"the states are {', '.join(JobState)}") from None
 
 
 def job(job: Job, as_json: AsJson = False) -> None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import tomllib
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -88,6 +87,8 @@ def read_job_file(path: Path) -> list[JobSpec]:
     Raises:
         InputError: one sentence that names the file, the key, the cause and the way out.
     """
+    import tomllib
+
     from stager.server.schemas import specs_of_file
 
     try:

@@ -6,7 +6,6 @@ import os
 import sys
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
-from hashlib import sha256
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, BinaryIO
 
@@ -127,6 +126,8 @@ def write_verified(blocks: Iterable[bytes], result: ResultView, path: Path, *, f
 
 def verified(blocks: Iterable[bytes], result: ResultView) -> Iterator[bytes]:
     """The same blocks; at the end an error if they are not the result's."""
+    from hashlib import sha256
+
     digest = sha256()
     for block in blocks:
         digest.update(block)

@@ -32,7 +32,7 @@ def serve(
     It can be killed at any moment: the next start goes on where it ended. Jobs that run meanwhile go on
     running. A second Ctrl-C ends it at once.
     """
-    from stager.cli.connect import log_to_stderr, token_path
+    from stager.cli.connect import logging_to_stderr, token_path
     from stager.server.app import create_app
     from stager.server.collector import tune_collector
     from stager.server.listen import ApiServer, loopback_address, open_socket, url_of
@@ -43,8 +43,7 @@ def serve(
 
     settings = load_settings(listen=listen, port=port, cache_dir=cache_dir)
     address = loopback_address(settings.listen)
-    log_to_stderr(settings.log_level, settings.log_format)
-    with ExitStack() as running:
+    with logging_to_stderr(settings.log_level, settings.log_format), ExitStack() as running:
         server = JobServer(settings)
         running.callback(server.close)
         token = ensure_token(token_path(settings))

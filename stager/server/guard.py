@@ -13,7 +13,7 @@ from starlette.exceptions import HTTPException
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from stager.errors import AccessDeniedError, InputError, StagerError
-from stager.server.problems import problem
+from stager.server.problems import fault, problem
 
 log = logging.getLogger(__name__)
 
@@ -25,7 +25,7 @@ PROTECTED = "/v1"
 
 
 class Guard:
-    """Refuses requests for other hosts, without the token, or with too large a body.
+    """Refuses requests for other hosts, without the token, or with too large a body; answers for faults of ours.
 
     Args:
         app: takes what passes.
@@ -44,15 +44,18 @@ class Guard:
         if scope["type"] != "http":
             await self._app(scope, receive, send)
             return
-        started = time.monotonic()
+        began = time.monotonic()
+        answered = False
 
         async def send_safely(message: Message) -> None:
+            nonlocal answered
             if message["type"] == "http.response.start":
+                answered = True
                 headers = MutableHeaders(scope=message)
                 headers.setdefault("Cache-Control", "no-store")
                 headers["X-Content-Type-Options"] = "nosniff"
                 headers["Referrer-Policy"] = "no-referrer"
-                elapsed = (time.monotonic() - started) * 1000
+                elapsed = (time.monotonic() - began) * 1000
                 log.debug("%s %s %d %.1f ms", scope["method"], scope["path"], message["status"], elapsed)
             await send(message)
 
@@ -61,7 +64,13 @@ class Guard:
         if refusal is not None:
             await problem(*refusal)(scope, receive, send_safely)
             return
-        await self._app(scope, _Bounded(receive), send_safely)
+        try:
+            await self._app(scope, _Bounded(receive), send_safely)
+        except Exception:
+            if answered:
+                raise  # all that can be done is to break off
+            log.exception("internal fault: %s %s", scope["method"], scope["path"])
+            await problem(fault())(scope, receive, send_safely)
 
     def _refusal(self, path: str, headers: Headers) -> tuple[StagerError, int] | None:
         host = headers.get("host", "")

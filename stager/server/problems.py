@@ -61,12 +61,11 @@ def problem(error: StagerError, status: int | None = None) -> JSONResponse:
 
 
 def install(app: FastAPI) -> None:
-    """Let every error of `app` leave it as a problem."""
+    """Let every error of `app` leave it as a problem; faults are the `Guard`'s business."""
     app.add_exception_handler(StagerError, _stager_error)
     app.add_exception_handler(RequestValidationError, _wrong_shape)
     app.add_exception_handler(HTTPException, _http_error)
     app.add_exception_handler(TimeoutError, _too_late)
-    app.add_exception_handler(Exception, _fault)
 
 
 def _stager_error(_: Request, error: Exception) -> JSONResponse:
@@ -109,12 +108,9 @@ def _too_late(_request: Request, _error: Exception) -> JSONResponse:
     )
 
 
-def _fault(_request: Request, _error: Exception) -> JSONResponse:
-    """A fault of ours; the framework passes it on to the log."""
-    return problem(
-        StagerError("internal error of the server", cause="a fault in this program", remedy="see its log"),
-        500,
-    )
+def fault() -> StagerError:
+    """What a client is told of a fault of ours: nothing of the inside."""
+    return StagerError("internal error of the server", cause="a fault in this program", remedy="see its log")
 
 
 Answers = dict[int | str, dict[str, Any]]

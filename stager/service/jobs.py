@@ -193,6 +193,15 @@ class JobService:
         """
         return self._job(job).record.state
 
+    def is_settled(self, job: str) -> bool:
+        """Whether the job with this id is over and no process of it is left.
+
+        Raises:
+            NotFoundError: no such job.
+        """
+        record = self._job(job).record
+        return record.state.is_final and not record.handed
+
     def wait(self, word: str, seconds: float | None = None) -> JobView:
         """Wait until the job is over, for at most `seconds`; the job, over or not."""
         job = self.find(word)
