@@ -7,6 +7,8 @@ from __future__ import annotations
 
 import json
 from dataclasses import dataclass
+from http import HTTPStatus
+from itertools import pairwise
 from typing import TYPE_CHECKING, Any
 
 from rich.console import Console
@@ -146,11 +148,12 @@ class Report:
         self._out.print(rows)
         whole = (self._play.files / "events.bin").stat().st_size
         again = sum(request.sent for request in requests) - whole
-        offsets = [_offset(request) for request in requests]
-        for offset, broken in zip(offsets[1:], requests, strict=False):
+        for broken, resumed in pairwise(requests):
             self._claim(
-                f"resumed at {offset} of {whole} bytes after the {_CAUSE[broken.ended]}",
-                broken.ended != "complete" and offset > 0,
+                f"resumed at {_offset(resumed)} of {whole} bytes after the {_CAUSE[broken.ended]}",
+                broken.ended != "complete"
+                and _offset(resumed) > 0
+                and resumed.status == HTTPStatus.PARTIAL_CONTENT,
             )
         self._claim(
             f"{again} bytes ({again / whole:.2%}) of events.bin had to be sent again",
