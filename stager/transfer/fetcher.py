@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Callable
 from hashlib import sha256
 from pathlib import Path
@@ -30,14 +29,12 @@ from stager.transfer.pace import Pace
 from stager.transfer.plan import Again, Finish, Receive, TransferPlan, Unchanged
 from stager.transfer.transport import Response, Transport
 from stager.transfer.wire import End
+from stager.transfer.writer import FileWriter
 
 SMALL_BYTES = BLOCK_BYTES
 """A body of a known length up to this is held in memory: no partial file, no second thread."""
 REPORT_SECONDS = 0.1
 """Shortest time between two reports of progress; also the longest that received bytes wait to be written."""
-
-WRITEBACK_BYTES = 8 << 20
-"""So much at a time is handed to the disk while the rest is still coming; else all of it waits for the fsync."""
 
 ProgressReport = Callable[[int, int | None, int], None]
 """Bytes in place, of how many (None: not known), offset at which this try went on."""
@@ -168,7 +165,7 @@ class _Try:
         )
         self._partial: Partial | None = None
         self._in_place = 0  # bytes in the partial, or in memory
-        self._handed_on = 0  # of them, those that the disk was told to write
+        self._writer: FileWriter | None = None
         self._sidecar: dict[str, object] = {}  # what is on disk beside it
         self._digest: FileDigest | None = None  # of these bytes
         self._small: memoryview | None = None  # the body, when it is held in memory
@@ -259,9 +256,9 @@ class _Try:
                 continue
             self._write(buffer[:count])
             digest.add(buffer, count)
-            self._in_place += count
             reached("fetch.written")
             self._report(order.total)
+        self._stop_writing()
         return self._plan.on_end(self._in_place - order.offset, response.end or End.BROKEN)
 
     def _prepare(self, order: Receive) -> FileDigest:
@@ -271,7 +268,8 @@ class _Try:
             self._drop_digest()
             partial.truncate(order.offset)
             self._in_place = order.offset
-        self._handed_on = order.offset
+        self._stop_writing()
+        self._writer = FileWriter(partial.fd, partial.path, order.offset, order.total)
         sidecar = self._plan.sidecar()
         if sidecar != self._sidecar:
             partial.write_sidecar(sidecar)
@@ -283,6 +281,11 @@ class _Try:
         if self._digest is None:
             self._digest = FileDigest(partial.fd, self._in_place, self._fetcher.buffers).__enter__()
         return self._digest
+
+    def _stop_writing(self) -> None:
+        if self._writer is not None:
+            self._writer.close()
+            self._writer = None
 
     def _drop_digest(self) -> None:
         if self._digest is not None:
@@ -307,23 +310,16 @@ class _Try:
         return filled
 
     def _write(self, data: memoryview) -> None:
-        partial = self._partial
+        partial, writer = self._partial, self._writer
         assert partial is not None
-        offset = self._in_place
+        assert writer is not None
         try:
-            while data:
-                count = os.pwrite(partial.fd, data, offset)
-                offset += count
-                data = data[count:]
-            self._written += offset - self._in_place
-            if offset - self._handed_on >= WRITEBACK_BYTES:
-                # On Linux this starts writing the range, without waiting for it; fsync is then short.
-                os.posix_fadvise(
-                    partial.fd, self._handed_on, offset - self._handed_on, os.POSIX_FADV_DONTNEED
-                )
-                self._handed_on = offset
+            writer.append(data)
         except OSError as error:
             raise cache_error(error, partial.path, "write") from error
+        finally:
+            self._written += writer.offset - self._in_place
+            self._in_place = writer.offset
 
     def _report(self, total: int | None) -> None:
         if self._progress is None:
@@ -377,6 +373,7 @@ class _Try:
 
     def _break_off(self, error: BaseException) -> None:
         """Keep what a later try can go on from."""
+        self._stop_writing()
         self._drop_digest()
         if isinstance(error, CacheError):
             error.what = f"{self._url} can't be stored: {error.what}"
@@ -400,7 +397,9 @@ class _Try:
             partial.truncate(0)
             partial.write_sidecar(self._plan.sidecar())
             self._in_place = 0
+            self._writer = FileWriter(partial.fd, partial.path, 0, len(data))
             self._write(data)
+            self._stop_writing()
         except StagerError:
             if self._partial is not None:
                 self._partial.discard()
