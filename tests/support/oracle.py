@@ -374,13 +374,14 @@ class Simulation:
                 del oracle.handed[signal.job]
                 oracle.ended.setdefault(signal.job, signal)
         self.machine.job_signal(signal, now=self.now)
+        self._note_failures()  # a refused job whose input failed meanwhile is over at once
 
     def repeatable(self) -> list[Signal | JobSignal]:
         """Signals that may come a second time; a refusal does not once its hand-over was repeated."""
         return [
             s
             for s in self.world.past
-            if not isinstance(s, JobRefused) or self.world.places[s.job, s.epoch] is Place.REFUSED
+            if not isinstance(s, JobRefused) or self.world.places.get((s.job, s.epoch)) is Place.REFUSED
         ]
 
     # -- the loop -------------------------------------------------------------------------------
