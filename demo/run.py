@@ -56,9 +56,9 @@ class Scale:
     resamples: int
 
 
-FULL = Scale(event_bytes=48 * MIB, event_rate=5 * MIB // 2, run_rate=1500, resamples=24)
+FULL = Scale(event_bytes=48 * MIB, event_rate=5 * MIB // 2, run_rate=1500, resamples=60)
 QUICK = Scale(event_bytes=6 * MIB, event_rate=3 * MIB // 2, run_rate=8000, resamples=4)
-RESET_AT, KILL_AT = 0.3, 0.55
+RESET_AT, KILL_AT = 0.2, 0.33
 """Parts of the large file after which the origin resets the connection, and after which the server is killed."""
 
 
