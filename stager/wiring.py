@@ -74,13 +74,12 @@ def fetch_all(
 ) -> Generator[Report, None, None]:
     """Fetch all, in the way that is fastest for so many: few on threads, many in processes."""
     processes = settings.fetch_processes or settings.cores
-    make = partial(build_fetcher, settings, cache)
     if len(requests) > MANY and processes > 1 and threading.active_count() == 1:
         import stager.transfer.fetcher
         import stager.transfer.http  # noqa: F401 - once, before the fork
 
         yield from fetch_spread(
-            make,
+            partial(build_fetcher, settings, cache),
             requests,
             processes=processes,
             origin_connections=settings.origin_connections,
@@ -89,21 +88,25 @@ def fetch_all(
             tick=tick,
         )
     else:
-        with closing(make()) as fetcher:
+        with closing(build_fetcher(settings, cache)) as fetcher:
             yield from fetch_here(build_fetch_service(settings, fetcher.fetch), requests, tick)
 
 
-def build_fetcher(settings: Settings, cache: FileCache) -> Fetcher:
-    """One try of a fetch over HTTP."""
+def build_fetcher(settings: Settings, cache: FileCache, origin_connections: int | None = None) -> Fetcher:
+    """Makes tries of fetches over HTTP, with at most `origin_connections` (by default as set) to one origin."""
     from stager.transfer.fetcher import Fetcher
     from stager.transfer.http import HttpTransport
+    from stager.transfer.limited import LimitedTransport
+
+    connections = origin_connections or settings.origin_connections
 
     transport = HttpTransport(
-        connections=settings.origin_connections,
+        connections=connections,
         connect_timeout_seconds=settings.connect_timeout_seconds,
         ca_bundle=settings.ca_bundle,
     )
-    return Fetcher(cache, transport, options=transfer_options(settings))
+    limited = LimitedTransport(transport, connections)
+    return Fetcher(cache, limited, options=transfer_options(settings))
 
 
 def transfer_options(settings: Settings) -> TransferOptions:

@@ -5,6 +5,8 @@ from __future__ import annotations
 import threading
 import time
 from collections.abc import Callable, Sequence
+from contextlib import suppress
+from pathlib import Path
 from typing import Any, NamedTuple
 
 from stager.errors import StagerError
@@ -71,7 +73,7 @@ class Crew:
         fetch: one try.
         requests: what the orders' indexes mean.
         sizing: how many threads.
-        per_origin: transfers at once from one origin.
+        per_origin: files of one origin at once, transferred or stored.
         report: takes a batch; called by one thread at a time.
         progress: whether progress within files is reported too.
     """
@@ -100,7 +102,7 @@ class Crew:
         self._stopped = False
         self._batch = Batch(1, [], [], {})
         self._completed = 0
-        self._read_at = (time.monotonic(), time.process_time(), 0)
+        self._read_at = (time.monotonic(), wanted_cpu(), 0)
         self._grow()
 
     def add(self, orders: Sequence[Order]) -> None:
@@ -126,8 +128,8 @@ class Crew:
         wall = now - self._read_at[0]
         if wall < SIZING_SECONDS:
             return
-        cpu, completed = time.process_time(), self._completed
-        reading = Reading(wall, cpu - self._read_at[1], completed - self._read_at[2])
+        cpu, completed = wanted_cpu(), self._completed
+        reading = Reading(wall, max(0.0, cpu - self._read_at[1]), completed - self._read_at[2])
         self._read_at = (now, cpu, completed)
         with self._lock:
             if not self._turns:
@@ -205,3 +207,19 @@ class Crew:
             order, progress=progress if self._with_progress else None, cancelled=lambda: self._stopped
         )
         return tuple(Brought.of(index, result))
+
+
+def wanted_cpu() -> float:
+    """Seconds that this process's threads computed, or would have, had another process not had the core.
+
+    The second part matters: a process that waits for a core does not get more done with more threads.
+    """
+    total = 0
+    try:
+        for thread in Path("/proc/self/task").iterdir():
+            with suppress(FileNotFoundError, ProcessLookupError):  # it has ended meanwhile
+                computed, waited, _ = (thread / "schedstat").read_bytes().split()
+                total += int(computed) + int(waited)
+    except OSError:  # no such statistics in this kernel
+        return time.process_time()
+    return total / 1e9 or time.process_time()

@@ -70,7 +70,7 @@ class FetchProcess:
         make: makes what fetches, in the new process.
         requests: what the orders' indexes mean.
         threads: upper bound of its threads.
-        per_origin: transfers at once from one origin.
+        per_origin: files of one origin at once, transferred or stored.
         progress: whether progress within files is reported.
         inherited: sockets of other processes, closed in this one so that it does not keep them open.
     """

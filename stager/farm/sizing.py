@@ -6,6 +6,8 @@ from dataclasses import dataclass
 
 BUSY = 0.75
 """Share of its time that a process computes, above which another thread would only wait for the interpreter."""
+CROWDED = 1.4
+"""The same share, in cores, from which on the threads mostly stand in each other's way."""
 GAIN = 1.08
 """Least growth of throughput that pays for twice the threads; less is noise."""
 HOLD = 20
@@ -18,7 +20,7 @@ class Reading:
 
     Attributes:
         wall: seconds that passed.
-        cpu: seconds that its threads computed.
+        cpu: seconds that its threads computed, or wanted to.
         done: files that were completed.
     """
 
@@ -54,6 +56,9 @@ class Sizing:
                 self._hold = HOLD
         elif self._hold:
             self._hold -= 1
+        if self.size > 1 and reading.cpu > CROWDED * reading.wall:
+            self.size //= 2
+            self._hold = HOLD
         if not self._hold and self.size < self._most and reading.cpu < BUSY * reading.wall:
             self._before = rate
             self.size = min(self.size * 2, self._most)

@@ -8,6 +8,7 @@ import time
 from collections import deque
 from collections.abc import Callable, Generator, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from heapq import heappop, heappush
 from zlib import crc32
 
@@ -22,6 +23,8 @@ from stager.service.batch import TICK_SECONDS, Missed, Moved, Report, nothing
 
 MOST_THREADS = 16
 """Threads of one process; more gain nothing where one interpreter is shared."""
+STORING = 12
+"""Files of one origin that a process may have besides those that are transferred: they wait for the disk."""
 CREDIT_SECONDS = 0.1
 """Work that a process is given in advance: enough never to starve, little enough to end together."""
 MOST_CREDIT = 512
@@ -33,7 +36,7 @@ MOST_BURIED = 20
 
 
 def fetch_spread(
-    make: Callable[[], Fetcher],
+    make: Callable[[int], Fetcher],
     requests: Sequence[FetchRequest],
     *,
     processes: int,
@@ -48,7 +51,7 @@ def fetch_spread(
     Closing the iterator, or an interrupt, gives up what is not done; its bytes are kept for resuming.
 
     Args:
-        make: makes what fetches, in each process.
+        make: makes what fetches, in each process; it is told how many connections to one origin it may have.
         requests: of distinct URLs.
         processes: how many.
         origin_connections: transfers at once from one origin, by all processes together.
@@ -86,7 +89,7 @@ class _Spread:
 
     def __init__(
         self,
-        make: Callable[[], Fetcher],
+        make: Callable[[int], Fetcher],
         requests: Sequence[FetchRequest],
         processes: int,
         origin_connections: int,
@@ -220,11 +223,12 @@ class _Spread:
     # -- processes -------------------------------------------------------------------------------
 
     def _fork(self, number: int) -> None:
+        connections = max(1, self._origin_connections // self._processes)
         process = FetchProcess(
-            self._make,
+            partial(self._make, connections),
             self._requests,
             threads=MOST_THREADS,
-            per_origin=max(1, self._origin_connections // self._processes),
+            per_origin=connections + STORING,
             progress=self._progress,
             inherited=[worker.process.socket for worker in self._workers.values()],
         )

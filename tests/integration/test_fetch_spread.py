@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import os
 import signal
+import threading
 import time
 from collections.abc import Callable
 from contextlib import closing
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -27,9 +29,10 @@ Script = Callable[..., FetchResult]
 class Scripted:
     """What a process makes after the fork: runs `script` for each order and notes who did it."""
 
-    def __init__(self, directory: Path, script: Script) -> None:
+    def __init__(self, directory: Path, script: Script, connections: int) -> None:
         self._directory = directory
         self._script = script
+        self._seats = threading.Semaphore(connections)
 
     @property
     def fetch(self) -> Fetch:
@@ -38,7 +41,8 @@ class Scripted:
     def _fetch(self, order: FetchOrder, **options: Any) -> FetchResult:
         with (self._directory / "log").open("a") as log:  # one write of one line: whole
             log.write(f"{order.fetch} {order.generation} {os.getpid()}\n")
-        return self._script(order, **options)
+        with self._seats:
+            return self._script(order, **options)
 
     def close(self) -> None:
         (self._directory / f"closed-{os.getpid()}").touch()
@@ -55,7 +59,7 @@ def requests(count: int, origin: str = "origin.test") -> list[FetchRequest]:
 def run(
     directory: Path, script: Script, asked: list[FetchRequest], *, processes: int = 2, **options: Any
 ) -> list[Report]:
-    return list(fetch_spread(lambda: Scripted(directory, script), asked, processes=processes, **options))
+    return list(fetch_spread(partial(Scripted, directory, script), asked, processes=processes, **options))
 
 
 def log(directory: Path) -> list[tuple[int, int, int]]:
@@ -147,7 +151,7 @@ def test_a_file_that_kills_every_process_is_given_up_and_costs_no_other(tmp_path
 
 
 def test_processes_that_never_get_to_work_end_the_whole_with_a_reason() -> None:
-    def broken() -> Scripted:
+    def broken(_connections: int) -> Scripted:
         os._exit(3)
 
     with pytest.raises(FetchError, match="status 3"):
@@ -185,7 +189,7 @@ def test_progress_within_a_file_is_told_when_asked_for(tmp_path: Path) -> None:
 
     reports = []
     with closing(
-        fetch_spread(lambda: Scripted(tmp_path, script), requests(1), processes=1, progress=True)
+        fetch_spread(partial(Scripted, tmp_path, script), requests(1), processes=1, progress=True)
     ) as all_:
         for report in all_:
             reports.append(report)
@@ -203,7 +207,7 @@ def test_closing_breaks_off_what_is_on_in_order(tmp_path: Path) -> None:
         (tmp_path / f"kept-{order.fetch}").touch()
         raise StagerError("cancelled")
 
-    spread = fetch_spread(lambda: Scripted(tmp_path, script), requests(50), processes=2)
+    spread = fetch_spread(partial(Scripted, tmp_path, script), requests(50), processes=2)
     with closing(spread) as reports:
         next(reports)
     assert list(tmp_path.glob("kept-*"))

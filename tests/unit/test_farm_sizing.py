@@ -33,3 +33,12 @@ def test_large_files_that_complete_rarely_do_not_count_as_a_loss() -> None:
 def test_the_upper_bound_need_not_be_a_power_of_two() -> None:
     sizing = Sizing(3)
     assert [sizing.read(waits(done)) for done in (10, 20, 40, 40)] == [2, 3, 3, 3]
+
+
+def test_threads_that_stand_in_each_others_way_are_halved() -> None:
+    sizing = Sizing(16)
+    for done in (10, 20, 40):
+        sizing.read(waits(done))
+    assert sizing.size == 8
+    crowded = Reading(wall=0.1, cpu=0.2, done=100)
+    assert [sizing.read(crowded) for _ in range(4)] == [4, 2, 1, 1]

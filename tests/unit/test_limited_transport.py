@@ -1,0 +1,105 @@
+from __future__ import annotations
+
+import threading
+
+import pytest
+
+from stager.errors import CancelledError, ConnectionFailedError
+from stager.model.urls import parse_url
+from stager.transfer.fields import Headers
+from stager.transfer.limited import LimitedTransport
+from stager.transfer.plan import Request
+from stager.transfer.transport import Pulse, Response
+from stager.transfer.wire import End
+from tests.support.fetching import PATIENCE
+
+A, B = (Request(parse_url(f"http://{name}.test/x"), {}) for name in "ab")
+
+
+class Answer:
+    def __init__(self) -> None:
+        self.status = 200
+        self.headers: Headers = {}
+        self.end: End | None = End.COMPLETE
+        self.closed = 0
+
+    def readinto(self, buffer: memoryview) -> int | None:
+        return len(buffer)
+
+    def close(self) -> None:
+        self.closed += 1
+
+
+class Fake:
+    def __init__(self) -> None:
+        self.opened: list[Answer] = []
+        self.refusing = False
+        self.closed = False
+
+    def open(self, request: Request, pulse: Pulse) -> Response:
+        pulse(0.0)
+        if self.refusing:
+            raise ConnectionFailedError(f"no {request.url.host}")
+        self.opened.append(Answer())
+        return self.opened[-1]
+
+    def close(self) -> None:
+        self.closed = True
+
+
+def quiet(_seconds: float) -> None:
+    pass
+
+
+def giving_up(_seconds: float) -> None:
+    raise CancelledError("given up")
+
+
+def test_a_full_origin_lets_nobody_in_until_an_answer_is_closed() -> None:
+    limited = LimitedTransport(Fake(), 1)
+    first = limited.open(A, quiet)
+    inside = threading.Event()
+
+    def enter() -> None:
+        limited.open(A, quiet).close()
+        inside.set()
+
+    thread = threading.Thread(target=enter)
+    thread.start()
+    limited.open(B, quiet).close()
+    assert not inside.wait(0.05)
+    first.close()
+    assert inside.wait(PATIENCE)
+    thread.join()
+
+
+def test_closing_an_answer_twice_frees_one_seat() -> None:
+    limited = LimitedTransport(Fake(), 1)
+    first = limited.open(A, quiet)
+    first.close()
+    first.close()
+    limited.open(A, quiet)
+    with pytest.raises(CancelledError):
+        limited.open(A, giving_up)
+
+
+def test_a_connection_that_fails_frees_its_seat() -> None:
+    fake = Fake()
+    limited = LimitedTransport(fake, 1)
+    fake.refusing = True
+    with pytest.raises(ConnectionFailedError):
+        limited.open(A, quiet)
+    fake.refusing = False
+    limited.open(A, quiet)
+
+
+def test_an_answer_is_passed_on_as_it_is_and_closing_closes_all() -> None:
+    fake = Fake()
+    limited = LimitedTransport(fake, 1)
+    answer = limited.open(A, quiet)
+    assert (answer.status, answer.headers, answer.end) == (200, {}, End.COMPLETE)
+    assert answer.readinto(memoryview(bytearray(5))) == 5
+    answer.close()
+    limited.close()
+    assert fake.opened[0].closed == 1
+    assert fake.closed
