@@ -200,7 +200,7 @@ class MachineInTheWorld(RuleBasedStateMachine):
 
 TestMachineInTheWorld = MachineInTheWorld.TestCase
 TestMachineInTheWorld.settings = settings(
-    max_examples=int(CAMPAIGN or 300),
+    max_examples=int(CAMPAIGN or 200),
     stateful_step_count=60,
     derandomize=CAMPAIGN is None,
     database=None,
