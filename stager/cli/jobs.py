@@ -144,7 +144,9 @@ def _how_far(item: InputView, now: float) -> str:
 
 def _remark(one: JobView) -> str:
     if one.error:
-        return ": ".join(part for part in (one.error.get("what"), one.error.get("cause")) if part)
+        brief = one.error.get("code") in {"command-failed", "input-failed"}  # the cause alone says it
+        parts = (one.error.get("cause"),) if brief else (one.error.get("what"), one.error.get("cause"))
+        return ": ".join(part for part in parts if part)
     return ", ".join(one.waits_for)
 
 

@@ -48,7 +48,7 @@ def open_socket(address: str, port: int) -> socket.socket:
     """
     family = socket.AF_INET6 if ":" in address else socket.AF_INET
     try:
-        return socket.create_server((address, port), family=family, backlog=BACKLOG)
+        listening = socket.create_server((address, port), family=family, backlog=BACKLOG)
     except OSError as error:
         kind = ConflictError if error.errno == 98 else SettingsError  # noqa: PLR2004
         raise kind(
@@ -56,6 +56,10 @@ def open_socket(address: str, port: int) -> socket.socket:
             cause=error.strerror or str(error),
             remedy="choose another with --port, or 0 for any free one",
         ) from None
+    # Connections inherit it. asyncio sets it only on sockets made with an explicit protocol number, and
+    # without it each answer waits 40 ms for the client's delayed acknowledgement.
+    listening.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+    return listening
 
 
 def url_of(listening: socket.socket) -> str:

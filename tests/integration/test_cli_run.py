@@ -6,6 +6,7 @@ import json
 import os
 import re
 import signal
+import threading
 from pathlib import Path
 
 import pytest
@@ -15,7 +16,7 @@ from stager.errors import IncompleteError
 from stager.model.views import ResultView
 from tests.support import commandline
 from tests.support.commandline import Here, on_terminal
-from tests.support.origin import Origin, content, status
+from tests.support.origin import Exchange, Origin, content, status
 
 
 @pytest.fixture(autouse=True)
@@ -160,13 +161,14 @@ def test_results_that_cannot_be_written_are_not_lost(stager: Here) -> None:
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
 def test_an_interrupt_cancels_the_job_and_nothing_of_it_goes_on(place: Path, number: int) -> None:
-    script = 'trap "echo ended; exit" TERM; echo begun; while :; do sleep 0.05; done'
+    script = f'trap "touch {place}/ended; exit" TERM; echo begun; for _ in $(seq 400); do sleep 0.05; done'
     with commandline.running("run", "--", "sh", "-c", script) as process:
         assert process.stdout is not None
         assert process.stdout.readline() == "begun\n"
         ended = commandline.end(process, number)
     assert ended.code == 130
     assert "the job was cancelled" in ended.error
+    assert (place / "ended").exists()
     assert leftovers(place) == []
 
 
@@ -180,19 +182,24 @@ def test_an_interrupt_during_a_transfer_ends_it(place: Path) -> None:
 
 
 def test_a_reader_that_goes_away_cancels_the_job(place: Path) -> None:
-    script = "while echo line; do sleep 0.01; done"
+    script = f'trap "touch {place}/ended; exit" TERM; for _ in $(seq 2000); do echo line; sleep 0.01; done'
     with commandline.running("run", "--", "sh", "-c", script) as process:
         assert process.stdout is not None
         assert process.stdout.readline() == "line\n"
         process.stdout.close()
         assert process.wait(commandline.PATIENCE) == 141
+    assert (place / "ended").exists()
     assert leftovers(place) == []
 
 
 def test_a_terminal_shows_a_bar_per_input_and_then_the_output() -> None:
+    def slow(exchange: Exchange) -> None:
+        threading.Event().wait(0.5)  # several times as long as between two looks at what is new
+        content(b"y" * 50_000)(exchange)
+
     with Origin() as origin:
         first = origin.serve("/one.nxs", content(b"x" * 100_000))
-        second = origin.serve("/two.nxs", status(503), content(b"y" * 50_000))
+        second = origin.serve("/two.nxs", status(503), slow)
         code, drawn = on_terminal(
             "run", "--input", first, "--input", second, "--", "sh", "-c", "wc -c inputs/*; echo r > results/r"
         )
