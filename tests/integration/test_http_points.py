@@ -302,6 +302,15 @@ def test_points_25_and_43_a_file_that_changed_between_two_tries_is_taken_whole(
     assert result.resumed_from == 0
 
 
+def test_point_25_a_file_that_became_shorter_leaves_nothing_of_the_old_one(
+    origin: Origin, fetch: Fetch
+) -> None:
+    url = origin.serve("/run.nxs", content(LARGE, etag='"1"', cut=CUT), content(b"short", etag='"2"'))
+    with pytest.raises(IncompleteError):
+        fetch(url)
+    assert is_right(fetch(url), b"short")
+
+
 def misplaced(start: int, data: bytes, etag: str | None = '"1"', total: int | None = None) -> Any:
     """A 206 from `start`, whatever was asked for."""
 
