@@ -18,7 +18,8 @@ from typing import Any
 from stager import steps
 from stager.clock import Clock
 from stager.errors import ConflictError, InputError, NotFoundError, StagerError, StateError
-from stager.mapper.machine import Dispatch, Instruction, Machine, NewJob, StartFetch, StopFetch, StopJob
+from stager.mapper.instructions import Dispatch, Instruction, NewJob, StartFetch, StopFetch, StopJob
+from stager.mapper.machine import Machine
 from stager.mapper.ports import FetchPlace, JobPlace, StateStore
 from stager.model.events import DispatchInput, DispatchOrder, JobEnded, JobRefused, JobSignal, JobStarted
 from stager.model.fetches import Failed, Progress, Ready, Signal, Started
@@ -205,7 +206,7 @@ class Mapper:
         """Seconds to wait for the next event; None: as long as it takes."""
         if self._machine.pending:
             return 0.0
-        at = self._machine.admission.next_time()
+        at = self._machine.next_time()
         return None if at is None else max(0.0, at - self._clock.time())
 
     def _take_batch(self, item: _Item | None, began: float, taken: list[tuple[_Command, Any]]) -> bool:

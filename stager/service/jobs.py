@@ -12,8 +12,8 @@ from stager.cache.store import FileCache
 from stager.clock import Clock
 from stager.errors import CacheError, ConflictError, InputError, NotFoundError
 from stager.mapper.dispatch.results import result_key
+from stager.mapper.instructions import NewJob
 from stager.mapper.loop import Mapper
-from stager.mapper.machine import NewJob
 from stager.model.entries import Entry
 from stager.model.fetches import FetchRequest, FetchState
 from stager.model.jobs import JobInput, JobSpec, JobState

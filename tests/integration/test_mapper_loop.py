@@ -11,8 +11,9 @@ import pytest
 from stager.clock import SystemClock
 from stager.errors import ConnectionFailedError, StateError
 from stager.mapper.admission import Admission
+from stager.mapper.instructions import NewJob
 from stager.mapper.loop import Mapper
-from stager.mapper.machine import Machine, NewJob
+from stager.mapper.machine import Machine
 from stager.model.backoff import RetryPolicy
 from stager.model.events import DispatchOrder, JobEnded, JobStarted
 from stager.model.fetches import Failed, FetchOrder, FetchRequest, FetchResult, Progress, Ready, Started

@@ -53,21 +53,27 @@ class ScriptedOrigin:
         script = self.content.get(url)
         data = script.pop(0) if isinstance(script, list) else script
         if data is None:
-            raise OriginRefusedError(f"{url} was refused", cause="404 Not Found", remedy="check the URL", url=url)
+            raise OriginRefusedError(
+                f"{url} was refused", cause="404 Not Found", remedy="check the URL", url=url
+            )
         if isinstance(data, StagerError):
             raise data
         if progress is not None:
             progress(len(data), len(data), 0)
         digest = sha256(data).hexdigest()
         path = self.cache.publish_bytes(order.request.key, data, digest)
-        self.cache.record(Entry(order.request.key, digest, len(data), stored_at=0.0, fresh_until=0.0, url=url))
+        self.cache.record(
+            Entry(order.request.key, digest, len(data), stored_at=0.0, fresh_until=0.0, url=url)
+        )
         return FetchResult(url, digest, len(data), path, cached=False, received=len(data), fresh_until=0.0)
 
 
 class SmallServer:
     """The parts of a job server, wired for tests; a second one on the same root is a restart."""
 
-    def __init__(self, root: Path, *, slots: int = 4, store: Callable[[str], StateStore] | None = None) -> None:
+    def __init__(
+        self, root: Path, *, slots: int = 4, store: Callable[[str], StateStore] | None = None
+    ) -> None:
         self._made = ExitStack()
         clock = SystemClock()
         ids = IdMaker(clock)
@@ -84,7 +90,9 @@ class SmallServer:
             jitter=lambda: 0.0,
             on_change=watch.tell,
         )
-        self.dispatcher = LocalDispatcher(self.cache, root / "runs", self.mapper.job_signal, grace_seconds=1.0)
+        self.dispatcher = LocalDispatcher(
+            self.cache, root / "runs", self.mapper.job_signal, grace_seconds=1.0
+        )
         self._made.callback(self.dispatcher.close)
         self.farm = ThreadFarm(self.origin.fetch, self.mapper.fetch_signal, size=4)
         self._made.callback(self.farm.close)

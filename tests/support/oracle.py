@@ -24,15 +24,9 @@ from stager.errors import (
     StagerError,
 )
 from stager.mapper.admission import Admission
-from stager.mapper.machine import (
-    Dispatch,
-    Instruction,
-    Machine,
-    NewJob,
-    StartFetch,
-    StopFetch,
-    StopJob,
-)
+from stager.mapper.instructions import Dispatch, Instruction, NewJob, StartFetch, StopFetch, StopJob
+from stager.mapper.invariants import validate
+from stager.mapper.machine import Machine
 from stager.model.backoff import RetryPolicy
 from stager.model.entries import Entry
 from stager.model.events import JobEnded, JobRefused, JobSignal, JobStarted
@@ -459,7 +453,7 @@ class Simulation:
 
     def check(self) -> None:
         """What must hold after every step."""
-        self.machine.validate()
+        validate(self.machine)
         if self.machine.pending:
             return
         room = self.limits[2] is None or len(self.oracle.handed) < self.limits[2]
@@ -508,7 +502,7 @@ class Simulation:
             for signal in list(self.world.inbox):
                 self.deliver(signal)
                 self.check()
-            self.now = max(self.now, self.machine.admission.next_time() or 0.0)
+            self.now = max(self.now, self.machine.next_time() or 0.0)
         else:
             stuck = {job for job in self.oracle.jobs if not self.oracle.is_over(job)}
             raise AssertionError(f"stuck: {stuck or self.oracle.handed}")
@@ -519,7 +513,7 @@ class Simulation:
         assert set(self.oracle.jobs) == set(self.database.jobs) == self.acknowledged
         assert not self.machine.jobs
         assert not self.machine.fetches
-        assert not self.machine._flights
+        assert not self.machine.flights.joinable
         for job, record in self.database.jobs.items():
             assert not record.handed
             ended = self.oracle.ended.get(job)

@@ -1,0 +1,242 @@
+"""The fetches that jobs need: shared by all who want the same bytes, tried again, given up when unwanted.
+
+The half of the machine (`stager.mapper.machine`) that knows nothing of jobs but their ids. Pure.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterable, Iterator
+
+from stager.mapper.admission import Admission
+from stager.mapper.instructions import StartFetch, StopFetch
+from stager.model.backoff import RetryPolicy
+from stager.model.entries import Entry
+from stager.model.fetches import (
+    Failed,
+    FetchOrder,
+    FetchRequest,
+    FetchState,
+    Progress,
+    Ready,
+    Signal,
+    Started,
+    check_fetch_transition,
+)
+from stager.model.records import FetchRecord
+
+_UNDER_WAY: Collection[FetchState] = frozenset({FetchState.QUEUED, FetchState.RUNNING})
+
+
+class Flights:
+    """Fetches by id, and which of them a new request joins.
+
+    Args:
+        admission: the queue of fetches.
+        retry: when a failed try is repeated.
+        ids: makes the id of a new fetch.
+    """
+
+    def __init__(self, admission: Admission, retry: RetryPolicy, ids: Iterator[str]) -> None:
+        self.admission = admission
+        self.fetches: dict[str, FetchRecord] = {}
+        self.joinable: dict[tuple[str, str | None], str] = {}  # (key, sha256) → fetch to join
+        self.stale_signals = 0
+        self._retry = retry
+        self._ids = ids
+        self._stopping: dict[str, int] = {}  # fetch that nobody needs → its try, which has a place still
+        self._dirty: dict[str, FetchRecord] = {}
+
+    def load(self, fetches: Iterable[FetchRecord]) -> None:
+        """Take in what was written; `resume` follows when it is known which jobs need what."""
+        for fetch in sorted(fetches, key=_by_worth_joining):
+            self.fetches[fetch.id] = fetch
+            self.joinable[fetch.request.key, fetch.request.sha256] = fetch.id
+
+    def resume(self, now: float) -> None:
+        """After `load`: what was running starts anew with the next generation; what nobody needs goes."""
+        for fetch in list(self.fetches.values()):
+            if fetch.state is FetchState.RUNNING:
+                self.move(fetch, FetchState.QUEUED)
+                fetch.generation += 1
+            if fetch.state is FetchState.LOST:
+                self.move(fetch, FetchState.QUEUED)
+            if not fetch.jobs:
+                self._drop(fetch, now)
+            elif fetch.state is FetchState.QUEUED:
+                self._enqueue(fetch)
+
+    def join(self, request: FetchRequest, entry: Entry | None, priority: int, now: float) -> FetchRecord:
+        """The fetch that brings this request: one that is under way or still good, or a new one.
+
+        `entry` is what the cache holds of the key.
+        """
+        at_hand = entry if entry and _is_good(request, entry.object, entry.fresh_until, now) else None
+        flight = self.fetches.get(self.joinable.get((request.key, request.sha256), ""))
+        under_way = flight is not None and flight.state in _UNDER_WAY
+        if flight is not None:
+            if under_way and at_hand is None:
+                self._lift(flight, priority)
+                return flight
+            if flight.state is FetchState.READY and _is_good(request, flight.sha256, flight.fresh_until, now):
+                return flight
+        fetch = FetchRecord(id=next(self._ids), request=request, priority=priority, created_at=now)
+        if at_hand is not None:
+            fetch.state, fetch.cached, fetch.ended_at = FetchState.READY, True, now
+            fetch.sha256, fetch.size, fetch.fresh_until = at_hand.object, at_hand.size, at_hand.fresh_until
+        else:
+            self._enqueue(fetch)
+        self.fetches[fetch.id] = fetch
+        if not under_way:  # else the next job that finds nothing at hand joins what is under way
+            self.joinable[request.key, request.sha256] = fetch.id
+        self._dirty[fetch.id] = fetch
+        return fetch
+
+    def leave(self, fetch_id: str, job: str, now: float) -> StopFetch | None:
+        """A job needs the fetch no more; what is to be stopped when it was the last one."""
+        fetch = self.fetches.get(fetch_id)
+        if fetch is None or job not in fetch.jobs:
+            return None
+        del fetch.jobs[job]
+        return None if fetch.jobs else self._drop(fetch, now)
+
+    def signal(self, signal: Signal, *, now: float, jitter: float) -> FetchRecord | None:
+        """Take in what a try tells; the fetch, if it is over now (ready or failed).
+
+        A signal of another generation, or of a fetch that is not running, is ignored.
+        """
+        fetch = self.fetches.get(signal.fetch)
+        if fetch is None or fetch.generation != signal.generation or fetch.state is not FetchState.RUNNING:
+            self.stale_signals += 1
+            if isinstance(signal, Ready | Failed):
+                self._free_place(signal.fetch, signal.generation)
+            return None
+        if isinstance(signal, Started | Progress):
+            return None
+        self.admission.ended(fetch.id)
+        if isinstance(signal, Failed):
+            return self._failed(fetch, signal, now, jitter)
+        return self._ready(fetch, signal, now)
+
+    def lose(self, fetch_id: str) -> FetchRecord | None:
+        """The object of a ready fetch is gone: fetch it again; the fetch, None if it was not ready."""
+        fetch = self.fetches.get(fetch_id)
+        if fetch is None or fetch.state is not FetchState.READY:
+            return None
+        self.move(fetch, FetchState.LOST)
+        self.move(fetch, FetchState.QUEUED)
+        fetch.generation += 1
+        fetch.tries, fetch.not_before, fetch.first_try_at, fetch.ended_at = 0, 0.0, None, None
+        self._enqueue(fetch)
+        return fetch
+
+    def start(self, now: float) -> list[StartFetch]:
+        """The tries to begin now."""
+        started = []
+        for fetch_id in self.admission.pick(now):
+            fetch = self.fetches[fetch_id]
+            self.move(fetch, FetchState.RUNNING)
+            if fetch.first_try_at is None:
+                fetch.first_try_at = now
+            started.append(StartFetch(FetchOrder(fetch.id, fetch.generation, fetch.request)))
+        return started
+
+    def take_changes(self) -> list[FetchRecord]:
+        """What changed since the last call."""
+        changed, self._dirty = list(self._dirty.values()), {}
+        return changed
+
+    def move(self, fetch: FetchRecord, state: FetchState) -> None:
+        """Take a step that the table has.
+
+        Raises:
+            IllegalTransitionError: it does not.
+        """
+        check_fetch_transition(fetch.id, fetch.state, state)
+        fetch.state = state
+        self._dirty[fetch.id] = fetch
+
+    def _ready(self, fetch: FetchRecord, signal: Ready, now: float) -> FetchRecord:
+        result = signal.result
+        self.move(fetch, FetchState.READY)
+        fetch.sha256, fetch.size, fetch.fresh_until = result.sha256, result.size, result.fresh_until
+        fetch.cached = result.cached
+        fetch.received += result.received
+        fetch.resumed_from = result.resumed_from or fetch.resumed_from
+        fetch.error, fetch.ended_at = None, now
+        return fetch
+
+    def _failed(self, fetch: FetchRecord, signal: Failed, now: float, jitter: float) -> FetchRecord | None:
+        error = signal.error
+        fetch.received += int(error.details.get("received", 0))
+        fetch.tries = 1 if signal.progressed else fetch.tries + 1
+        fetch.error = error
+        if error.transient:
+            at = self._retry.next_try(
+                fetch.tries,
+                started=fetch.first_try_at if fetch.first_try_at is not None else now,
+                now=now,
+                jitter=jitter,
+                retry_after=error.details.get("retry_after"),
+            )
+            if at is not None:
+                self.move(fetch, FetchState.QUEUED)
+                fetch.generation += 1
+                fetch.not_before = at
+                self._enqueue(fetch)
+                return None
+            cause = f"{error.cause or 'no answer'} (gave up after {fetch.generation} tries)"
+            fetch.error = error.with_cause(cause)
+        self.move(fetch, FetchState.FAILED)
+        fetch.ended_at = now
+        return fetch
+
+    def _lift(self, fetch: FetchRecord, priority: int) -> None:
+        if priority > fetch.priority:
+            fetch.priority = priority
+            self._dirty[fetch.id] = fetch
+            self.admission.lift(fetch.id, priority)
+
+    def _enqueue(self, fetch: FetchRecord) -> None:
+        self.admission.add(
+            fetch.id,
+            origin=fetch.request.origin,
+            key=fetch.request.key,
+            priority=fetch.priority,
+            not_before=fetch.not_before,
+        )
+
+    def _drop(self, fetch: FetchRecord, now: float) -> StopFetch | None:
+        """No job needs the fetch: give it up if it is under way, and forget it."""
+        stop = None
+        if fetch.state is FetchState.RUNNING:
+            stop = StopFetch(fetch.id, fetch.generation)
+            self._stopping[fetch.id] = fetch.generation
+        if fetch.state in _UNDER_WAY:
+            self.admission.remove(fetch.id)
+            self.move(fetch, FetchState.CANCELLED)
+            fetch.ended_at = now
+        del self.fetches[fetch.id]
+        wanted = (fetch.request.key, fetch.request.sha256)
+        if self.joinable.get(wanted) == fetch.id:
+            del self.joinable[wanted]
+        return stop
+
+    def _free_place(self, fetch_id: str, generation: int) -> None:
+        """A try that nobody wants any more has ended: its place is free."""
+        if self._stopping.get(fetch_id) == generation:
+            del self._stopping[fetch_id]
+            self.admission.ended(fetch_id)
+
+
+def _by_worth_joining(fetch: FetchRecord) -> tuple[bool, float, str]:
+    """Sorts last what a new job should join: a fetch under way before one that is over, then the newest."""
+    return fetch.state in _UNDER_WAY, fetch.created_at, fetch.id
+
+
+def _is_good(request: FetchRequest, sha256: str, fresh_until: float | None, now: float) -> bool:
+    """Whether bytes at hand answer the request without asking the origin."""
+    if request.refresh:
+        return False
+    if request.sha256 is not None:
+        return request.sha256 == sha256
+    return fresh_until is None or now < fresh_until

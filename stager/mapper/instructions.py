@@ -1,0 +1,52 @@
+"""What the machine is asked to take in, and what it says is to be done."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from stager.model.entries import Entry
+from stager.model.fetches import FetchOrder, FetchRequest
+
+
+@dataclass(frozen=True, slots=True)
+class StartFetch:
+    """Instruction: run this try."""
+
+    order: FetchOrder
+
+
+@dataclass(frozen=True, slots=True)
+class StopFetch:
+    """Instruction: nobody wants this fetch any more."""
+
+    fetch: str
+    generation: int
+
+
+@dataclass(frozen=True, slots=True)
+class Dispatch:
+    """Instruction: hand the job over."""
+
+    job: str
+    epoch: int
+
+
+@dataclass(frozen=True, slots=True)
+class StopJob:
+    """Instruction: end the job's command."""
+
+    job: str
+    epoch: int
+
+
+Instruction = StartFetch | StopFetch | Dispatch | StopJob
+
+
+@dataclass(frozen=True, slots=True)
+class NewJob:
+    """A job to take in: its id, the inputs it needs and what the cache already holds of them."""
+
+    id: str
+    inputs: tuple[tuple[FetchRequest, Entry | None], ...]
+    after: tuple[str, ...] = ()
+    priority: int = 0

@@ -1,0 +1,51 @@
+"""What must hold of the machine between any two calls: for tests, and for the sceptic."""
+
+from __future__ import annotations
+
+from stager.mapper.machine import BEFORE_START, FETCH, NAME, Machine
+from stager.model.fetches import FetchState
+from stager.model.jobs import JobState
+from stager.model.records import FetchRecord, JobRecord
+
+
+def validate(machine: Machine) -> None:
+    """Check all of it; raises `AssertionError` naming what does not hold."""
+    queued = {job for _, job in machine.ready_queue}
+    pending = {(precondition, job) for precondition, jobs in machine.wakes for job in jobs}
+    for job in machine.jobs.values():
+        _check_job(machine, job, queued, pending)
+    for fetch in machine.flights.fetches.values():
+        _check_fetch(machine, fetch)
+    if machine.job_slots is not None:
+        assert len(machine.handed) <= machine.job_slots, "more jobs handed over than there are slots"
+
+
+def _check_job(machine: Machine, job: JobRecord, queued: set[str], pending: set[tuple[str, str]]) -> None:
+    assert not (job.state.is_final and not job.handed), f"job {job.id} is over and still held"
+    assert job.handed == (job.id in machine.handed), f"job {job.id}: slot and record differ"
+    if job.state is JobState.READY:
+        assert not job.unmet, f"job {job.id} is ready with {job.unmet} unmet"
+        assert job.id in queued, f"job {job.id} is ready and not queued"
+    if job.state is JobState.WAITING:
+        assert job.unmet, f"job {job.id} waits for nothing"
+        decided = {p for p in job.unmet if _is_decided(machine, p)}
+        assert all((p, job.id) in pending for p in decided), f"job {job.id} was not woken by {decided}"
+    if job.state in BEFORE_START:
+        for fetch in job.fetches:
+            assert job.id in machine.flights.fetches[fetch].jobs, f"fetch {fetch} does not know job {job.id}"
+
+
+def _check_fetch(machine: Machine, fetch: FetchRecord) -> None:
+    assert fetch.jobs, f"fetch {fetch.id} is wanted by nobody"
+    queued = fetch.id in machine.flights.admission
+    assert queued == (fetch.state is FetchState.QUEUED), (
+        f"fetch {fetch.id} is {fetch.state}, queued: {queued}"
+    )
+
+
+def _is_decided(machine: Machine, precondition: str) -> bool:
+    """Whether it is met, or never will be."""
+    if precondition.startswith(FETCH):
+        fetch = machine.flights.fetches[precondition.removeprefix(FETCH)]
+        return fetch.state in {FetchState.READY, FetchState.FAILED}
+    return machine.names[precondition.removeprefix(NAME)].met_at is not None
