@@ -168,7 +168,7 @@ class Flights:
     def _failed(self, fetch: FetchRecord, signal: Failed, now: float, jitter: float) -> FetchRecord | None:
         error = signal.error
         fetch.received += int(error.details.get("received", 0))
-        fetch.tries = 1 if signal.progressed else fetch.tries + 1
+        fetch.tries = 0 if signal.progressed else fetch.tries + 1
         fetch.error = error
         if error.transient:
             at = self._retry.next_try(
@@ -184,7 +184,7 @@ class Flights:
                 fetch.not_before = at
                 self._enqueue(fetch)
                 return None
-            cause = f"{error.cause or 'no answer'} (gave up after {fetch.generation} tries)"
+            cause = f"{error.cause or 'no answer'} (gave up after {fetch.tries} tries in a row)"
             fetch.error = error.with_cause(cause)
         self.move(fetch, FetchState.FAILED)
         fetch.ended_at = now

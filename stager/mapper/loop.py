@@ -129,6 +129,8 @@ class Mapper:
         """Take in jobs, all or none; the answer (their ids) comes when they are durable."""
 
         def run(machine: Machine, now: float) -> list[str]:
+            for new, _ in jobs:  # all or none: looked at before the first is taken in
+                machine.check_new(new.id)
             return [machine.submit(new, now=now).id for new, _ in jobs]
 
         return self._ask(run, {new.id: spec for new, spec in jobs})

@@ -15,7 +15,7 @@ import heapq
 from collections import deque
 from collections.abc import Collection, Iterable, Iterator
 
-from stager.errors import ConflictError, InputFailedError, NotFoundError
+from stager.errors import ConflictError, InputFailedError, JobError, NotFoundError
 from stager.mapper.admission import Admission
 from stager.mapper.flights import Flights
 from stager.mapper.instructions import Dispatch, Instruction, NewJob, StopJob
@@ -31,6 +31,10 @@ FETCH, NAME = "fetch:", "name:"
 
 BEFORE_START: Collection[JobState] = frozenset({JobState.WAITING, JobState.READY, JobState.DISPATCHED})
 """States in which a job needs its inputs."""
+
+
+MOST_HAND_OVERS = 5
+"""After that many refused ones the file system is at fault, and fetching once more is no help."""
 
 
 class Machine:
@@ -124,10 +128,14 @@ class Machine:
 
     # -- what users do --------------------------------------------------------------------------
 
+    def check_new(self, job_id: str) -> None:
+        """Raise `ConflictError` if the machine holds a job of that id."""
+        if job_id in self.jobs:
+            raise ConflictError(f"job {job_id} exists already")
+
     def submit(self, new: NewJob, *, now: float) -> JobRecord:
         """Take in a job; it is ready at once when all it waits for holds already."""
-        if new.id in self.jobs:
-            raise ConflictError(f"job {new.id} exists already")
+        self.check_new(new.id)
         fetches = tuple(
             self.flights.join(request, entry, new.priority, now).id for request, entry in new.inputs
         )
@@ -214,7 +222,14 @@ class Machine:
         self._over(job)
         for fetch_id in signal.lost:
             self.lose(fetch_id)
-        if job.state is JobState.DISPATCHED:
+        if job.state is JobState.DISPATCHED and job.epoch >= MOST_HAND_OVERS:
+            job.error = JobError(
+                f"job {job.id} could not be handed over",
+                cause=f"its inputs were found gone or damaged {job.epoch} times, each time after they had been fetched",
+                remedy="check the file system of the cache",
+            )
+            self._finish(job, JobState.FAILED, now)
+        elif job.state is JobState.DISPATCHED:
             self._move_job(job, JobState.WAITING)
             job.unmet.clear()
             self._attach(job)  # anew: what was lost may have come back, or failed, meanwhile

@@ -24,15 +24,15 @@ class RetryPolicy:
     deadline_seconds: float = 86_400.0
 
     def delay(self, tries: int, *, jitter: float, retry_after: float | None = None) -> float:
-        """Seconds to wait after `tries` fruitless tries (1 or more).
+        """Seconds to wait after `tries` fruitless tries.
 
         Args:
-            tries: tries so far, in a row, without progress.
+            tries: tries so far, in a row, without progress (0: the last one made progress).
             jitter: a random number in [0, 1); half of the wait is drawn by it, so that many
                 clients that failed together do not come back together.
             retry_after: what the origin asked for, in seconds; never undercut, only capped.
         """
-        wait = min(self.first_seconds * self.factor ** min(tries - 1, 60), self.longest_seconds)
+        wait = min(self.first_seconds * self.factor ** min(max(tries, 1) - 1, 60), self.longest_seconds)
         wait *= 0.5 + 0.5 * jitter
         if retry_after is not None:
             wait = max(wait, min(retry_after, self.longest_seconds))

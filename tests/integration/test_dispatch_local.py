@@ -9,6 +9,8 @@ import subprocess
 import sys
 import threading
 from collections.abc import Callable, Iterator
+from dataclasses import replace
+from hashlib import sha256
 from pathlib import Path
 
 import pytest
@@ -315,3 +317,18 @@ def test_the_runner_records_what_the_command_used(make: Make, heard: Heard, tmp_
     usage = json.loads((tmp_path / "runs" / "job1.1.exit").read_text())
     assert usage["exit_code"] == 3
     assert usage["max_rss_bytes"] > 0
+
+
+def test_a_refused_hand_over_stays_refused_though_its_input_came_back(
+    make: Make, heard: Heard, cache: FileCache, tmp_path: Path
+) -> None:
+    dispatcher = make()
+    again = order(f"echo ran >> {tmp_path}/ran", DispatchInput("a.dat", sha256(b"back").hexdigest(), 4, "f1"))
+    dispatcher.hand_over(again)
+    heard.wait_for(JobRefused)
+    cache.put("key", b"back")
+    dispatcher.hand_over(again)  # as after an outage of the database, with the refusal still on its way
+    heard.wait_for(JobRefused, 2)
+    dispatcher.hand_over(replace(again, epoch=2))
+    heard.ended()
+    assert (tmp_path / "ran").read_text() == "ran\n"

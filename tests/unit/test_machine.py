@@ -22,7 +22,7 @@ from stager.errors import (
 from stager.mapper.admission import Admission
 from stager.mapper.instructions import Dispatch, Instruction, NewJob, StartFetch, StopFetch, StopJob
 from stager.mapper.invariants import validate
-from stager.mapper.machine import Machine
+from stager.mapper.machine import MOST_HAND_OVERS, Machine
 from stager.model.backoff import RetryPolicy
 from stager.model.entries import Entry
 from stager.model.events import JobEnded, JobRefused, JobResult, JobStarted
@@ -1079,3 +1079,29 @@ def test_a_job_cancelled_between_the_load_and_the_first_round_is_only_stopped(be
     bench.crash()
     bench.cancel("j1")
     assert set(bench.run()) == {StopJob("j1", 1)}
+
+
+def test_a_job_whose_inputs_are_found_lost_again_and_again_fails_with_a_reason(bench: Bench) -> None:
+    bench.submit("j1", URL)
+    for epoch in range(1, MOST_HAND_OVERS + 1):
+        assert bench.state() is JobState.WAITING
+        bench.run()
+        bench.ready("f1", epoch)
+        assert bench.run() == [Dispatch("j1", epoch)]
+        bench.job(JobRefused("j1", epoch, ("f1",)))
+    bench.run()
+    error = bench.database.jobs["j1"].error
+    assert bench.state() is JobState.FAILED
+    assert error is not None
+    assert f"{MOST_HAND_OVERS} times" in error.cause
+
+
+def test_a_try_with_progress_is_followed_by_as_many_fruitless_ones_as_the_first(bench: Bench) -> None:
+    bench.submit("j1", URL)
+    for generation, progressed in enumerate([True, False, False, False], start=1):
+        bench.now += 10.0
+        bench.run()
+        assert bench.state() is JobState.WAITING
+        bench.failed(generation=generation, progressed=progressed)
+    bench.run()
+    assert bench.state() is JobState.FAILED

@@ -89,6 +89,7 @@ class LocalDispatcher:
         self._emit = emit
         self._grace = grace_seconds
         self._active: dict[tuple[str, int], _Run] = {}
+        self._refused: dict[str, JobRefused] = {}  # newest refusal of each job: it stays refused
         self._lock = threading.Lock()
         self._closing = threading.Event()
         self._selector = selectors.DefaultSelector()
@@ -104,14 +105,17 @@ class LocalDispatcher:
     def hand_over(self, order: DispatchOrder) -> None:
         """See `JobPlace.hand_over`."""
         with self._lock:
+            refused = self._refused.get(order.job)
             run = self._active.get((order.job, order.epoch))
-            if run is None:
+            if run is None and (refused is None or refused.epoch != order.epoch):
                 run = self._active[order.job, order.epoch] = _Run(
                     order, self._runs.files(order.job, order.epoch)
                 )
                 self._submit(self._begin, run)
                 return
-        if run.started:
+        if run is None and refused is not None:
+            self._emit(refused)
+        elif run is not None and run.started:
             self._emit(JobStarted(order.job, order.epoch))
 
     def stop(self, job: str, epoch: int) -> None:
@@ -360,6 +364,10 @@ class LocalDispatcher:
     def _end(self, run: _Run, signal_: JobSignal) -> None:
         with self._lock:
             self._active.pop((run.order.job, run.order.epoch), None)
+            if isinstance(signal_, JobRefused):
+                self._refused[signal_.job] = signal_
+            else:
+                self._refused.pop(signal_.job, None)
         self._emit(signal_)
 
     def _clean_up(self, job: str, epoch: int) -> None:
