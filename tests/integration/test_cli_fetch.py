@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import json
+import os
 import re
 import signal
 import subprocess
@@ -228,8 +229,12 @@ def test_what_never_gets_better_is_given_up_with_the_number_of_tries(
 
 def test_a_reader_that_goes_away_is_no_reason_to_complain(origin: Origin, cache: Path) -> None:
     urls = [origin.serve(f"/{n}", content(b"%d" % n)) for n in range(3)]
+    buffered = {name: value for name, value in os.environ.items() if name != "PYTHONUNBUFFERED"}
     with subprocess.Popen(
-        command("fetch", "--cache", cache, *urls), stdout=subprocess.PIPE, stderr=subprocess.PIPE
+        command("fetch", "--cache", cache, *urls),
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        env=buffered,
     ) as process:
         assert process.stdout is not None
         assert process.stderr is not None

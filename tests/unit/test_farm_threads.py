@@ -130,6 +130,24 @@ def test_an_idle_thread_is_used_again_before_another_is_started(farms: Farms, ea
     assert len(farm._threads) < 8
 
 
+def test_one_idle_thread_does_not_keep_a_second_order_waiting(farms: Farms, ear: Ear) -> None:
+    fetch = ScriptedFetch()
+    farm = farms(fetch, ear, 2)
+    farm.start(order("first"))
+    ear.wait_for(lambda _: ear.ends() and farm._idle == 1)
+
+    def start_both() -> None:
+        for name in ("a", "b"):
+            farm.start(order(name, url=URL + name))
+
+    with fetch.held():
+        with farm._lock:  # the idle thread can't take the one before the other is there
+            starting = threading.Thread(target=start_both)
+            starting.start()
+        fetch.wait_for(lambda f: len(f.running) == 2)
+        starting.join()
+
+
 def test_the_same_order_twice_runs_once(farms: Farms, ear: Ear) -> None:
     fetch = ScriptedFetch()
     farm = farms(fetch, ear)

@@ -11,8 +11,9 @@ import pytest
 
 from stager.clock import ManualClock
 from stager.errors import CancelledError, ConflictError, InputError, OriginBusyError, OriginRefusedError
+from stager.farm.threads import ThreadFarm
 from stager.model.backoff import RetryPolicy
-from stager.model.fetches import FetchRequest
+from stager.model.fetches import FetchOrder, FetchRequest
 from stager.service.fetching import FetchService
 from tests.support.fetching import PATIENCE, ManualTimer, ScriptedFetch, TransientError
 
@@ -291,6 +292,53 @@ def test_leaving_the_block_by_an_error_gives_up_and_starts_nothing_more(services
     for handle in handles:
         with pytest.raises(CancelledError):
             handle.result(0)
+
+
+def test_giving_up_starts_nothing_that_waited_for_the_one_given_up(services: Services) -> None:
+    fetch = ScriptedFetch()
+    service = services(fetch, threads=1)
+    a_moment = threading.Event()
+
+    def until_the_thread_is_free(_handle: object) -> None:
+        fetch.wait_for(lambda f: not f.running)
+        a_moment.wait(0.1)  # in which the second one must not begin, although it is not given up yet
+
+    with fetch.held():
+        first, second = service.prefetch(A), service.prefetch(B)
+        fetch.wait_for(lambda f: f.running)
+        first.add_done_callback(until_the_thread_is_free)
+        service.close(cancel=True)
+    assert fetch.urls() == [A]
+    assert second.done()
+
+
+def test_a_request_given_up_while_it_is_handed_to_the_farm_is_broken_off(
+    services: Services, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    fetch = ScriptedFetch()
+    service = services(fetch)
+    start = ThreadFarm.start
+
+    def late(farm: ThreadFarm, order: FetchOrder) -> None:
+        service._flights[order.fetch].handles[0].cancel()
+        start(farm, order)
+
+    monkeypatch.setattr(ThreadFarm, "start", late)
+    with fetch.held():
+        handle = service.prefetch(A)
+        service.close()
+    assert handle.done()
+    assert not fetch.running
+
+
+def test_one_of_two_requests_given_up_leaves_the_other_its_transfer(services: Services) -> None:
+    fetch = ScriptedFetch()
+    service = services(fetch)
+    with fetch.held():
+        first, second = service.prefetch(A), service.prefetch(A)
+        fetch.wait_for(lambda f: f.running)
+        first.cancel()
+    assert second.result(PATIENCE).url == A
 
 
 def test_no_thread_exists_before_the_first_request_nor_after_close(services: Services) -> None:
