@@ -26,7 +26,7 @@ from stager.errors import (
 from stager.mapper.admission import Admission
 from stager.mapper.instructions import Dispatch, Instruction, NewJob, StartFetch, StopFetch, StopJob
 from stager.mapper.invariants import validate
-from stager.mapper.machine import Machine
+from stager.mapper.machine import MOST_HAND_OVERS, Machine
 from stager.model.backoff import RetryPolicy
 from stager.model.entries import Entry
 from stager.model.events import JobEnded, JobRefused, JobSignal, JobStarted
@@ -104,13 +104,15 @@ class Oracle:
     """Jobs of which the machine was told that they run."""
     ended: dict[str, JobEnded] = field(default_factory=dict)
     input_failed: set[str] = field(default_factory=set)
+    given_up: set[str] = field(default_factory=set)
+    """Jobs whose hand-over was refused too often."""
 
     def may_run(self, job: str) -> bool:
         """Whether all preconditions of the job hold."""
         return set(self.jobs[job].after) <= self.met and set(self.fetches_of[job]) <= set(self.ready)
 
     def is_over(self, job: str) -> bool:
-        return job in self.cancelled or job in self.ended or job in self.input_failed
+        return job in self.cancelled or job in self.ended or job in self.input_failed or job in self.given_up
 
     def needs_fetches(self, job: str) -> bool:
         return not self.is_over(job) and job not in self.started
@@ -164,7 +166,7 @@ class Oracle:
             return
         self.fruitless[signal.fetch] += 1
         if signal.progressed:
-            self.fruitless[signal.fetch] = 1
+            self.fruitless[signal.fetch] = 0
         if not signal.error.transient or self.fruitless[signal.fetch] >= retry.attempts:
             self.failed.add(signal.fetch)
         else:
@@ -364,6 +366,8 @@ class Simulation:
                 del oracle.handed[signal.job]
                 for fetch in signal.lost:
                     oracle.lost(fetch)
+                if signal.epoch >= MOST_HAND_OVERS and not oracle.is_over(signal.job):
+                    oracle.given_up.add(signal.job)
             else:
                 del oracle.handed[signal.job]
                 oracle.ended.setdefault(signal.job, signal)
@@ -524,6 +528,11 @@ class Simulation:
                 assert record.exit_code == ended.exit_code
                 assert record.error == ended.error
                 assert self.world.starts[job] == 1
+            elif job in self.oracle.given_up:
+                assert record.state is JobState.FAILED
+                assert record.error is not None
+                assert "could not be handed over" in record.error.what
+                assert not self.world.starts[job]
             else:
                 assert record.state is JobState.FAILED
                 assert isinstance(record.error, InputFailedError)
