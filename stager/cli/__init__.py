@@ -10,6 +10,7 @@ something raises it again with a sentence that says what.
 
 from __future__ import annotations
 
+import os
 from collections.abc import Sequence
 
 
@@ -19,6 +20,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     Args:
         arguments: without the program's name; None: those of this process.
     """
+    os.environ.setdefault("PYDANTIC_DISABLE_PLUGINS", "1")  # looking for them reads every package's metadata
+
     from stager.cli.app import run
 
     return int(run(arguments))

@@ -14,7 +14,6 @@ import pytest
 
 from stager import FileCache
 from stager.server.schemas import specs_of_file
-from stager.settings import Settings
 from tests.support.jobserver import SmallServer
 
 ROOT = Path(__file__).parent.parent.parent
@@ -57,10 +56,6 @@ def test_the_reference_agrees_with_the_code(page: str) -> None:
         text=True,
     )
     assert done.returncode == 0, done.stderr
-
-
-def test_every_setting_says_what_it_means() -> None:
-    assert [name for name, field in Settings.model_fields.items() if not field.description] == []
 
 
 def test_the_job_file_of_the_reference_is_a_job_file() -> None:
