@@ -1,6 +1,6 @@
 # `make` alone prints the targets.
 .DEFAULT_GOAL := help
-.PHONY: help setup test lint format demo bench lock test-lowest test-all-pythons clean
+.PHONY: help setup test lint format demo bench reference lock test-lowest test-all-pythons clean
 
 # A figure each; the others in the directory are their helpers.
 BENCHMARKS = $(shell grep -l '^if __name__ == "__main__"' benchmarks/*.py)
@@ -29,6 +29,9 @@ bench: ## measure, with peers beside it (BENCHMARKS=... chooses the scripts)
 	@scripts/system-packages bench
 	@scripts/setup build/venv-bench requirements/bench.txt
 	@set -e; for script in $(BENCHMARKS); do echo "== $$script"; build/venv-bench/bin/python $$script; done
+
+reference: setup ## write the pages of docs/reference that are read off the code
+	@.venv/bin/python scripts/reference.py
 
 lock: ## write requirements/*.txt anew from pyproject.toml
 	@scripts/lock

@@ -15,16 +15,16 @@ import heapq
 from collections import deque
 from collections.abc import Collection, Iterable, Iterator
 
-from stager.errors import ConflictError, InputFailedError, JobError, NotFoundError
+from stager.errors import ConflictError, NotFoundError
 from stager.mapper.admission import Admission
 from stager.mapper.flights import Flights
 from stager.mapper.instructions import Dispatch, Instruction, NewJob, StopJob
+from stager.mapper.verdicts import input_failed, inputs_lost
 from stager.model.backoff import RetryPolicy
 from stager.model.events import JobEnded, JobRefused, JobSignal, JobStarted
 from stager.model.fetches import FetchState, Signal
 from stager.model.jobs import JobState, check_job_transition
 from stager.model.records import Changes, FetchRecord, JobRecord, NameRecord
-from stager.model.urls import parse_url
 
 FETCH, NAME = "fetch:", "name:"
 """Prefixes that tell the two kinds of precondition apart in `JobRecord.unmet`."""
@@ -223,11 +223,7 @@ class Machine:
         for fetch_id in signal.lost:
             self.lose(fetch_id)
         if job.state is JobState.DISPATCHED and job.epoch >= MOST_HAND_OVERS:
-            job.error = JobError(
-                f"job {job.id} could not be handed over",
-                cause=f"its inputs were found gone or damaged {job.epoch} times, each time after they had been fetched",
-                remedy="check the file system of the cache",
-            )
+            job.error = inputs_lost(job)
             self._finish(job, JobState.FAILED, now)
         elif job.state is JobState.DISPATCHED:
             self._move_job(job, JobState.WAITING)
@@ -369,19 +365,7 @@ class Machine:
         heapq.heappush(self.ready_queue, (-job.priority, job.id))
 
     def _fail_for(self, job: JobRecord, fetch: FetchRecord, now: float) -> None:
-        error = fetch.error
-        url = parse_url(fetch.request.url).redacted
-        if error is None:
-            job.error = InputFailedError(f"input {url} was cancelled", remedy="submit the job again", url=url)
-        else:
-            job.error = InputFailedError(
-                f"input {url} could not be fetched",
-                cause=error.cause or error.what,
-                remedy=error.remedy or "mend the cause and submit the job again",
-                url=url,
-                fetch=fetch.id,
-                code=error.code,
-            )
+        job.error = input_failed(fetch)
         self._finish(job, JobState.FAILED, now)
 
     def _finish(self, job: JobRecord, state: JobState, now: float) -> None:

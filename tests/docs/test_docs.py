@@ -50,7 +50,7 @@ def test_the_reference_agrees_with_the_code(page: str) -> None:
     if page == "command-line.md" and version("typer") != pinned("typer"):
         pytest.skip("the page is written with the pinned version of typer")
     done = subprocess.run(
-        [sys.executable, str(ROOT / "scripts" / "reference"), "--check", page],
+        [sys.executable, str(ROOT / "scripts" / "reference.py"), "--check", page],
         check=False,
         capture_output=True,
         text=True,

@@ -114,7 +114,7 @@ def main() -> int:
         page, text = REFERENCE / name, make()
         if "--check" in sys.argv:
             if not page.exists() or page.read_text() != text:
-                print(f"docs/reference/{name} is out of date: run scripts/reference", file=sys.stderr)
+                print(f"docs/reference/{name} is out of date: run `make reference`", file=sys.stderr)
                 stale += 1
         else:
             page.write_text(text)
