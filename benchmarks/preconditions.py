@@ -137,7 +137,8 @@ def many_inputs(root: Path, pairs: int) -> None:
     bench = Bench(root)
     began = time.perf_counter()
     specs = [
-        JobSpec(("/bin/fit",), tuple(JobInput(url((job + k * 977) % jobs)) for k in range(10))) for job in range(jobs)
+        JobSpec(("/bin/fit",), tuple(JobInput(url((job + k * 977) % jobs)) for k in range(10)))
+        for job in range(jobs)
     ]
     making = time.perf_counter() - began
     registering = bench.submit(specs)
@@ -168,7 +169,9 @@ def one_url(root: Path, jobs: int) -> None:
     asked.end()
     bench.close()
     print(f"{jobs} jobs that wait for one URL")
-    print(f"  registered  {jobs / registering:10,.0f} pairs/s, longest pause {while_registering * 1e3:.1f} ms")
+    print(
+        f"  registered  {jobs / registering:10,.0f} pairs/s, longest pause {while_registering * 1e3:.1f} ms"
+    )
     print(f"  completed   {jobs / completing:10,.0f} pairs/s, longest pause {while_completing * 1e3:.1f} ms")
 
 
@@ -258,14 +261,20 @@ class Timed:
 
 def report(what: str, delays: list[float]) -> None:
     cuts = statistics.quantiles(delays, n=100)
-    print(f"  {what:15} p50 {cuts[49] * 1e3:6.2f} ms   p99 {cuts[98] * 1e3:6.2f} ms   max {max(delays) * 1e3:6.2f} ms")
+    print(
+        f"  {what:15} p50 {cuts[49] * 1e3:6.2f} ms   p99 {cuts[98] * 1e3:6.2f} ms   max {max(delays) * 1e3:6.2f} ms"
+    )
 
 
 def main() -> None:
-    options = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    options = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     options.add_argument("--pairs", type=int, default=100_000)
     options.add_argument("--latencies", type=int, default=1000)
-    options.add_argument("--dir", type=Path, default=None, help="where the databases are made (default: temporary)")
+    options.add_argument(
+        "--dir", type=Path, default=None, help="where the databases are made (default: temporary)"
+    )
     given = options.parse_args()
     tune_collector()  # as `stager serve` does
     with tempfile.TemporaryDirectory(dir=given.dir) as made:

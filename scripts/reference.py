@@ -1,10 +1,12 @@
 #!/usr/bin/env python3
 """Writes the pages of docs/reference that are read off the code (all, or those named).
 
-With --check it writes nothing and says which are out of date."""
+With --check it writes nothing and says which are out of date.
+"""
 
 from __future__ import annotations
 
+import itertools
 import os
 import sys
 from pathlib import Path
@@ -38,7 +40,7 @@ def docs_of(kind: type) -> list[tuple[str, str]]:
 
     body = ast.parse(inspect.getsource(kind)).body[0].body  # type: ignore[attr-defined]
     found = []
-    for first, second in zip(body, body[1:], strict=False):
+    for first, second in itertools.pairwise(body):
         if isinstance(second, ast.Expr) and isinstance(first, ast.Assign | ast.AnnAssign):
             target = first.target if isinstance(first, ast.AnnAssign) else first.targets[0]
             found.append((target.id, " ".join(second.value.value.split())))  # type: ignore[attr-defined]
