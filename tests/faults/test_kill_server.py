@@ -96,7 +96,9 @@ def test_a_server_killed_at_any_step_recovers(step: str, count: int, tmp_path: P
     check_all_is_well(tmp_path, origin)
     after = origin.seen("/large.nxs")[before:]
     if in_place:
-        assert [seen.headers.get("range") for seen in after] == [f"bytes={in_place}-"], "resumed bytes were fetched again"
+        assert [seen.headers.get("range") for seen in after] == [f"bytes={in_place}-"], (
+            "resumed bytes were fetched again"
+        )
 
 
 def test_a_server_killed_again_and_again_gets_there(tmp_path: Path, origin: Origin) -> None:

@@ -33,7 +33,9 @@ def outcome(server: SmallServer, job: str) -> tuple[str, str]:
 
 def test_a_job_sees_its_input_under_its_own_name_and_its_result_is_kept(server: SmallServer) -> None:
     server.origin.content[url("run1.dat")] = b"1 2 3\n"
-    script = 'cat inputs/run1.dat; cp "$STAGER_INPUTS/run1.dat" "$STAGER_RESULTS/fit.dat"; echo "$STAGER_JOB_ID"'
+    script = (
+        'cat inputs/run1.dat; cp "$STAGER_INPUTS/run1.dat" "$STAGER_RESULTS/fit.dat"; echo "$STAGER_JOB_ID"'
+    )
     (job,) = server.jobs.submit([shell(script, "run1.dat", results=("fit.dat",))])
     assert outcome(server, job) == ("done", f"1 2 3\n{job}\n")
     result, file = server.jobs.open_result(job, "fit.dat")
@@ -122,7 +124,9 @@ def test_a_running_job_can_be_cancelled_and_its_process_ends(server: SmallServer
     fifo.touch()
     started = threading.Event()
     (job,) = server.jobs.submit([shell("exec sleep 1000")])
-    remove = server.jobs.watch(job, lambda: started.set() if server.jobs.state(job) is JobState.RUNNING else None)
+    remove = server.jobs.watch(
+        job, lambda: started.set() if server.jobs.state(job) is JobState.RUNNING else None
+    )
     if server.jobs.state(job) is not JobState.RUNNING:
         assert started.wait(PATIENCE)
     remove()
@@ -194,7 +198,9 @@ def test_a_job_that_runs_during_a_restart_is_found_again_and_runs_once(tmp_path:
     with SmallServer(tmp_path) as server:
         running = threading.Event()
         (job,) = server.jobs.submit([shell(script)])
-        remove = server.jobs.watch(job, lambda: running.set() if server.jobs.state(job) is JobState.RUNNING else None)
+        remove = server.jobs.watch(
+            job, lambda: running.set() if server.jobs.state(job) is JobState.RUNNING else None
+        )
         assert server.jobs.state(job) is JobState.RUNNING or running.wait(PATIENCE)
         remove()
     with SmallServer(tmp_path) as server:
@@ -207,8 +213,12 @@ def test_a_job_that_ended_while_no_server_was_there_is_done(tmp_path: Path) -> N
     go = tmp_path / "go"
     with SmallServer(tmp_path) as server:
         running = threading.Event()
-        (job,) = server.jobs.submit([shell(f"while ! test -e {go}; do sleep 0.05; done; echo end > results/r")])
-        remove = server.jobs.watch(job, lambda: running.set() if server.jobs.state(job) is JobState.RUNNING else None)
+        (job,) = server.jobs.submit(
+            [shell(f"while ! test -e {go}; do sleep 0.05; done; echo end > results/r")]
+        )
+        remove = server.jobs.watch(
+            job, lambda: running.set() if server.jobs.state(job) is JobState.RUNNING else None
+        )
         assert server.jobs.state(job) is JobState.RUNNING or running.wait(PATIENCE)
         remove()
     go.touch()
