@@ -1,43 +1,17 @@
-"""One try of one fetch: look up, ask, transfer, verify, publish, record."""
+"""Fetches: a hit in the cache costs a look, everything else a try at the origin."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
-from hashlib import sha256
-from pathlib import Path
 
-from stager.cache.failures import cache_error
-from stager.cache.partial import Partial
 from stager.cache.store import FileCache
 from stager.clock import Clock, SystemClock
-from stager.errors import (
-    CacheError,
-    CancelledError,
-    ConnectionFailedError,
-    DigestMismatchError,
-    OriginRefusedError,
-    StagerError,
-)
 from stager.model.entries import Entry
 from stager.model.fetches import FetchOrder, FetchRequest, FetchResult
-from stager.model.urls import parse_url
-from stager.steps import reached
-from stager.transfer.buffers import BLOCK_BYTES, BufferPool
-from stager.transfer.digest import FileDigest
+from stager.transfer.buffers import BufferPool
 from stager.transfer.options import TransferOptions
-from stager.transfer.pace import Pace
-from stager.transfer.plan import Again, Finish, Receive, TransferPlan, Unchanged
-from stager.transfer.transport import Response, Transport
-from stager.transfer.wire import End
-from stager.transfer.writer import FileWriter
-
-SMALL_BYTES = BLOCK_BYTES
-"""A body of a known length up to this is held in memory: no partial file, no second thread."""
-REPORT_SECONDS = 0.1
-"""Shortest time between two reports of progress; also the longest that received bytes wait to be written."""
-
-ProgressReport = Callable[[int, int | None, int], None]
-"""Bytes in place, of how many (None: not known), offset at which this try went on."""
+from stager.transfer.transport import Transport
+from stager.transfer.tries import Means, ProgressReport, Try, result_of
 
 
 def never() -> bool:
@@ -64,10 +38,9 @@ class Fetcher:
         clock: Clock | None = None,
     ) -> None:
         self.cache = cache
-        self.transport = transport
-        self.options = options or TransferOptions()
-        self.clock = clock or SystemClock()
-        self.buffers = BufferPool()
+        self._means = Means(
+            cache, transport, options or TransferOptions(), clock or SystemClock(), BufferPool()
+        )
 
     def fetch(
         self,
@@ -90,356 +63,20 @@ class Fetcher:
             CancelledError: within a second of `cancelled` turning True; the bytes so far are kept.
             CacheError: the cache could not be written.
         """
-        started = self.clock.monotonic()
-        entry = self.cache.lookup(order.request.key)
-        if entry is not None and self._is_hit(entry, order.request):
-            return self._result(
-                order.request, entry, self.cache.object_path(entry.object), started, cached=True
-            )
-        return _Try(self, order, entry, started, progress, cancelled).run()
+        cache, clock, request = self.cache, self._means.clock, order.request
+        started = clock.monotonic()
+        entry = cache.lookup(request.key)
+        if entry is not None and self._is_hit(entry, request):
+            path = cache.object_path(entry.object)
+            return result_of(request, entry, path, clock.monotonic() - started, cached=True)
+        return Try(self._means, order, entry, started, progress, cancelled).run()
 
     def close(self) -> None:
         """Close idle connections and free the buffers."""
-        self.transport.close()
-        self.buffers.clear()
+        self._means.transport.close()
+        self._means.buffers.clear()
 
     def _is_hit(self, entry: Entry, request: FetchRequest) -> bool:
         if request.sha256 is not None:
             return entry.object == request.sha256  # these bytes can't change: nothing to ask
-        return not request.refresh and entry.is_fresh(self.clock.time())
-
-    def _result(
-        self,
-        request: FetchRequest,
-        entry: Entry,
-        path: Path,
-        started: float,
-        *,
-        cached: bool,
-        received: int = 0,
-        resumed_from: int = 0,
-    ) -> FetchResult:
-        return FetchResult(
-            url=request.url,
-            sha256=entry.object,
-            size=entry.size,
-            path=path,
-            cached=cached,
-            seconds=self.clock.monotonic() - started,
-            received=received,
-            resumed_from=resumed_from,
-            unproven=entry.unproven,
-            fresh_until=entry.fresh_until,
-        )
-
-
-class _Try:
-    """The state of one try: where the bytes are (memory or partial file), and how many came."""
-
-    def __init__(
-        self,
-        fetcher: Fetcher,
-        order: FetchOrder,
-        entry: Entry | None,
-        started: float,
-        progress: ProgressReport | None,
-        cancelled: Callable[[], bool],
-    ) -> None:
-        self._fetcher = fetcher
-        self._cache = fetcher.cache
-        self._clock = fetcher.clock
-        self._options = fetcher.options
-        self._order = order
-        self._request = order.request
-        self._entry = entry
-        self._started = started
-        self._progress = progress
-        self._cancelled = cancelled
-        self._reported = started
-        self._silent = 0.0
-        options = fetcher.options
-        self._pace = Pace(
-            silence=options.read_timeout_seconds,
-            window=options.low_speed_seconds,
-            slowest=options.low_speed_bytes_per_second,
-        )
-        self._partial: Partial | None = None
-        self._in_place = 0  # bytes in the partial, or in memory
-        self._writer: FileWriter | None = None
-        self._sidecar: dict[str, object] = {}  # what is on disk beside it
-        self._digest: FileDigest | None = None  # of these bytes
-        self._small: memoryview | None = None  # the body, when it is held in memory
-        self._received = 0
-        self._written = 0  # bytes that this try brought and put into the partial
-        self._resumed_from: int | None = None
-        self._plan = TransferPlan(self._request, options, entry=entry)
-
-    def run(self) -> FetchResult:
-        try:
-            self._check_cancelled()
-            self._lease()
-            reached("fetch.leased")
-            while True:
-                response = self._fetcher.transport.open(self._plan.next_request(), self._pulse)
-                try:
-                    self._silent = 0.0
-                    decision = self._plan.on_response(response.status, response.headers, self._clock.time())
-                    if isinstance(decision, Receive):
-                        decision = self._receive(response, decision)
-                finally:
-                    response.close()
-                if isinstance(decision, Unchanged):
-                    return self._confirm(decision.entry)
-                if isinstance(decision, Finish):
-                    digest = self._compute_digest()
-                    wrong = self._plan.on_digest(digest)
-                    if wrong is None:
-                        return self._publish(digest)
-                    decision = wrong
-                assert isinstance(decision, Again)
-        except BaseException as error:
-            self._break_off(error)
-            raise
-        finally:
-            self._release()
-
-    def _lease(self) -> None:
-        """Take over what an earlier try left; a private temporary of our own comes with the first byte."""
-        if self._cache.has_partial(self._request.key):
-            partial = self._claim()
-            self._plan = TransferPlan(
-                self._request,
-                self._options,
-                entry=self._entry,
-                leftover=partial.size,
-                sidecar=partial.sidecar(),
-            )
-
-    def _claim(self) -> Partial:
-        self._partial = self._cache.claim_partial(self._request.key, self._order.generation)
-        self._in_place = self._partial.size
-        return self._partial
-
-    # -- receiving --------------------------------------------------------------------------------
-
-    def _receive(self, response: Response, order: Receive) -> Again | Finish:
-        if self._resumed_from is None or order.offset < self._resumed_from:
-            self._resumed_from = order.offset
-        length = order.length
-        if self._partial is None and length is not None and length == order.total and length <= SMALL_BYTES:
-            return self._receive_small(response, order, length)
-        self._drop_small()  # of an answer before
-        return self._receive_file(response, order)
-
-    def _receive_small(self, response: Response, order: Receive, length: int) -> Again | Finish:
-        """Keep the body in memory."""
-        if self._small is None:
-            self._small = self._fetcher.buffers.take()
-        self._in_place = 0
-        while response.end is None and self._in_place < length:
-            self._in_place += self._fill(response, self._small[self._in_place : length])
-            self._report(order.total)
-        reached("fetch.written")
-        return self._plan.on_end(self._in_place, response.end or End.BROKEN)
-
-    def _receive_file(self, response: Response, order: Receive) -> Again | Finish:
-        """Write the body to the partial, hashing beside it."""
-        digest = self._prepare(order)
-        assert self._partial is not None
-        end = None if order.length is None else order.offset + order.length
-        while response.end is None and self._in_place != end:
-            buffer = digest.take()
-            room = buffer if end is None else buffer[: end - self._in_place]
-            count = self._fill(response, room)
-            if count == 0:
-                digest.give_back(buffer)
-                continue
-            self._write(buffer[:count])
-            digest.add(buffer, count)
-            reached("fetch.written")
-            self._report(order.total)
-        self._stop_writing()
-        return self._plan.on_end(self._in_place - order.offset, response.end or End.BROKEN)
-
-    def _prepare(self, order: Receive) -> FileDigest:
-        """The partial, cut to where the body begins and described for a later try; its digest, running."""
-        partial = self._partial or self._claim()
-        if self._in_place != order.offset:
-            self._drop_digest()
-            partial.truncate(order.offset)
-            self._in_place = order.offset
-        self._stop_writing()
-        self._writer = FileWriter(partial.fd, partial.path, order.offset, order.total)
-        sidecar = self._plan.sidecar()
-        if sidecar != self._sidecar:
-            partial.write_sidecar(sidecar)
-            self._sidecar = sidecar
-        reached("fetch.sidecar")
-        return self._running_digest(partial)
-
-    def _running_digest(self, partial: Partial) -> FileDigest:
-        if self._digest is None:
-            self._digest = FileDigest(partial.fd, self._in_place, self._fetcher.buffers).__enter__()
-        return self._digest
-
-    def _stop_writing(self) -> None:
-        if self._writer is not None:
-            self._writer.close()
-            self._writer = None
-
-    def _drop_digest(self) -> None:
-        if self._digest is not None:
-            self._digest.__exit__()
-            self._digest = None
-
-    def _fill(self, response: Response, room: memoryview) -> int:
-        """Read until `room` is full, the body ends, or it is time to look at clock and cancel."""
-        began = now = self._clock.monotonic()
-        filled = 0
-        while filled < len(room) and now - began < REPORT_SECONDS:
-            count = response.readinto(room[filled:])
-            now = self._clock.monotonic()
-            if not count:
-                break
-            filled += count
-        self._received += filled
-        too_slow = self._pace.waited(now - began, filled)
-        if too_slow is not None and response.end is None:
-            raise self._no_connection(too_slow)
-        self._check_cancelled()
-        return filled
-
-    def _write(self, data: memoryview) -> None:
-        partial, writer = self._partial, self._writer
-        assert partial is not None
-        assert writer is not None
-        try:
-            writer.append(data)
-        except OSError as error:
-            raise cache_error(error, partial.path, "write") from error
-        finally:
-            self._written += writer.offset - self._in_place
-            self._in_place = writer.offset
-
-    def _report(self, total: int | None) -> None:
-        if self._progress is None:
-            return
-        now = self._clock.monotonic()
-        if now - self._reported >= REPORT_SECONDS:
-            self._reported = now
-            self._progress(self._in_place, total, self._resumed_from or 0)
-
-    # -- ends -------------------------------------------------------------------------------------
-
-    def _compute_digest(self) -> str:
-        if self._small is not None:
-            return sha256(self._small[: self._in_place]).hexdigest()
-        partial = self._partial
-        assert partial is not None
-        if self._resumed_from is None:  # everything was in place already
-            self._resumed_from = self._in_place
-        try:
-            return self._running_digest(partial).result(self._check_cancelled)
-        except OSError as error:
-            raise cache_error(error, partial.path, "read") from error
-        finally:
-            self._drop_digest()
-
-    def _publish(self, digest: str) -> FetchResult:
-        entry = self._plan.entry(digest, self._clock.time())
-        if self._small is not None:
-            path = self._cache.publish_bytes(self._request.key, self._small[: self._in_place], digest)
-        else:
-            partial, self._partial = self._partial, None
-            assert partial is not None
-            path = self._cache.publish(partial, digest, entry.size)
-        self._cache.record(entry)
-        return self._fetcher._result(  # noqa: SLF001 - two halves of one thing
-            self._request,
-            entry,
-            path,
-            self._started,
-            cached=False,
-            received=self._received,
-            resumed_from=self._resumed_from or 0,
-        )
-
-    def _confirm(self, entry: Entry) -> FetchResult:
-        if self._partial is not None:
-            self._partial.discard()
-        self._cache.record(entry)
-        path = self._cache.object_path(entry.object)
-        return self._fetcher._result(self._request, entry, path, self._started, cached=True)  # noqa: SLF001
-
-    def _break_off(self, error: BaseException) -> None:
-        """Keep what a later try can go on from."""
-        self._stop_writing()
-        self._drop_digest()
-        if isinstance(error, CacheError):
-            error.what = f"{self._url} can't be stored: {error.what}"
-            error.details["url"] = self._url
-        useless = isinstance(error, DigestMismatchError | OriginRefusedError)
-        if useless or not self._plan.can_resume or not self._in_place:
-            if self._partial is not None:
-                self._partial.discard()
-            return
-        if self._small is not None:
-            self._spill(self._small[: self._in_place])
-        if self._partial is not None:
-            self._partial.keep()
-            if isinstance(error, StagerError) and self._written:
-                error.details["progressed"] = True
-
-    def _spill(self, data: memoryview) -> None:
-        """Write what is in memory to a partial, so that a later try can go on from it."""
-        try:
-            partial = self._claim()
-            partial.truncate(0)
-            partial.write_sidecar(self._plan.sidecar())
-            self._in_place = 0
-            self._writer = FileWriter(partial.fd, partial.path, 0, len(data))
-            self._write(data)
-            self._stop_writing()
-        except StagerError:
-            if self._partial is not None:
-                self._partial.discard()
-                self._partial = None
-
-    def _release(self) -> None:
-        self._drop_digest()
-        self._drop_small()
-
-    def _drop_small(self) -> None:
-        if self._small is not None:
-            self._fetcher.buffers.give(self._small)
-            self._small = None
-
-    # -- giving up --------------------------------------------------------------------------------
-
-    def _pulse(self, seconds: float) -> None:
-        self._check_cancelled()
-        self._silent += seconds
-        if self._silent >= self._options.read_timeout_seconds:
-            raise self._no_connection(f"no answer in {self._silent:.0f} s")
-
-    def _check_cancelled(self) -> None:
-        if self._cancelled():
-            raise CancelledError(
-                f"{self._url} was not fetched",
-                cause="the fetch was cancelled",
-                remedy="ask again to go on",
-                url=self._url,
-            )
-
-    def _no_connection(self, cause: str) -> ConnectionFailedError:
-        return ConnectionFailedError(
-            f"{self._url} can't be fetched",
-            cause=cause,
-            remedy="check the host and the network, then try again",
-            url=self._url,
-        )
-
-    @property
-    def _url(self) -> str:
-        """For people."""
-        return parse_url(self._request.url).redacted
+        return not request.refresh and entry.is_fresh(self._means.clock.time())

@@ -21,47 +21,35 @@ from urllib3.connectionpool import HTTPConnectionPool, HTTPSConnectionPool
 from urllib3.exceptions import ClosedPoolError, HTTPError, NameResolutionError
 from urllib3.poolmanager import PoolManager
 
-from stager.errors import ConnectionFailedError, FetchError, ProtocolError, SettingsError, TlsError
+from stager.errors import FetchError, SettingsError, TlsError
 from stager.model.urls import Url
 from stager.transfer.classify import os_cause
-from stager.transfer.fields import Headers
-from stager.transfer.plan import Request
-from stager.transfer.transport import Pulse
-from stager.transfer.wire import (
-    MAX_HEAD_BYTES,
-    Body,
-    End,
-    Head,
-    MalformedError,
-    SizedBody,
-    body_of,
-    encode_request,
-    find_head_end,
-    parse_head,
+from stager.transfer.decisions import Request
+from stager.transfer.exchange import (
+    HEAD_BUFFER_BYTES,
+    SLICE_SECONDS,
+    Connection,
+    HttpResponse,
+    StaleError,
+    exchange,
+    no_connection,
 )
+from stager.transfer.transport import Pulse
+from stager.transfer.wire import encode_request
 
-SLICE_SECONDS = 0.25
-"""Longest wait in one system call, so that a cancel is noticed in time."""
-HEAD_BUFFER_BYTES = 16_384
-"""First read of an answer: the head, and with it the whole body of a small file."""
 MAX_ORIGINS = 64
 """Origins whose idle connections are kept."""
-DRAIN_BYTES = 65_536
-"""A body that nobody wants is read to its end up to this size, so that its connection can be kept."""
-
 _SLICE_TIMEVAL = struct.pack("@ll", 0, int(SLICE_SECONDS * 1e6))
 
 
 class _PlainConnection(HTTPConnection):
-    """A connection with room for the head of an answer."""
+    """See `exchange.Connection`."""
 
     def __init__(self, *args: Any, **options: Any) -> None:
         super().__init__(*args, **options)
         self.buffer = bytearray(HEAD_BUFFER_BYTES)
         self.filled = 0
-        """Bytes of the present answer in `buffer`."""
         self.answers = 0
-        """Answers read on the present socket."""
 
 
 class _TlsConnection(HTTPSConnection):
@@ -87,7 +75,7 @@ class _Leasing:
         """A connection that nobody else uses: a live idle one, else a new one, not yet connected."""
         return self._get_conn()  # type: ignore[attr-defined,no-any-return]
 
-    def give_back(self, connection: _Connection) -> None:
+    def give_back(self, connection: Connection) -> None:
         """Keep an idle connection for the next lease."""
         self._put_conn(connection)  # type: ignore[attr-defined]
 
@@ -181,14 +169,14 @@ class HttpTransport:
             if connection.sock is None:
                 self._connect(connection, url, pulse)
             try:
-                head, rest = _exchange(connection, wire, url, pulse)
-            except _StaleError:
+                head, rest = exchange(connection, wire, url, pulse)
+            except StaleError:
                 connection.close()
                 continue  # the origin closed the idle connection: that says nothing about this request
             except BaseException:
                 connection.close()
                 raise
-            return HttpResponse(pool, connection, head, rest, url)
+            return HttpResponse(connection, head, rest, url, pool.give_back)
 
     def close(self) -> None:
         """See `Transport.close`."""
@@ -226,7 +214,7 @@ class HttpTransport:
             raise
         if not connected:
             attempt.abandon()
-            raise _no_connection(url, f"not connected within {self._connect_timeout:g} s")
+            raise no_connection(url, f"not connected within {self._connect_timeout:g} s")
         if attempt.error is not None:
             raise _connect_error(url, attempt.error) from None
         connection.answers = 0
@@ -279,163 +267,6 @@ class _Attempt:
                 self._connection.close()
 
 
-class _StaleError(Exception):
-    """An idle connection turned out to be closed before a byte of the answer came."""
-
-
-def _exchange(connection: _Connection, wire: bytes, url: Url, pulse: Pulse) -> tuple[Head, memoryview]:
-    """Send the request, read the head; what was read beyond it belongs to the body."""
-    assert connection.sock is not None
-    connection.filled = 0
-    try:
-        connection.sock.sendall(wire)
-        return _read_head(connection, pulse)
-    except MalformedError as error:
-        raise _malformed(url, error) from None
-    except OSError as error:
-        if connection.answers and not connection.filled:
-            raise _StaleError from None
-        raise _no_connection(url, os_cause(error)) from None
-
-
-def _read_head(connection: _Connection, pulse: Pulse) -> tuple[Head, memoryview]:
-    while True:
-        buffer = connection.buffer
-        end = find_head_end(buffer[: connection.filled])
-        if end < 0:
-            _read_more(connection, pulse)
-            continue
-        head = parse_head(buffer[:end])
-        if head.status >= 200:  # noqa: PLR2004 - HTTP's own numbers
-            return head, memoryview(buffer)[end : connection.filled]
-        if head.status == 101:  # noqa: PLR2004
-            raise MalformedError("a change of protocol that was not asked for")
-        rest = buffer[end : connection.filled]  # that was an interim answer: the real one follows
-        buffer[: len(rest)] = rest
-        connection.filled = len(rest)
-
-
-def _read_more(connection: _Connection, pulse: Pulse) -> None:
-    filled = connection.filled
-    if filled == len(connection.buffer):
-        if filled >= MAX_HEAD_BYTES:
-            raise MalformedError(f"a head of more than {MAX_HEAD_BYTES} bytes")
-        connection.buffer = connection.buffer + bytearray(filled)
-    sock = connection.sock
-    assert sock is not None
-    while True:
-        try:
-            count = sock.recv_into(memoryview(connection.buffer)[filled:])
-        except (BlockingIOError, TimeoutError):
-            pulse(SLICE_SECONDS)
-            continue
-        if count == 0:
-            raise ConnectionError("the origin closed the connection without an answer")
-        connection.filled = filled + count
-        return
-
-
-class HttpResponse:
-    """See `Response`."""
-
-    def __init__(
-        self, pool: _PlainPool | _TlsPool, connection: _Connection, head: Head, rest: memoryview, url: Url
-    ) -> None:
-        self.status = head.status
-        self.headers: Headers = head.headers
-        self.end: End | None = None
-        self._pool = pool
-        self._connection: _Connection | None = connection
-        self._persistent = head.persistent
-        self._rest = rest
-        self._body: Body = body_of(head)
-        self._touched = False
-        self._url = url
-        assert connection.sock is not None
-        self._sock = connection.sock
-        plain = not isinstance(connection.sock, ssl.SSLSocket)
-        # One call fills the buffer. Not for chunks: their end would be noticed a slice late.
-        self._flags = socket.MSG_WAITALL if plain and isinstance(self._body, SizedBody) else 0
-        if self._body.done:
-            self.end = End.COMPLETE
-
-    def readinto(self, buffer: memoryview) -> int | None:
-        """See `Response.readinto`."""
-        if self.end is not None:
-            return 0
-        self._touched = True
-        left = self._body.left
-        if left is not None and left < len(buffer):
-            buffer = buffer[:left]
-        if self._rest:
-            count = min(len(self._rest), len(buffer))
-            buffer[:count] = self._rest[:count]
-            self._rest = self._rest[count:]
-        else:
-            try:
-                count = self._sock.recv_into(buffer, len(buffer), self._flags)
-            except (BlockingIOError, TimeoutError):
-                return None
-            except OSError:
-                self.end = End.BROKEN
-                return 0
-            if count == 0:
-                self.end = self._body.at_close()
-                self._persistent = False
-                return 0
-        try:
-            payload = self._body.decode(buffer, count)
-        except MalformedError as error:
-            self._persistent = False
-            raise _malformed(self._url, error) from None
-        if self._body.done:
-            self.end = End.COMPLETE
-        return payload or (0 if self.end is not None else None)
-
-    def close(self) -> None:
-        """See `Response.close`."""
-        connection, self._connection = self._connection, None
-        if connection is None:
-            return
-        if self._persistent and not self._touched:
-            self._drain()
-        if not self._persistent or self.end is not End.COMPLETE or self._rest or self._body.excess:
-            connection.close()
-        connection.answers += 1
-        self._rest = memoryview(b"")
-        self._pool.give_back(connection)
-
-    def _drain(self) -> None:
-        left = self._body.left
-        if left is None or left > DRAIN_BYTES:
-            return
-        buffer = memoryview(bytearray(left))
-        for _ in range(2):  # what came with the head, and the rest if it is there
-            self.readinto(buffer)
-
-
-def _port_suffix(url: Url) -> str:
-    return url.origin[len(url.scheme) + 3 + len(url.host) :]
-
-
-def _malformed(url: Url, error: MalformedError) -> FetchError:
-    return ProtocolError(
-        f"{url.redacted} can't be fetched",
-        cause=f"the origin's answer is not proper HTTP: {error}",
-        remedy="try again later; if it stays, tell the origin's owner",
-        url=url.redacted,
-    )
-
-
-def _no_connection(url: Url, cause: str) -> FetchError:
-    return ConnectionFailedError(
-        f"{url.redacted} can't be fetched",
-        cause=cause,
-        remedy="check the host and the network, then try again",
-        url=url.redacted,
-    )
-
-
 def _connect_error(url: Url, error: BaseException) -> FetchError:
     if isinstance(error, ssl.SSLCertVerificationError):
         return TlsError(
@@ -445,10 +276,14 @@ def _connect_error(url: Url, error: BaseException) -> FetchError:
             url=url.redacted,
         )
     if isinstance(error, NameResolutionError):
-        return _no_connection(url, f"host name {url.host} can't be resolved")
+        return no_connection(url, f"host name {url.host} can't be resolved")
     root = (error.__cause__ or error) if isinstance(error, HTTPError) else error
     if isinstance(root, TimeoutError):
-        return _no_connection(url, f"{url.host} does not answer")
+        return no_connection(url, f"{url.host} does not answer")
     if isinstance(root, OSError | HTTPError):
-        return _no_connection(url, os_cause(root))
+        return no_connection(url, os_cause(root))
     raise error
+
+
+def _port_suffix(url: Url) -> str:
+    return url.origin[len(url.scheme) + 3 + len(url.host) :]

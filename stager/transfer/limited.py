@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import threading
 
+from stager.transfer.decisions import Request
 from stager.transfer.fields import Headers
-from stager.transfer.plan import Request
 from stager.transfer.transport import Pulse, Response, Transport
 from stager.transfer.wire import End
 

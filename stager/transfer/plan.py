@@ -14,7 +14,6 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from contextlib import suppress
-from dataclasses import dataclass
 from typing import Any
 from urllib.parse import urljoin
 
@@ -30,8 +29,9 @@ from stager.errors import (
 )
 from stager.model.entries import Entry
 from stager.model.fetches import FetchRequest
-from stager.model.urls import Url, parse_url
+from stager.model.urls import parse_url
 from stager.transfer.classify import status_error
+from stager.transfer.decisions import Again, Finish, Receive, Request, Unchanged
 from stager.transfer.fields import Headers, parse_content_range, parse_etag
 from stager.transfer.freshness import fresh_until
 from stager.transfer.options import TransferOptions
@@ -47,50 +47,6 @@ _BASE_HEADERS = {
     "Accept": "*/*",
     "Accept-Encoding": "identity",  # ranges, lengths and digests are of the bytes as they are
 }
-
-
-@dataclass(frozen=True, slots=True)
-class Request:
-    """A GET to send."""
-
-    url: Url
-    headers: dict[str, str]
-
-
-@dataclass(frozen=True, slots=True)
-class Again:
-    """Throw this answer away and ask the next request."""
-
-    reason: str
-
-
-@dataclass(frozen=True, slots=True)
-class Receive:
-    """Take the body.
-
-    Attributes:
-        offset: where its first byte belongs; what the partial has beyond is dropped.
-        length: bytes that may come, None where that is not known; more are thrown away.
-        total: bytes of the whole file, or None.
-    """
-
-    offset: int
-    length: int | None
-    total: int | None
-
-
-@dataclass(frozen=True, slots=True)
-class Unchanged:
-    """The cached copy is still what the origin has; `entry` is its new entry."""
-
-    entry: Entry
-
-
-@dataclass(frozen=True, slots=True)
-class Finish:
-    """All `size` bytes are in place."""
-
-    size: int
 
 
 class TransferPlan:

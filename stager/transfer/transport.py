@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Protocol
 
+from stager.transfer.decisions import Request
 from stager.transfer.fields import Headers
-from stager.transfer.plan import Request
 from stager.transfer.wire import End
 
 Pulse = Callable[[float], None]

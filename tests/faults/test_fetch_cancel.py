@@ -16,8 +16,9 @@ import pytest
 from stager.cache.store import FileCache
 from stager.errors import CancelledError, ConnectionFailedError
 from stager.model.fetches import FetchOrder, FetchRequest
-from stager.transfer.fetcher import Fetcher, ProgressReport
+from stager.transfer.fetcher import Fetcher
 from stager.transfer.http import HttpTransport
+from stager.transfer.tries import ProgressReport
 from tests.support.origin import Exchange, Origin, chunked, content, silence
 
 DATA = Random(7).randbytes(3_500_000)

@@ -24,9 +24,10 @@ from stager.errors import (
     UnprovenLengthError,
 )
 from stager.model.fetches import FetchOrder, FetchRequest, FetchResult
-from stager.transfer.fetcher import SMALL_BYTES, Fetcher
+from stager.transfer.fetcher import Fetcher
 from stager.transfer.http import HttpTransport
 from stager.transfer.options import TransferOptions
+from stager.transfer.tries import SMALL_BYTES
 from tests.support.origin import (
     CA_BUNDLE,
     Exchange,

@@ -6,9 +6,9 @@ import pytest
 
 from stager.errors import CancelledError, ConnectionFailedError
 from stager.model.urls import parse_url
+from stager.transfer.decisions import Request
 from stager.transfer.fields import Headers
 from stager.transfer.limited import LimitedTransport
-from stager.transfer.plan import Request
 from stager.transfer.transport import Pulse, Response
 from stager.transfer.wire import End
 from tests.support.fetching import PATIENCE

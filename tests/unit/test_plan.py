@@ -19,8 +19,9 @@ from stager.errors import (
 from stager.model.entries import Entry, Validators
 from stager.model.fetches import FetchRequest
 from stager.model.urls import parse_url
+from stager.transfer.decisions import Again, Finish, Receive, Unchanged
 from stager.transfer.options import TransferOptions
-from stager.transfer.plan import MAX_RESTARTS, Again, Finish, Receive, TransferPlan, Unchanged
+from stager.transfer.plan import MAX_RESTARTS, TransferPlan
 from stager.transfer.resume import Representation
 from stager.transfer.wire import End
 

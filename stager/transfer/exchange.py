@@ -1,0 +1,217 @@
+"""One request and its answer on one connection: sent, read, and the connection given back.
+
+Knows sockets and HTTP as `wire` reads it; where connections come from is not its business.
+"""
+
+from __future__ import annotations
+
+import socket
+import ssl
+from collections.abc import Callable
+from typing import Protocol
+
+from stager.errors import ConnectionFailedError, FetchError, ProtocolError
+from stager.model.urls import Url
+from stager.transfer.classify import os_cause
+from stager.transfer.fields import Headers
+from stager.transfer.transport import Pulse
+from stager.transfer.wire import (
+    MAX_HEAD_BYTES,
+    Body,
+    End,
+    Head,
+    MalformedError,
+    SizedBody,
+    body_of,
+    find_head_end,
+    parse_head,
+)
+
+SLICE_SECONDS = 0.25
+"""Longest wait in one system call, so that a cancel is noticed in time."""
+HEAD_BUFFER_BYTES = 16_384
+"""First read of an answer: the head, and with it the whole body of a small file."""
+DRAIN_BYTES = 65_536
+"""A body that nobody wants is read to its end up to this size, so that its connection can be kept."""
+
+
+class Connection(Protocol):
+    """A connection with room for the head of an answer."""
+
+    sock: socket.socket | None
+    buffer: bytearray
+    filled: int
+    """Bytes of the present answer in `buffer`."""
+    answers: int
+    """Answers read on the present socket."""
+
+    def close(self) -> None:
+        """Close the socket; `sock` is None until somebody connects again."""
+        ...
+
+
+class StaleError(Exception):
+    """An idle connection turned out to be closed before a byte of the answer came."""
+
+
+def exchange(connection: Connection, wire: bytes, url: Url, pulse: Pulse) -> tuple[Head, memoryview]:
+    """Send the request, read the head; what was read beyond it belongs to the body."""
+    assert connection.sock is not None
+    connection.filled = 0
+    try:
+        connection.sock.sendall(wire)
+        return _read_head(connection, pulse)
+    except MalformedError as error:
+        raise _malformed(url, error) from None
+    except OSError as error:
+        if connection.answers and not connection.filled:
+            raise StaleError from None
+        raise no_connection(url, os_cause(error)) from None
+
+
+def _read_head(connection: Connection, pulse: Pulse) -> tuple[Head, memoryview]:
+    while True:
+        buffer = connection.buffer
+        end = find_head_end(buffer[: connection.filled])
+        if end < 0:
+            _read_more(connection, pulse)
+            continue
+        head = parse_head(buffer[:end])
+        if head.status >= 200:  # noqa: PLR2004 - HTTP's own numbers
+            return head, memoryview(buffer)[end : connection.filled]
+        if head.status == 101:  # noqa: PLR2004
+            raise MalformedError("a change of protocol that was not asked for")
+        rest = buffer[end : connection.filled]  # that was an interim answer: the real one follows
+        buffer[: len(rest)] = rest
+        connection.filled = len(rest)
+
+
+def _read_more(connection: Connection, pulse: Pulse) -> None:
+    filled = connection.filled
+    if filled == len(connection.buffer):
+        if filled >= MAX_HEAD_BYTES:
+            raise MalformedError(f"a head of more than {MAX_HEAD_BYTES} bytes")
+        connection.buffer = connection.buffer + bytearray(filled)
+    sock = connection.sock
+    assert sock is not None
+    while True:
+        try:
+            count = sock.recv_into(memoryview(connection.buffer)[filled:])
+        except (BlockingIOError, TimeoutError):
+            pulse(SLICE_SECONDS)
+            continue
+        if count == 0:
+            raise ConnectionError("the origin closed the connection without an answer")
+        connection.filled = filled + count
+        return
+
+
+class HttpResponse:
+    """See `Response`.
+
+    Args:
+        connection: it is read from; closed at the end unless another request may follow on it.
+        head: what was read of the answer.
+        rest: what was read beyond it.
+        url: for errors.
+        give_back: takes the connection at the end.
+    """
+
+    def __init__(
+        self,
+        connection: Connection,
+        head: Head,
+        rest: memoryview,
+        url: Url,
+        give_back: Callable[[Connection], None],
+    ) -> None:
+        self.status = head.status
+        self.headers: Headers = head.headers
+        self.end: End | None = None
+        self._give_back = give_back
+        self._connection: Connection | None = connection
+        self._persistent = head.persistent
+        self._rest = rest
+        self._body: Body = body_of(head)
+        self._touched = False
+        self._url = url
+        assert connection.sock is not None
+        self._sock = connection.sock
+        plain = not isinstance(connection.sock, ssl.SSLSocket)
+        # One call fills the buffer. Not for chunks: their end would be noticed a slice late.
+        self._flags = socket.MSG_WAITALL if plain and isinstance(self._body, SizedBody) else 0
+        if self._body.done:
+            self.end = End.COMPLETE
+
+    def readinto(self, buffer: memoryview) -> int | None:
+        """See `Response.readinto`."""
+        if self.end is not None:
+            return 0
+        self._touched = True
+        left = self._body.left
+        if left is not None and left < len(buffer):
+            buffer = buffer[:left]
+        if self._rest:
+            count = min(len(self._rest), len(buffer))
+            buffer[:count] = self._rest[:count]
+            self._rest = self._rest[count:]
+        else:
+            try:
+                count = self._sock.recv_into(buffer, len(buffer), self._flags)
+            except (BlockingIOError, TimeoutError):
+                return None
+            except OSError:
+                self.end = End.BROKEN
+                return 0
+            if count == 0:
+                self.end = self._body.at_close()
+                self._persistent = False
+                return 0
+        try:
+            payload = self._body.decode(buffer, count)
+        except MalformedError as error:
+            self._persistent = False
+            raise _malformed(self._url, error) from None
+        if self._body.done:
+            self.end = End.COMPLETE
+        return payload or (0 if self.end is not None else None)
+
+    def close(self) -> None:
+        """See `Response.close`."""
+        connection, self._connection = self._connection, None
+        if connection is None:
+            return
+        if self._persistent and not self._touched:
+            self._drain()
+        if not self._persistent or self.end is not End.COMPLETE or self._rest or self._body.excess:
+            connection.close()
+        connection.answers += 1
+        self._rest = memoryview(b"")
+        self._give_back(connection)
+
+    def _drain(self) -> None:
+        left = self._body.left
+        if left is None or left > DRAIN_BYTES:
+            return
+        buffer = memoryview(bytearray(left))
+        for _ in range(2):  # what came with the head, and the rest if it is there
+            self.readinto(buffer)
+
+
+def _malformed(url: Url, error: MalformedError) -> FetchError:
+    return ProtocolError(
+        f"{url.redacted} can't be fetched",
+        cause=f"the origin's answer is not proper HTTP: {error}",
+        remedy="try again later; if it stays, tell the origin's owner",
+        url=url.redacted,
+    )
+
+
+def no_connection(url: Url, cause: str) -> FetchError:
+    """The transient error of an origin that can't be reached or does not answer."""
+    return ConnectionFailedError(
+        f"{url.redacted} can't be fetched",
+        cause=cause,
+        remedy="check the host and the network, then try again",
+        url=url.redacted,
+    )
