@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from stager.errors import InputFailedError, JobError
+from stager.errors import FetchError, InputFailedError, JobError
 from stager.model.records import FetchRecord, JobRecord
 from stager.model.urls import parse_url
 
@@ -13,9 +13,10 @@ def input_failed(fetch: FetchRecord) -> InputFailedError:
     url = parse_url(fetch.request.url).redacted
     if error is None:
         return InputFailedError(f"input {url} was cancelled", remedy="submit the job again", url=url)
+    told = isinstance(error, FetchError) and error.cause  # of these `what` only repeats the URL
     return InputFailedError(
         f"input {url} could not be fetched",
-        cause=error.cause or error.what,
+        cause=told or ": ".join(part for part in (error.what, error.cause) if part),
         remedy=error.remedy or "mend the cause and submit the job again",
         url=url,
         fetch=fetch.id,
