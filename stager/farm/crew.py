@@ -14,7 +14,6 @@ from stager.farm.base import Fetch, cancelled_error, unexpected_error
 from stager.farm.sizing import Reading, Sizing
 from stager.farm.turns import Turns
 from stager.model.fetches import FetchOrder, FetchRequest, FetchResult
-from stager.model.urls import parse_url
 
 BATCH = 32
 """Completed files that are reported together: enough that the pipe costs little per file."""
@@ -110,7 +109,7 @@ class Crew:
         with self._lock:
             for order in orders:
                 request = self._requests[order[0]]
-                self._turns.add((order[0], order[1]), parse_url(request.url).origin, request.priority)
+                self._turns.add((order[0], order[1]), request.origin, request.priority)
             self._work.notify_all()
 
     def flush(self) -> None:
@@ -183,7 +182,7 @@ class Crew:
         """Wait for an order; None when this thread is not needed any more."""
         with self._lock:
             if previous is not None:
-                self._turns.leave(parse_url(previous.url).origin)
+                self._turns.leave(previous.origin)
             while not self._stopped:
                 if self._surplus:
                     self._surplus -= 1

@@ -86,7 +86,6 @@ class FetchProcess:
         inherited: Iterable[socket.socket] = (),
     ) -> None:
         ours, theirs = socket.socketpair()
-        gc.collect()
         gc.freeze()  # what is here now is not looked at, so not copied, by the new process's collector
         mask = signal.pthread_sigmask(signal.SIG_BLOCK, _SIGNALS)
         try:

@@ -105,7 +105,7 @@ class _Spread:
         self._processes = processes
         self._queues: dict[str, deque[int]] = {}  # by origin
         for index, request in enumerate(requests):
-            self._queues.setdefault(parse_url(request.url).origin, deque()).append(index)
+            self._queues.setdefault(request.origin, deque()).append(index)
         self.unfinished = len(requests)
         self._resting: list[tuple[float, int]] = []
         self._tries: dict[
@@ -177,7 +177,7 @@ class _Spread:
         return (worker.number - crc32(origin.encode())) % self._processes < allowed
 
     def _again(self, index: int) -> None:
-        self._queues.setdefault(parse_url(self._requests[index].url).origin, deque()).append(index)
+        self._queues.setdefault(self._requests[index].origin, deque()).append(index)
 
     # -- hearing ---------------------------------------------------------------------------------
 

@@ -2,29 +2,26 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from typing import NamedTuple
 
 from stager.model.entries import Entry
 from stager.model.urls import Url
 
 
-@dataclass(frozen=True, slots=True)
-class Request:
+class Request(NamedTuple):
     """A GET to send."""
 
     url: Url
     headers: dict[str, str]
 
 
-@dataclass(frozen=True, slots=True)
-class Again:
+class Again(NamedTuple):
     """Throw this answer away and ask the next request."""
 
     reason: str
 
 
-@dataclass(frozen=True, slots=True)
-class Receive:
+class Receive(NamedTuple):
     """Take the body.
 
     Attributes:
@@ -38,15 +35,13 @@ class Receive:
     total: int | None
 
 
-@dataclass(frozen=True, slots=True)
-class Unchanged:
+class Unchanged(NamedTuple):
     """The cached copy is still what the origin has; `entry` is its new entry."""
 
     entry: Entry
 
 
-@dataclass(frozen=True, slots=True)
-class Finish:
+class Finish(NamedTuple):
     """All `size` bytes are in place."""
 
     size: int

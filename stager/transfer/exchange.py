@@ -5,6 +5,7 @@ Knows sockets and HTTP as `wire` reads it; where connections come from is not it
 
 from __future__ import annotations
 
+import select
 import socket
 import ssl
 from collections.abc import Callable
@@ -44,6 +45,14 @@ class Connection(Protocol):
     """Bytes of the present answer in `buffer`."""
     answers: int
     """Answers read on the present socket."""
+    watch: select.poll
+    """Tells whether the present socket is readable."""
+    timeout: float | None
+    """For `connect`, seconds."""
+
+    def connect(self) -> None:
+        """Make the socket."""
+        ...
 
     def close(self) -> None:
         """Close the socket; `sock` is None until somebody connects again."""

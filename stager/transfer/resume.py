@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 from stager.model.entries import Validators
 from stager.model.keys import key_digest
@@ -16,8 +15,7 @@ _CLOCK_GRAIN = 1.0
 """Seconds; HTTP dates can't tell two changes within one apart."""
 
 
-@dataclass(frozen=True, slots=True)
-class Representation:
+class Representation(NamedTuple):
     """Which bytes an origin is sending, as far as its headers tell.
 
     Attributes:

@@ -94,19 +94,18 @@ def parse_head(data: bytes | bytearray) -> Head:
         raise MalformedError(f"no HTTP status line: {lines[0][:80]!r}")
     headers: dict[str, str] = {}
     for line in lines[1:]:
-        name, colon, value = line.partition(":")
-        name = _field_name(name)
-        if not colon or not name:
-            raise MalformedError(f"not a header line: {line[:80]!r}")
-        value = value.strip(" \t")
+        name, value = _field(line)
         headers[name] = f"{headers[name]}, {value}" if name in headers else value
     return _framed(int(match.group(2)), match.group(1) == "1", headers)
 
 
-@lru_cache(maxsize=1024)  # origins use the same few names over and over
-def _field_name(text: str) -> str:
-    """In lower case; empty when it is none."""
-    return text.lower() if _TOKEN.fullmatch(text) else ""
+@lru_cache(maxsize=1024)  # most lines of an origin's answers are the same in all of them
+def _field(line: str) -> tuple[str, str]:
+    """Name, in lower case, and value."""
+    name, colon, value = line.partition(":")
+    if not colon or not _TOKEN.fullmatch(name):
+        raise MalformedError(f"not a header line: {line[:80]!r}")
+    return name.lower(), value.strip(" \t")
 
 
 def _framed(status: int, modern: bool, headers: dict[str, str]) -> Head:
