@@ -1,10 +1,15 @@
 """Entries on disk: key → object.
 
 The JSON is the truth. The symbolic link beside it names the same object and is what a hit reads, because
-following it costs a third of reading and parsing. They are written so that a crash leaves them equal, or
-the link missing: an unequal link is removed first, then the JSON is replaced, then the link made. If they
-differ all the same (two writers at once), `EntryFiles.current` puts the link right; until then a hit that
-follows it gets an object that the key had a moment ago, complete and verified like any other.
+following it costs a third of reading and parsing. It is made by the first who reads the entry, since many
+entries are written and never asked for here. A crash leaves the two equal, or the link missing:
+
+- Who writes an entry removes an unequal link before (a crash) and after (a reader who was at it).
+- Who makes a link reads the entry again afterwards, and removes the link if it is unequal by then.
+
+If they differ all the same (an NFS client that sees the directory as it was), `EntryFiles.current` puts the
+link right; until then a hit that follows it gets an object that the key had a moment ago, complete and
+verified like any other.
 """
 
 from __future__ import annotations
@@ -18,6 +23,7 @@ from contextlib import suppress
 from stager.cache.failures import LINK_REFUSED, cache_error
 from stager.cache.files import remove_quietly, unless_stale, write_all
 from stager.cache.layout import ENTRIES, OBJECTS, SHARED_FILE_MODE, is_digest, is_hex
+from stager.cache.nameless import link_nameless, open_nameless
 from stager.cache.owner import new_owner, retire
 from stager.cache.tree import Tree
 from stager.errors import CacheError
@@ -76,7 +82,8 @@ class EntryFiles:
             return None
         if not entry.restricted:
             with suppress(OSError):  # a cache that is read-only for us: then without the link
-                self._set_link(digest, entry.object)
+                if self._set_link(digest, entry.object):
+                    self._drop_link(digest, self.read(digest))
         return entry
 
     def _has_object(self, entry: Entry) -> bool:
@@ -101,7 +108,7 @@ class EntryFiles:
         """
         path = self._tree.entry(digest)
         try:
-            text = _read(path)
+            text = _read(self._tree, path)
         except OSError as error:
             raise cache_error(error, path, "read") from error
         try:
@@ -109,25 +116,26 @@ class EntryFiles:
         except CacheError:
             return None
 
-    def write(self, entry: Entry, digest: str) -> bool:
+    def write(self, entry: Entry, digest: str, *, new: bool = False) -> bool:
         """Make `entry` the entry of the key with that digest; whether its object is another one than before.
+
+        `new` says that the object was made just now; then the key seldom has an entry, which is tried first.
 
         Raises:
             CacheError: the old entry stays, or there is none.
         """
         path = self._tree.entry(digest)
+        text = entry.to_json()
         try:
-            linked = self._linked(digest)
-            changed = linked != entry.object
-            if linked and changed:
-                with suppress(FileNotFoundError):
-                    os.unlink(self._tree.link(digest))
-            self._replace(path, entry.to_json())
-            if changed and not entry.restricted:
-                self._set_link(digest, entry.object)
+            if new and self._create(path, self._tree.link(digest), text):
+                return True
+            linked = self._drop_link(digest, entry)
+            old = None if linked else self.read(digest)
+            self._replace(path, text)
+            self._drop_link(digest, entry)
         except OSError as error:
             raise cache_error(error, path, "write") from error
-        return changed
+        return entry.object != (old.object if old else linked)
 
     def remove(self, digest: str) -> bool:
         """Forget the key; whether there was an entry.
@@ -137,9 +145,9 @@ class EntryFiles:
         """
         path = self._tree.entry(digest)
         try:
-            with suppress(FileNotFoundError):
-                os.unlink(self._tree.link(digest))
+            self._drop_link(digest, None)
             os.unlink(path)
+            self._drop_link(digest, None)
         except FileNotFoundError:
             return False
         except OSError as error:
@@ -174,14 +182,24 @@ class EntryFiles:
         """
         os.utime(self._tree.entry(digest), (when, when))
 
-    def _linked(self, digest: str) -> str:
-        """The digest of the object that the link names; empty when there is no link."""
+    def _drop_link(self, digest: str, entry: Entry | None) -> str:
+        """Remove the link unless it names the object of `entry`; the digest that it named, or nothing.
+
+        Raises:
+            OSError: it may still be there.
+        """
+        link = self._tree.link(digest)
         try:
-            return os.readlink(self._tree.link(digest)).rpartition("/")[2]
+            linked = os.readlink(link).rpartition("/")[2]
         except OSError:  # none, or not a link
             return ""
+        if entry is None or entry.restricted or entry.object != linked:
+            with suppress(FileNotFoundError):
+                os.unlink(link)
+        return linked
 
-    def _set_link(self, digest: str, sha256: str) -> None:
+    def _set_link(self, digest: str, sha256: str) -> bool:
+        """Let the link name that object; whether it did not before."""
         link = self._tree.link(digest)
         target = f"{self._tree.layout.up}{self._tree.layout.object(sha256)}"
         for _ in range(_LINK_TRIES):
@@ -190,7 +208,7 @@ class EntryFiles:
             except FileExistsError:
                 try:
                     if os.readlink(link) == target:
-                        return
+                        return False
                 except OSError as error:
                     if error.errno not in {errno.ENOENT, errno.EINVAL, errno.ESTALE}:
                         raise
@@ -198,10 +216,26 @@ class EntryFiles:
                     os.unlink(link)
             except OSError as error:
                 if error.errno in LINK_REFUSED:  # no symbolic links here: every hit reads the JSON
-                    return
+                    return False
                 raise
             else:
-                return
+                return True
+        return False
+
+    def _create(self, path: str, link: str, content: bytes) -> bool:
+        """Make the first entry of a key; False if there is one, or if that takes a name."""
+        fd = open_nameless(self._tree, path, SHARED_FILE_MODE)
+        if fd is None:
+            return False
+        try:
+            if os.access(link, os.F_OK, follow_symlinks=False):  # of an entry that somebody deleted
+                return False
+            write_all(fd, content)
+            return link_nameless(self._tree, fd, path)
+        except FileExistsError:
+            return False
+        finally:
+            os.close(fd)
 
     def _replace(self, path: str, content: bytes) -> None:
         owner = new_owner()
@@ -220,7 +254,13 @@ class EntryFiles:
             retire(owner)
 
 
-def _read(path: str) -> bytes | None:
+def _read(tree: Tree, path: str) -> bytes | None:
+    """What the file says; None when there is none.
+
+    An NFS client goes on saying that there is none for half a minute after another host made the file,
+    unless the directory is opened.
+    """
+
     def content() -> bytes:
         fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
         try:
@@ -228,25 +268,20 @@ def _read(path: str) -> bytes | None:
         finally:
             os.close(fd)
 
+    if not tree.growing:  # else the directory itself is likely to be missing
+        with suppress(FileNotFoundError):
+            return unless_stale(content)
     try:
-        return unless_stale(content)
-    except FileNotFoundError:
-        # An NFS client goes on saying so for half a minute after another host made the file, unless
-        # the directory is opened.
-        if not _refresh(os.path.dirname(path)):
+        os.close(os.open(os.path.dirname(path), os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC))
+    except OSError as error:
+        tree.growing = error.errno == errno.ENOENT
+        if tree.growing:
             return None
+    else:
+        tree.growing = False
     with suppress(FileNotFoundError):
         return unless_stale(content)
     return None
-
-
-def _refresh(directory: str) -> bool:
-    """Make an NFS client look at the directory anew; whether it exists."""
-    try:
-        os.close(os.open(directory, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC))
-    except OSError:
-        return False
-    return True
 
 
 def _walk(directory: str, levels: int) -> Iterator[str]:

@@ -8,6 +8,7 @@ import os
 from stager.cache.failures import LINK_REFUSED, cache_error
 from stager.cache.files import remove_quietly, write_all
 from stager.cache.layout import OBJECT_MODE, PRIVATE_FILE_MODE
+from stager.cache.nameless import link_nameless, open_nameless
 from stager.cache.owner import new_owner, retire
 from stager.cache.partial import Partial
 from stager.cache.tree import Tree
@@ -58,32 +59,64 @@ def publish(tree: Tree, partial: Partial, sha256: str, size: int) -> bool:
 
 
 def publish_bytes(tree: Tree, digest: str, data: bytes | memoryview, sha256: str) -> bool:
-    """`publish` for a small body in memory: the same guarantees in seven system calls.
+    """`publish` for a small body in memory: the same guarantees in five system calls where files can be nameless.
 
     Raises:
         CacheError: nothing became visible, nothing is left.
     """
     final = tree.object(sha256)
+    try:
+        new = _publish_nameless(tree, final, data)
+        return _publish_private(tree, digest, data, final) if new is None else new
+    except OSError as error:
+        raise cache_error(error, final, "store") from error
+
+
+def _publish_nameless(tree: Tree, final: str, data: bytes | memoryview) -> bool | None:
+    """Whether the object is new; None where that takes a name: no nameless files, or a damaged object."""
+    fd = open_nameless(tree, final, OBJECT_MODE)
+    if fd is None:
+        return None
+    try:
+        _store(fd, data)  # local file systems only: after fsync there is no error left for close
+        reached("publish.synced")
+        if not link_nameless(tree, fd, final):
+            return None
+        new = True
+    except FileExistsError:
+        if _size(final) != len(data):
+            return None
+        new = False  # somebody else published the same bytes
+    finally:
+        os.close(fd)
+    reached("publish.linked")
+    reached("publish.cleaned")
+    return new
+
+
+def _publish_private(tree: Tree, digest: str, data: bytes | memoryview, final: str) -> bool:
     owner = new_owner()
     private = f"{tree.partial_directory(digest)}/{digest}.{owner}.tmp"
     try:
         fd = tree.creating(private, lambda: os.open(private, _CREATE, PRIVATE_FILE_MODE))
         try:
-            write_all(fd, data)
-            os.fchmod(fd, OBJECT_MODE)
-            os.fsync(fd)
+            _store(fd, data)
         finally:
             os.close(fd)
         reached("publish.synced")
         new = commit(tree, private, final, len(data))
         reached("publish.linked")
-    except OSError as error:
-        raise cache_error(error, final, "store") from error
     finally:
         remove_quietly(private)
         retire(owner)
     reached("publish.cleaned")
     return new
+
+
+def _store(fd: int, data: bytes | memoryview) -> None:
+    write_all(fd, data)
+    os.fchmod(fd, OBJECT_MODE)  # whatever the umask
+    os.fsync(fd)
 
 
 def commit(tree: Tree, private: str, final: str, size: int) -> bool:

@@ -21,6 +21,7 @@ from stager.cache.publish import publish, publish_bytes
 from stager.cache.recent import Recent
 from stager.cache.sweep import sweep
 from stager.cache.tree import open_tree
+from stager.cache.vacant import VacantDirectories
 from stager.cache.writer import BLOCK_BYTES, ObjectWriter
 from stager.clock import Clock, SystemClock
 from stager.errors import CacheIOError, InputError, NotFoundError
@@ -74,6 +75,7 @@ class FileCache:
         self._entries = EntryFiles(self._tree)
         self._seen: Recent[tuple[Path, float]] = Recent(remember)
         self._fresh: Recent[bool] = Recent(_FRESH_OBJECTS)
+        self._vacant = VacantDirectories(self._clock)
         self._access = AccessTimes(self._entries.touch, self._clock)
         self._flush = weakref.finalize(self, self._access.flush)  # also when the interpreter ends
 
@@ -256,9 +258,7 @@ class FileCache:
         digest = key_digest(key)
         directory = self._tree.partial_directory(digest)
         try:
-            return any(name.startswith(digest) for name in os.listdir(directory))
-        except FileNotFoundError:
-            return False
+            return any(name.startswith(digest) for name in self._vacant.names(directory))
         except OSError as error:
             raise cache_error(error, directory, "read") from error
 
@@ -288,10 +288,10 @@ class FileCache:
         Raises:
             CacheError: the key keeps what it had, or has nothing.
         """
-        first = self._fresh.pop(entry.object) is not None
-        changed = self._entries.write(entry, key_digest(entry.key))
+        new = self._fresh.pop(entry.object) is not None
+        changed = self._entries.write(entry, key_digest(entry.key), new=new)
         self._seen.pop(entry.key)
-        if changed and not first:
+        if changed and not new:
             self._mark_shared(self._entries.object(entry))
         reached("publish.entry")
 

@@ -25,11 +25,19 @@ T = TypeVar("T")
 
 
 class Tree:
-    """A root and its layout: absolute paths as text, which is what the system calls take."""
+    """A root and its layout: absolute paths as text, which is what the system calls take.
+
+    Attributes:
+        nameless: whether files without a name are possible, as far as is known. See `nameless`.
+        growing: whether the directory needed last was missing. A guess about the next one, which saves
+            calls that fail: in a new cache nearly every file needs a directory, in a grown one none does.
+    """
 
     def __init__(self, root: str, layout: Layout) -> None:
         self.root = root
         self.layout = layout
+        self.nameless = True
+        self.growing = True
 
     def object(self, sha256: str, *, restricted: bool = False) -> str:
         """See `Layout.object`."""
@@ -52,26 +60,29 @@ class Tree:
 
         Nothing is remembered about directories, so somebody may remove an empty one at any time.
         """
+        if self.growing:
+            self.growing = self.make_directory(os.path.dirname(path))
         for _ in range(3):  # an empty directory may go between making it and using it
             try:
                 return action()
             except FileNotFoundError:
-                self.make_directory(os.path.dirname(path))
+                self.growing = self.make_directory(os.path.dirname(path))
         return action()
 
-    def make_directory(self, path: str) -> None:
-        """Make the directory `path`, inside the root, and those above it; existing ones stay as they are."""
+    def make_directory(self, path: str) -> bool:
+        """Make the directory `path`, inside the root, and those above it; whether it was missing."""
         mode = directory_mode(path[len(self.root) + 1 :])
         try:
             os.mkdir(path, mode)
         except FileExistsError:
-            return
+            return False
         except FileNotFoundError:
             if path == self.root:
                 raise
             self.make_directory(os.path.dirname(path))
             with suppress(FileExistsError):
                 os.mkdir(path, mode)
+        return True
 
 
 def open_tree(path: str | os.PathLike[str], shards: str) -> Tree:

@@ -36,7 +36,8 @@ if how == "partial":
     steps.reached("fetch.written")
     os.pwrite(partial.fd, data[1000:], 1000)
     cache.publish(partial, digest, len(data))
-elif how == "bytes":
+elif how in ("bytes", "named"):
+    cache._tree.nameless = how == "bytes"
     cache.publish_bytes("k", data, digest)
 else:
     with cache.open("k", "wb") as file:
@@ -61,12 +62,12 @@ def files(cache: FileCache, directory: str) -> list[Path]:
     return [p for p in (cache.root / directory).rglob("*") if p.is_file() and not p.is_symlink()]
 
 
-@pytest.mark.parametrize("how", ["partial", "bytes", "file"])
+@pytest.mark.parametrize("how", ["partial", "bytes", "named", "file"])
 @pytest.mark.parametrize("step", ["fetch.written", *PUBLISH_STEPS])
 def test_after_a_kill_there_is_nothing_or_the_whole_object(tmp_path: Path, how: str, step: str) -> None:
     with start(tmp_path / "c", how, step) as child:
         out, err = child.communicate(timeout=60)
-    never = (how, step) == ("bytes", "fetch.written")
+    never = how in {"bytes", "named"} and step == "fetch.written"
     assert (child.returncode, out, err) == ((0, "survived\n", "") if never else (-9, "", ""))
 
     cache = FileCache(tmp_path / "c")
@@ -93,7 +94,9 @@ def test_after_a_kill_there_is_nothing_or_the_whole_object(tmp_path: Path, how: 
 
 
 def test_processes_that_publish_the_same_at_once_make_one_object(tmp_path: Path) -> None:
-    children = [start(tmp_path / "c", how, "none") for how in ("partial", "bytes", "file", "partial")]
+    children = [
+        start(tmp_path / "c", how, "none") for how in ("partial", "bytes", "named", "file", "partial")
+    ]
     for child in children:
         with child:
             out, err = child.communicate(timeout=60)

@@ -10,6 +10,7 @@ from typing import cast
 
 import pytest
 
+from stager.cache import nameless
 from stager.cache.store import RECHECK_SECONDS, FileCache
 from stager.cache.writer import BLOCK_BYTES
 from stager.clock import ManualClock
@@ -26,8 +27,13 @@ def clock() -> ManualClock:
     return ManualClock()
 
 
-@pytest.fixture
-def cache(tmp_path: Path, clock: ManualClock) -> FileCache:
+@pytest.fixture(params=["nameless", "named"])
+def cache(
+    tmp_path: Path, clock: ManualClock, request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch
+) -> FileCache:
+    """With files that have no name until they are complete, and, as on NFS, without."""
+    if request.param == "named":
+        monkeypatch.setattr(nameless, "_FLAGS", 0)
     return FileCache(tmp_path / "c", clock=clock)
 
 
@@ -284,35 +290,100 @@ def test_threads_share_a_cache(cache: FileCache) -> None:
 
 def test_the_json_is_the_truth_and_a_lookup_puts_the_link_right(cache: FileCache) -> None:
     old = cache.put("k", b"old")
+    cache.path("k")
     target = link_of(cache, "k").readlink()
     new = cache.put("k", b"new")
-    link_of(cache, "k").unlink()
-    link_of(cache, "k").symlink_to(target)  # as two writers at once can leave it
+    link_of(cache, "k").symlink_to(target)  # as a reader on another host can leave it
     assert other(cache).path("k").read_bytes() == b"old"  # complete, verified, and a moment old
     assert other(cache).lookup("k") == new != old
     assert other(cache).path("k").read_bytes() == b"new"
 
 
-def test_a_writer_that_dies_between_entry_and_link_leaves_no_link_to_the_old_object(
+def test_a_writer_that_dies_after_the_entry_leaves_no_link_to_the_old_object(
     cache: FileCache, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def killed(*_: object) -> None:
+    def killed(*names: str) -> None:
+        rename(*names)
         raise KeyboardInterrupt
 
     cache.put("k", b"old")
+    cache.path("k")
+    rename = os.rename
     with monkeypatch.context() as patch:
-        patch.setattr(os, "symlink", killed)
+        patch.setattr(os, "rename", killed)
         with pytest.raises(KeyboardInterrupt):
             cache.put("k", b"new")
     assert other(cache).path("k").read_bytes() == b"new"
-    assert link_of(cache, "k").is_symlink()
 
 
-def test_a_missing_link_is_made_again_by_the_next_hit(cache: FileCache) -> None:
+@pytest.mark.parametrize("look_up", [FileCache.get, FileCache.lookup])
+def test_the_link_is_made_by_the_first_who_asks(
+    cache: FileCache, look_up: Callable[[FileCache, str], object]
+) -> None:
     cache.put("k", b"data")
-    link_of(cache, "k").unlink()
-    assert other(cache).path("k").read_bytes() == b"data"
-    assert link_of(cache, "k").is_symlink()
+    assert not link_of(cache, "k").is_symlink()
+    look_up(other(cache), "k")
+    assert link_of(cache, "k").resolve().read_bytes() == b"data"
+
+
+def interrupt(patch: pytest.MonkeyPatch, name: str, act: Callable[[], object]) -> None:
+    """Let somebody else `act` just before the next call of that `os` function (not within `act`)."""
+    real = getattr(os, name)
+
+    def call(*args: object, **kwargs: object) -> object:
+        patch.setattr(os, name, real)
+        act()
+        return real(*args, **kwargs)
+
+    patch.setattr(os, name, call)
+
+
+def test_a_reader_whose_entry_is_replaced_meanwhile_leaves_no_link_to_the_old_object(
+    cache: FileCache, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    cache.put("k", b"old")
+    interrupt(monkeypatch, "symlink", lambda: other(cache).put("k", b"new"))
+    assert other(cache).path("k").read_bytes() == b"old"
+    assert other(cache).path("k").read_bytes() == b"new"
+
+
+def test_a_reader_whose_entry_is_removed_meanwhile_leaves_no_link(
+    cache: FileCache, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    cache.put("k", b"data")
+    cache.put("another key", b"data")
+    interrupt(monkeypatch, "symlink", lambda: other(cache).remove("k"))
+    other(cache).get("k")
+    assert "k" not in other(cache)
+
+
+def test_a_link_that_a_reader_makes_while_the_entry_is_replaced_goes(
+    cache: FileCache, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    cache.put("k", b"old")
+    entry = Entry("k", digest(b"new"), 3, 1.0)
+    cache.publish_bytes("k", b"new", entry.object)
+    interrupt(monkeypatch, "rename", lambda: other(cache).path("k"))
+    cache.record(entry)
+    assert other(cache).path("k").read_bytes() == b"new"
+
+
+def test_a_link_that_a_reader_makes_while_the_entry_is_removed_goes(
+    cache: FileCache, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    cache.put("k", b"data")
+    cache.put("another key", b"data")
+    interrupt(monkeypatch, "unlink", lambda: other(cache).path("k"))
+    assert cache.remove("k")
+    assert "k" not in other(cache)
+
+
+def test_a_link_whose_entry_somebody_deleted_does_not_outlive_the_next_entry(cache: FileCache) -> None:
+    cache.put("k", b"old")
+    cache.path("k")
+    entry_of(cache, "k").unlink()
+    cache.put("k", b"new")
+    assert other(cache).path("k").read_bytes() == b"new"
 
 
 @pytest.mark.parametrize(
@@ -320,7 +391,6 @@ def test_a_missing_link_is_made_again_by_the_next_hit(cache: FileCache) -> None:
 )
 def test_a_link_to_elsewhere_is_not_followed(cache: FileCache, target: str) -> None:
     cache.put("k", b"data")
-    link_of(cache, "k").unlink()
     link_of(cache, "k").symlink_to(target)
     found = other(cache).get("k")
     assert found is not None
@@ -329,7 +399,6 @@ def test_a_link_to_elsewhere_is_not_followed(cache: FileCache, target: str) -> N
 
 def test_a_torn_entry_without_a_link_is_no_entry(cache: FileCache) -> None:
     cache.put("k", b"data")
-    link_of(cache, "k").unlink()
     for text in (b"", b"{", b'{"version":1}', b'{"version":99,"key":"k"}', os.urandom(100)):
         entry_of(cache, "k").write_bytes(text)
         fresh = other(cache)
@@ -500,6 +569,48 @@ def test_where_links_are_refused_everything_works_by_renaming(
     cache.put("k", b"data")
     assert sorted(cache) == ["k", "p", "w"]
     assert cache.remove("k")
+
+
+@pytest.mark.parametrize("call", ["open", "link"])
+def test_where_files_need_a_name_that_is_found_out_once(
+    cache: FileCache, monkeypatch: pytest.MonkeyPatch, call: str
+) -> None:
+    asked = []
+    real = getattr(os, call)
+
+    def refuse(name: str, *args: object, **kwargs: object) -> object:
+        flags = args[0]
+        if kwargs or (isinstance(flags, int) and flags & os.O_TMPFILE == os.O_TMPFILE):
+            asked.append(name)
+            raise OSError(95, "Operation not supported")
+        return real(name, *args)
+
+    monkeypatch.setattr(os, call, refuse)
+    for key in ("a", "b", "c"):
+        cache.put(key, key.encode())
+    assert [other(cache).path(key).read_bytes() for key in "abc"] == [b"a", b"b", b"c"]
+    assert len(asked) <= 1
+    assert unfinished(cache) == []
+
+
+def test_without_proc_files_get_a_name(cache: FileCache, monkeypatch: pytest.MonkeyPatch) -> None:
+    real = os.link
+
+    def link(source: str, target: str, **kwargs: object) -> None:
+        if kwargs:
+            raise FileNotFoundError(2, "No such file or directory")
+        real(source, target)
+
+    monkeypatch.setattr(os, "link", link)
+    cache.put("k", b"data")
+    assert cache.path("k").read_bytes() == b"data"
+    assert unfinished(cache) == []
+
+
+def test_a_small_body_leaves_no_trace_in_the_place_of_unfinished_files(tmp_path: Path) -> None:
+    cache = FileCache(tmp_path / "c")
+    cache.put("k", b"data")
+    assert not (cache.root / "partial").exists()
 
 
 def test_an_error_names_the_path_the_cause_and_the_way_out(

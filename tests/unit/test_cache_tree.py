@@ -226,6 +226,7 @@ def test_a_creation_that_was_killed_half_way_is_finished_by_the_next(
 def test_a_removed_directory_is_made_again(tmp_path: Path) -> None:
     cache = FileCache(tmp_path / "c")
     cache.put("k", b"x")
+    cache.claim_partial("k").discard()
     cache.remove("k")
     for name in ("objects", "entries", "partial"):
         for path in sorted((cache.root / name).rglob("*"), reverse=True):

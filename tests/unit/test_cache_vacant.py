@@ -1,0 +1,68 @@
+"""A directory that stays empty is listed once; what comes into it is seen at once."""
+
+from __future__ import annotations
+
+import os
+import time
+from pathlib import Path
+
+import pytest
+
+from stager.cache.vacant import SETTLED_SECONDS, VacantDirectories
+from stager.clock import ManualClock
+
+
+@pytest.fixture
+def listings(monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    made: list[str] = []
+    real = os.listdir
+
+    def listdir(path: str) -> list[str]:
+        made.append(path)
+        return real(path)
+
+    monkeypatch.setattr(os, "listdir", listdir)
+    return made
+
+
+@pytest.fixture
+def later() -> ManualClock:
+    """Long after whatever the test does to the directory."""
+    clock = ManualClock()
+    clock.advance(time.time() - clock.time() + 100 * SETTLED_SECONDS)
+    return clock
+
+
+def test_a_missing_directory_has_nothing_in_it(tmp_path: Path, later: ManualClock) -> None:
+    assert VacantDirectories(later).names(f"{tmp_path}/none") == []
+
+
+def test_an_empty_directory_is_listed_once(tmp_path: Path, later: ManualClock, listings: list[str]) -> None:
+    vacant = VacantDirectories(later)
+    assert [vacant.names(str(tmp_path)) for _ in range(3)] == [[], [], []]
+    assert len(listings) == 1
+
+
+def test_what_comes_into_an_empty_directory_is_seen(tmp_path: Path, later: ManualClock) -> None:
+    os.utime(tmp_path, (1000, 1000))
+    vacant = VacantDirectories(later)
+    assert vacant.names(str(tmp_path)) == []
+    (tmp_path / "file").touch()
+    assert vacant.names(str(tmp_path)) == ["file"]
+    assert vacant.names(str(tmp_path)) == ["file"]
+    (tmp_path / "file").unlink()
+    assert vacant.names(str(tmp_path)) == []
+
+
+def test_a_directory_that_changed_just_now_may_change_again_without_a_trace(
+    tmp_path: Path, listings: list[str]
+) -> None:
+    clock = ManualClock()
+    clock.advance(tmp_path.stat().st_mtime + SETTLED_SECONDS / 2 - clock.time())
+    vacant = VacantDirectories(clock)
+    assert vacant.names(str(tmp_path)) == []
+    before = tmp_path.stat()
+    (tmp_path / "file").touch()
+    os.utime(tmp_path, ns=(before.st_atime_ns, before.st_mtime_ns))  # within one tick of the server's clock
+    assert vacant.names(str(tmp_path)) == ["file"]
+    assert len(listings) == 2
