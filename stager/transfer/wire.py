@@ -19,7 +19,7 @@ _MAX_CHUNK_LINE = 4096
 
 _STATUS_LINE = re.compile(r"HTTP/1\.([01]) ([1-9][0-9]{2})(?: .*)?")
 _TOKEN = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+")
-_CONTROL = re.compile(r"[\x00-\x08\x0b\x0c\x0e-\x1f\x7f]")
+_CONTROL = re.compile(r"[\x00-\x08\x0a-\x1f\x7f]")
 _HEAD_END = re.compile(rb"\n\r?\n")
 _CHUNK_SIZE = re.compile(rb"([0-9A-Fa-f]{1,15})[ \t]*(?:;[^\r\n]*)?\r\n")
 _LENGTH = re.compile(r"[0-9]{1,18}")  # fits in 63 bits
@@ -62,12 +62,13 @@ def encode_request(host: str, target: str, headers: Mapping[str, str]) -> bytes:
     Raises:
         ValueError: a line break in a header (it would smuggle another one), or text that is not Latin-1.
     """
-    lines = [f"GET {target} HTTP/1.1", f"Host: {host}"]
-    lines += [f"{name}: {value}" for name, value in headers.items()]
-    text = "\r\n".join(lines)
-    if text.count("\n") != len(lines) - 1 or text.count("\r") != len(lines) - 1:
+    text = f"GET {target} HTTP/1.1\r\nHost: {host}\r\n"
+    for name, value in headers.items():
+        text += f"{name}: {value}\r\n"
+    lines = 2 + len(headers)
+    if text.count("\n") != lines or text.count("\r") != lines:
         raise ValueError("a header of the request contains a line break")
-    return (text + "\r\n\r\n").encode("latin-1")
+    return (text + "\r\n").encode("latin-1")
 
 
 def find_head_end(data: bytes | bytearray, start: int = 0) -> int:
@@ -85,27 +86,37 @@ def parse_head(data: bytes | bytearray) -> Head:
     Raises:
         MalformedError: anything that two readers could understand in two ways.
     """
-    text = data.decode("latin-1").replace("\r\n", "\n")
-    if _CONTROL.search(text) or "\r" in text:
-        raise MalformedError("control characters in the head")
-    lines = text.rstrip("\n").split("\n")
-    match = _STATUS_LINE.fullmatch(lines[0])
-    if match is None:
-        raise MalformedError(f"no HTTP status line: {lines[0][:80]!r}")
+    first, *lines = data.decode("latin-1").replace("\r\n", "\n").rstrip("\n").split("\n")
+    status, modern = _status(first)
     headers: dict[str, str] = {}
-    for line in lines[1:]:
+    for line in lines:
         name, value = _field(line)
         headers[name] = f"{headers[name]}, {value}" if name in headers else value
-    return _framed(int(match.group(2)), match.group(1) == "1", headers)
+    return _framed(status, modern, headers)
+
+
+@lru_cache(maxsize=64)
+def _status(line: str) -> tuple[int, bool]:
+    """Status, and whether the version is 1.1."""
+    match = _STATUS_LINE.fullmatch(_clean(line))
+    if match is None:
+        raise MalformedError(f"no HTTP status line: {line[:80]!r}")
+    return int(match.group(2)), match.group(1) == "1"
 
 
 @lru_cache(maxsize=1024)  # most lines of an origin's answers are the same in all of them
 def _field(line: str) -> tuple[str, str]:
     """Name, in lower case, and value."""
-    name, colon, value = line.partition(":")
+    name, colon, value = _clean(line).partition(":")
     if not colon or not _TOKEN.fullmatch(name):
         raise MalformedError(f"not a header line: {line[:80]!r}")
     return name.lower(), value.strip(" \t")
+
+
+def _clean(line: str) -> str:
+    if _CONTROL.search(line):
+        raise MalformedError("control characters in the head")
+    return line
 
 
 def _framed(status: int, modern: bool, headers: dict[str, str]) -> Head:
