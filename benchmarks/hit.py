@@ -3,7 +3,8 @@
     python benchmarks/hit.py [--keys 20000] [--directory DIR]
 
 warm: a key asked for before by this `FileCache`. cold: the first `get` of each of many keys, in a fresh
-`FileCache` (so that nothing is remembered) with the directories in the kernel's cache. The time of the
+`FileCache` (so that nothing is remembered) with the directories in the kernel's cache, and not the first
+`get` ever of that key, which reads the entry and makes its link (its own line: first). The time of the
 access is written later, outside of the hit, and is shown on its own line. Baseline: SHA-256 of
 the key, the path built from it, one `os.stat` of an existing file; once with the path as text, which is
 the least that could be done, and once as the `Path` that a caller is given.
@@ -69,8 +70,7 @@ def our_figures(root: Path, keys: Sequence[str]) -> dict[str, float]:
         keep[:] = [FileCache(root)]
         return keep[0].get
 
-    for key in keys:
-        cache.get(key)
+    first = microseconds(cache.get, keys)  # makes the links that the others follow
     cold_cost = rounds(cold, keys)
     begin = time.perf_counter()
     keep[0].close()
@@ -78,6 +78,7 @@ def our_figures(root: Path, keys: Sequence[str]) -> dict[str, float]:
     return {
         "baseline, path as text": rounds(lambda: text_path, keys),
         "baseline, path as Path": rounds(lambda: real_path, keys),
+        "stager, first ever": first,
         "stager, cold": cold_cost,
         "stager, warm": rounds(lambda: cache.get, keys),
         "  access time, once a minute": later,

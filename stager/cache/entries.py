@@ -77,13 +77,14 @@ class EntryFiles:
         Raises:
             CacheError: the file system failed.
         """
-        entry = self.read(digest)
+        text = self._text(digest)
+        entry = _parse(text)
         if entry is None or not self._has_object(entry):
             return None
         if not entry.restricted:
             with suppress(OSError):  # a cache that is read-only for us: then without the link
-                if self._set_link(digest, entry.object):
-                    self._drop_link(digest, self.read(digest))
+                if self._set_link(digest, entry.object) and (now := self._text(digest)) != text:
+                    self._drop_link(digest, _parse(now))
         return entry
 
     def _has_object(self, entry: Entry) -> bool:
@@ -106,15 +107,14 @@ class EntryFiles:
         Raises:
             CacheError: the file system failed.
         """
+        return _parse(self._text(digest))
+
+    def _text(self, digest: str) -> bytes | None:
         path = self._tree.entry(digest)
         try:
-            text = _read(self._tree, path)
+            return _read(self._tree, path)
         except OSError as error:
             raise cache_error(error, path, "read") from error
-        try:
-            return None if text is None else Entry.from_json(text)
-        except CacheError:
-            return None
 
     def write(self, entry: Entry, digest: str, *, new: bool = False) -> bool:
         """Make `entry` the entry of the key with that digest; whether its object is another one than before.
@@ -254,6 +254,13 @@ class EntryFiles:
             retire(owner)
 
 
+def _parse(text: bytes | None) -> Entry | None:
+    try:
+        return None if text is None else Entry.from_json(text)
+    except CacheError:
+        return None
+
+
 def _read(tree: Tree, path: str) -> bytes | None:
     """What the file says; None when there is none.
 
@@ -272,7 +279,7 @@ def _read(tree: Tree, path: str) -> bytes | None:
         with suppress(FileNotFoundError):
             return unless_stale(content)
     try:
-        os.close(os.open(os.path.dirname(path), os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC))
+        os.close(os.open(path.rpartition("/")[0], os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC))
     except OSError as error:
         tree.growing = error.errno == errno.ENOENT
         if tree.growing:

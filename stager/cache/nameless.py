@@ -27,7 +27,7 @@ def open_nameless(tree: Tree, final: str, mode: int) -> int | None:
     if not (_FLAGS and tree.nameless):
         return None
     try:
-        return tree.creating(final, partial(os.open, os.path.dirname(final), _FLAGS, mode))
+        return tree.creating(final, partial(os.open, final.rpartition("/")[0], _FLAGS, mode))
     except OSError as error:
         if error.errno not in _NOT_HERE:
             raise

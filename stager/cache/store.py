@@ -6,6 +6,7 @@ import errno
 import os
 import weakref
 from collections.abc import Iterator
+from functools import lru_cache
 from hashlib import sha256
 from pathlib import Path
 from typing import TYPE_CHECKING, BinaryIO, Literal, cast
@@ -36,6 +37,8 @@ RECHECK_SECONDS = 1.0
 """How long a hit is answered from memory before the file system is asked again."""
 _OPEN_TRIES = 3
 """An object may go between look-up and open; the next look-up then says so."""
+_digest_again = lru_cache(256)(key_digest)
+"""For the steps of a fetch, each of which asks for the same key."""
 _FRESH_OBJECTS = 4096
 """Objects that this process made and whose first entry is still to come."""
 
@@ -214,7 +217,7 @@ class FileCache:
         Raises:
             CacheError: the file system failed.
         """
-        digest = key_digest(key)
+        digest = _digest_again(key)
         entry = self._entries.current(digest)
         if entry is None or entry.key != key:
             return None
@@ -243,7 +246,7 @@ class FileCache:
         Raises:
             CacheError: it can't be made.
         """
-        digest = key_digest(key)
+        digest = _digest_again(key)
         try:
             return claim(self._tree, digest, generation)
         except OSError as error:
@@ -255,7 +258,7 @@ class FileCache:
         Raises:
             CacheError: the file system failed.
         """
-        digest = key_digest(key)
+        digest = _digest_again(key)
         directory = self._tree.partial_directory(digest)
         try:
             return any(name.startswith(digest) for name in self._vacant.names(directory))
@@ -278,7 +281,7 @@ class FileCache:
         Raises:
             CacheError: nothing became visible, nothing is left.
         """
-        if publish_bytes(self._tree, key_digest(key), data, sha256):
+        if publish_bytes(self._tree, _digest_again(key), data, sha256):
             self._fresh.set(sha256, True)
         return Path(self._tree.object(sha256))
 
@@ -289,7 +292,7 @@ class FileCache:
             CacheError: the key keeps what it had, or has nothing.
         """
         new = self._fresh.pop(entry.object) is not None
-        changed = self._entries.write(entry, key_digest(entry.key), new=new)
+        changed = self._entries.write(entry, _digest_again(entry.key), new=new)
         self._seen.pop(entry.key)
         if changed and not new:
             self._mark_shared(self._entries.object(entry))

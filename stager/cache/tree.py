@@ -60,13 +60,14 @@ class Tree:
 
         Nothing is remembered about directories, so somebody may remove an empty one at any time.
         """
+        directory = path.rpartition("/")[0]
         if self.growing:
-            self.growing = self.make_directory(os.path.dirname(path))
+            self.growing = self.make_directory(directory)
         for _ in range(3):  # an empty directory may go between making it and using it
             try:
                 return action()
             except FileNotFoundError:
-                self.growing = self.make_directory(os.path.dirname(path))
+                self.growing = self.make_directory(directory)
         return action()
 
     def make_directory(self, path: str) -> bool:
