@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import json
-from dataclasses import dataclass, field, fields, replace
+from dataclasses import dataclass, field, replace
+from math import isfinite
 from typing import Any
 
 from stager.errors import CacheError, InputError, LayoutVersionError
@@ -75,10 +76,20 @@ class Entry:
         return replace(self, stored_at=now, fresh_until=fresh_until, validators=merged)
 
     def to_json(self) -> bytes:
-        """One line of UTF-8 JSON; `from_json` is the inverse."""
-        data = {"version": ENTRY_VERSION} | {name: getattr(self, name) for name in _ENTRY_FIELDS}
-        data["validators"] = {name: getattr(self.validators, name) for name in _VALIDATOR_FIELDS}
-        return _encode(data).encode() + b"\n"
+        """One line of UTF-8 JSON; `from_json` is the inverse.
+
+        Written out, since every fetch does it: a third of the time of handing a dictionary to the encoder.
+        """
+        validators = self.validators
+        return (
+            f'{{"version":{ENTRY_VERSION},"key":{_text(self.key)},"object":{_text(self.object)},'
+            f'"size":{self.size},"stored_at":{_number(self.stored_at)},'
+            f'"fresh_until":{_number(self.fresh_until)},"url":{_text(self.url)},'
+            f'"validators":{{"etag":{_text(validators.etag)},'
+            f'"last_modified":{_text(validators.last_modified)},"date":{_text(validators.date)}}},'
+            f'"content_type":{_text(self.content_type)},"content_encoding":{_text(self.content_encoding)},'
+            f'"unproven":{_FLAG[self.unproven]},"restricted":{_FLAG[self.restricted]}}}\n'
+        ).encode("ascii")
 
     @classmethod
     def from_json(cls, text: bytes) -> Entry:
@@ -107,7 +118,13 @@ class Entry:
         return entry
 
 
-_encode = json.JSONEncoder(separators=(",", ":")).encode
-_ENTRY_FIELDS = tuple(each.name for each in fields(Entry))
-_VALIDATOR_FIELDS = tuple(each.name for each in fields(Validators))
-"""Listed once: `dataclasses.asdict` copies every value and is five times slower."""
+_encode = json.JSONEncoder().encode
+_FLAG = {False: "false", True: "true"}
+
+
+def _text(value: str | None) -> str:
+    return "null" if value is None else _encode(value)
+
+
+def _number(value: float | None) -> str:
+    return "null" if value is None else repr(value) if isfinite(value) else _encode(value)
