@@ -119,7 +119,8 @@ class EntryFiles:
     def write(self, entry: Entry, digest: str, *, new: bool = False) -> bool:
         """Make `entry` the entry of the key with that digest; whether its object is another one than before.
 
-        `new` says that the object was made just now; then the key seldom has an entry, which is tried first.
+        `new` says that the object was made just now: then it is another one, and the key seldom has an entry,
+        which is tried first.
 
         Raises:
             CacheError: the old entry stays, or there is none.
@@ -130,12 +131,12 @@ class EntryFiles:
             if new and self._create(path, self._tree.link(digest), text):
                 return True
             linked = self._drop_link(digest, entry)
-            old = None if linked else self.read(digest)
+            old = None if linked or new else self.read(digest)
             self._replace(path, text)
             self._drop_link(digest, entry)
         except OSError as error:
             raise cache_error(error, path, "write") from error
-        return entry.object != (old.object if old else linked)
+        return new or entry.object != (old.object if old else linked)
 
     def remove(self, digest: str) -> bool:
         """Forget the key; whether there was an entry.
