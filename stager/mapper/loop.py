@@ -30,7 +30,7 @@ log = logging.getLogger(__name__)
 
 BATCH_SECONDS = 0.005
 """Events are taken into one batch for at most this long."""
-TURN_SECONDS = 0.02
+TURN_SECONDS = 0.01
 """What a turn may take: whoever asks the server something waits for one turn at most."""
 FEWEST_PIECES, MOST_PIECES = 16, 2048
 """Jobs woken or handed over in one turn, at least and at most."""
