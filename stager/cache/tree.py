@@ -11,6 +11,7 @@ from typing import TypeVar
 from stager.cache.failures import LINK_REFUSED, cache_error
 from stager.cache.layout import (
     LAYOUT_FILE,
+    PARTIAL,
     ROOT_MODE,
     SHARED_FILE_MODE,
     TAG,
@@ -29,8 +30,9 @@ class Tree:
 
     Attributes:
         nameless: whether files without a name are possible, as far as is known. See `nameless`.
-        growing: whether the directory needed last was missing. A guess about the next one, which saves
-            calls that fail: in a new cache nearly every file needs a directory, in a grown one none does.
+        growing: whether the directory needed last, for an object or an entry, was missing. A guess about
+            the next one, which saves calls that fail: in a new cache nearly every file needs a directory,
+            in a grown one none does. (The few directories of partial/ would only mislead it.)
     """
 
     def __init__(self, root: str, layout: Layout) -> None:
@@ -38,6 +40,7 @@ class Tree:
         self.layout = layout
         self.nameless = True
         self.growing = True
+        self._partial = f"{root}/{PARTIAL}/"
 
     def object(self, sha256: str, *, restricted: bool = False) -> str:
         """See `Layout.object`."""
@@ -61,13 +64,15 @@ class Tree:
         Nothing is remembered about directories, so somebody may remove an empty one at any time.
         """
         directory = path.rpartition("/")[0]
-        if self.growing:
+        guess = not path.startswith(self._partial)
+        if guess and self.growing:
             self.growing = self.make_directory(directory)
         for _ in range(3):  # an empty directory may go between making it and using it
             try:
                 return action()
             except FileNotFoundError:
-                self.growing = self.make_directory(directory)
+                missing = self.make_directory(directory)
+                self.growing = missing if guess else self.growing
         return action()
 
     def make_directory(self, path: str) -> bool:
