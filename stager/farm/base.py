@@ -32,12 +32,31 @@ class Fetch(Protocol):
         ...
 
 
+class FetchAhead(Protocol):
+    """The same for one who knows what is next: `received` is called when the bytes are here, before they are stored."""
+
+    def __call__(
+        self,
+        order: FetchOrder,
+        *,
+        progress: Callable[[int, int | None, int], None] | None = None,
+        cancelled: Callable[[], bool] = ...,
+        received: Callable[[], None] = ...,
+    ) -> FetchResult:
+        """See `Fetch`."""
+        ...
+
+
 class Fetcher(Protocol):
     """What makes tries, and holds connections meanwhile."""
 
     @property
-    def fetch(self) -> Fetch:
+    def fetch(self) -> FetchAhead:
         """One try."""
+        ...
+
+    def announce(self, order: FetchOrder) -> None:
+        """`order` will be fetched next: ask its origin already, if a connection is idle. Takes no time."""
         ...
 
     def close(self) -> None:

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from stager.errors import StagerError
-from stager.farm.base import Fetch, cancelled_error, unexpected_error
+from stager.farm.base import Fetcher, cancelled_error, unexpected_error
 from stager.farm.sizing import Reading, Sizing
 from stager.farm.turns import Turns
 from stager.model.fetches import FetchOrder, FetchRequest, FetchResult
@@ -69,7 +69,7 @@ class Crew:
     """Works on orders with as many threads as `sizing` says.
 
     Args:
-        fetch: one try.
+        fetcher: makes the tries; closed by the caller.
         requests: what the orders' indexes mean.
         sizing: how many threads.
         per_origin: files of one origin at once, transferred or stored.
@@ -79,7 +79,7 @@ class Crew:
 
     def __init__(
         self,
-        fetch: Fetch,
+        fetcher: Fetcher,
         requests: Sequence[FetchRequest],
         *,
         sizing: Sizing,
@@ -87,7 +87,7 @@ class Crew:
         report: Callable[[Batch], None],
         progress: bool,
     ) -> None:
-        self._fetch = fetch
+        self._fetcher = fetcher
         self._requests = requests
         self._sizing = sizing
         self._report = report
@@ -156,12 +156,13 @@ class Crew:
     def _run(self) -> None:
         order = self._next(None)
         while order is not None:
-            index, generation = order
+            index, _ = order
             request = self._requests[index]
             done: tuple[Any, ...] | None = None
             failed: StagerError | None = None
+            following: list[Order] = []
             try:
-                done = self._one(index, FetchOrder(str(index), generation, request))
+                done = self._one(order, following)
             except StagerError as error:
                 failed = error
             except Exception as error:  # noqa: BLE001 - a fault of one try must not end the thread
@@ -176,13 +177,27 @@ class Crew:
                 full = len(self._batch.done) >= BATCH or not self._turns
             if full:
                 self.flush()
-            order = self._next(request)
+            order = self._next(request, following)
 
-    def _next(self, previous: FetchRequest | None) -> Order | None:
-        """Wait for an order; None when this thread is not needed any more."""
+    def _look_ahead(self, following: list[Order]) -> None:
+        """Take the next order while the present one is stored, so that the origin works meanwhile."""
+        with self._lock:
+            order = None if self._stopped or self._surplus else self._turns.next()
+        if order is not None:
+            following.append(order)
+            self._fetcher.announce(self._order(order))
+
+    def _order(self, order: Order) -> FetchOrder:
+        index, generation = order
+        return FetchOrder(str(index), generation, self._requests[index])
+
+    def _next(self, previous: FetchRequest | None, following: Sequence[Order] = ()) -> Order | None:
+        """The order that was taken already, or wait for one; None when this thread is not needed any more."""
         with self._lock:
             if previous is not None:
                 self._turns.leave(previous.origin)
+            if following:
+                return following[0]
             while not self._stopped:
                 if self._surplus:
                     self._surplus -= 1
@@ -194,16 +209,20 @@ class Crew:
             self._threads.remove(threading.current_thread())
             return None
 
-    def _one(self, index: int, order: FetchOrder) -> tuple[Any, ...]:
+    def _one(self, order: Order, following: list[Order]) -> tuple[Any, ...]:
+        index = order[0]
         if self._stopped:
-            raise cancelled_error(order.request)
+            raise cancelled_error(self._requests[index])
 
         def progress(received: int, total: int | None, _resumed_from: int) -> None:
             with self._lock:
                 self._batch.progress[index] = (received, total)
 
-        result = self._fetch(
-            order, progress=progress if self._with_progress else None, cancelled=lambda: self._stopped
+        result = self._fetcher.fetch(
+            self._order(order),
+            progress=progress if self._with_progress else None,
+            cancelled=lambda: self._stopped,
+            received=lambda: self._look_ahead(following),
         )
         return tuple(Brought.of(index, result))
 

@@ -168,7 +168,7 @@ def _serve(
         gc.set_threshold(GC_THRESHOLD)
         fetcher = make()
         crew = Crew(
-            fetcher.fetch,
+            fetcher,
             requests,
             sizing=Sizing(threads),
             per_origin=per_origin,

@@ -64,11 +64,12 @@ class StaleError(Exception):
 
 
 def exchange(connection: Connection, wire: bytes, url: Url, pulse: Pulse) -> tuple[Head, memoryview]:
-    """Send the request, read the head; what was read beyond it belongs to the body."""
+    """Send the request (empty: it was sent already), read the head; what was read beyond it belongs to the body."""
     assert connection.sock is not None
     connection.filled = 0
     try:
-        connection.sock.sendall(wire)
+        if wire:
+            connection.sock.sendall(wire)
         return _read_head(connection, pulse)
     except MalformedError as error:
         raise _malformed(url, error) from None

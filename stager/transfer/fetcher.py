@@ -10,6 +10,7 @@ from stager.model.entries import Entry
 from stager.model.fetches import FetchOrder, FetchRequest, FetchResult
 from stager.transfer.buffers import BufferPool
 from stager.transfer.options import TransferOptions
+from stager.transfer.plan import TransferPlan
 from stager.transfer.transport import Transport
 from stager.transfer.tries import Means, ProgressReport, Try, result_of
 
@@ -17,6 +18,10 @@ from stager.transfer.tries import Means, ProgressReport, Try, result_of
 def never() -> bool:
     """Not cancelled."""
     return False
+
+
+def nothing() -> None:
+    """Nobody waits for the bytes to be here."""
 
 
 class Fetcher:
@@ -38,6 +43,7 @@ class Fetcher:
         clock: Clock | None = None,
     ) -> None:
         self.cache = cache
+        self._announced: set[str] = set()
         self._means = Means(
             cache, transport, options or TransferOptions(), clock or SystemClock(), BufferPool()
         )
@@ -48,6 +54,7 @@ class Fetcher:
         *,
         progress: ProgressReport | None = None,
         cancelled: Callable[[], bool] = never,
+        received: Callable[[], None] = nothing,
     ) -> FetchResult:
         """Bring what `order` asks for into the cache, or find that it is there.
 
@@ -55,6 +62,7 @@ class Fetcher:
             order: one try.
             progress: told how far the body is, at most ten times per second.
             cancelled: asked several times per second whether to give up.
+            received: called when the bytes are here, before they are stored: time to `announce` the next.
 
         Raises:
             FetchError: the origin did not deliver. A transient one may be tried again (not before
@@ -65,11 +73,24 @@ class Fetcher:
         """
         cache, clock, request = self.cache, self._means.clock, order.request
         started = clock.monotonic()
-        entry = cache.lookup(request.key)
+        announced = request.key in self._announced
+        entry = None if announced else cache.lookup(request.key)
         if entry is not None and self._is_hit(entry, request):
             path = cache.object_path(entry.object)
             return result_of(request, entry, path, clock.monotonic() - started, cached=True)
-        return Try(self._means, order, entry, started, progress, cancelled).run()
+        try:
+            return Try(self._means, order, entry, started, progress, cancelled, received).run()
+        finally:
+            if announced:
+                self._announced.discard(request.key)
+                self._means.transport.withdraw(request.url)  # had it failed before it came to that
+
+    def announce(self, order: FetchOrder) -> None:
+        """`order` is fetched next: ask its origin already, if a connection is idle and the cache has nothing of it."""
+        request = order.request
+        if self.cache.lookup(request.key) is None:
+            self._announced.add(request.key)
+            self._means.transport.announce(TransferPlan(request, self._means.options).next_request())
 
     def close(self) -> None:
         """Close idle connections and free the buffers."""

@@ -13,6 +13,7 @@ import struct
 import threading
 import weakref
 from collections import deque
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -82,12 +83,17 @@ class _Leasing:
 
     def lease(self) -> Connection:
         """A connection that nobody else uses: a live idle one, else a new one, not yet connected."""
+        return self.lease_idle() or self._get_conn()  # type: ignore[attr-defined]
+
+    def lease_idle(self) -> Connection | None:
+        """The same, but only one that is connected."""
         try:
             connection = self._idle.pop()
         except IndexError:
-            return self._get_conn()  # type: ignore[attr-defined,no-any-return]
+            return None
         if connection.watch.poll(0):  # closed, or an answer to nothing
             connection.close()
+            return None
         return connection
 
     def give_back(self, connection: Connection) -> None:
@@ -179,11 +185,20 @@ class HttpTransport:
         self._adapters: dict[str, _Adapter] = {}
         self._lock = threading.Lock()
         self._pools: dict[str, _PlainPool | _TlsPool] = {}
+        self._announced: dict[str, tuple[Request, _PlainPool | _TlsPool, Connection]] = {}
 
     def open(self, request: Request, pulse: Pulse) -> HttpResponse:
         """See `Transport.open`."""
         url = request.url
-        wire = encode_request(url.host + _port_suffix(url), url.target, request.headers)
+        announced = self._announced.pop(url.text, None)
+        if announced is not None:
+            sent, pool, connection = announced
+            if sent == request:
+                with suppress(StaleError):
+                    return _answer(pool, connection, b"", url, pulse)
+            else:
+                connection.close()
+        wire = _encoded(request)
         while True:
             pool = self._pool(url)
             try:
@@ -193,18 +208,33 @@ class HttpTransport:
                 continue
             if connection.sock is None:
                 self._connect(connection, url, pulse)
-            try:
-                head, rest = exchange(connection, wire, url, pulse)
-            except StaleError:
-                connection.close()
-                continue  # the origin closed the idle connection: that says nothing about this request
-            except BaseException:
-                connection.close()
-                raise
-            return HttpResponse(connection, head, rest, url, pool.give_back)
+            with suppress(StaleError):  # the origin closed the idle one: that says nothing about this request
+                return _answer(pool, connection, wire, url, pulse)
+
+    def announce(self, request: Request) -> bool:
+        """See `Transport.announce`."""
+        pool = self._pools.get(request.url.origin)
+        connection = None if pool is None else pool.lease_idle()
+        if pool is None or connection is None or connection.sock is None:
+            return False
+        try:
+            connection.sock.sendall(_encoded(request))
+        except OSError:
+            connection.close()
+            return False
+        self._announced[request.url.text] = (request, pool, connection)
+        return True
+
+    def withdraw(self, url: str) -> None:
+        """See `Transport.withdraw`."""
+        announced = self._announced.pop(url, None)
+        if announced is not None:
+            announced[2].close()
 
     def close(self) -> None:
         """See `Transport.close`."""
+        for url in list(self._announced):
+            self.withdraw(url)
         with self._lock:
             self._pools.clear()
             for adapter in self._adapters.values():
@@ -310,6 +340,21 @@ def _connect_error(url: Url, error: BaseException) -> FetchError:
     if isinstance(root, OSError | HTTPError):
         return no_connection(url, os_cause(root))
     raise error
+
+
+def _answer(
+    pool: _PlainPool | _TlsPool, connection: Connection, wire: bytes, url: Url, pulse: Pulse
+) -> HttpResponse:
+    try:
+        head, rest = exchange(connection, wire, url, pulse)
+    except BaseException:
+        connection.close()
+        raise
+    return HttpResponse(connection, head, rest, url, pool.give_back)
+
+
+def _encoded(request: Request) -> bytes:
+    return encode_request(request.url.host + _port_suffix(request.url), request.url.target, request.headers)
 
 
 def _port_suffix(url: Url) -> str:

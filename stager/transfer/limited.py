@@ -32,16 +32,40 @@ class LimitedTransport:
         self._per_origin = per_origin
         self._lock = threading.Lock()
         self._seats: dict[str, _Seats] = {}
+        self._announced: dict[str, _Seats] = {}
 
     def open(self, request: Request, pulse: Pulse) -> Response:
         """See `Transport.open`; waits for a seat first."""
         seats = self._seats.get(request.url.origin) or self._arrange(request.url.origin)
-        _take(seats, pulse)
+        if self._announced.pop(request.url.text, None) is None:  # else it has a seat
+            _take(seats, pulse)
         try:
             return _Seated(self._transport.open(request, pulse), seats)
         except BaseException:
             seats.put(None)
             raise
+
+    def announce(self, request: Request) -> bool:
+        """See `Transport.announce`."""
+        seats = self._seats.get(request.url.origin)
+        if seats is None:
+            return False
+        try:
+            seats.get_nowait()
+        except Empty:
+            return False
+        if self._transport.announce(request):
+            self._announced[request.url.text] = seats
+            return True
+        seats.put(None)
+        return False
+
+    def withdraw(self, url: str) -> None:
+        """See `Transport.withdraw`."""
+        seats = self._announced.pop(url, None)
+        if seats is not None:
+            self._transport.withdraw(url)
+            seats.put(None)
 
     def close(self) -> None:
         """See `Transport.close`."""

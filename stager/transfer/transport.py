@@ -48,6 +48,18 @@ class Transport(Protocol):
         """
         ...
 
+    def announce(self, request: Request) -> bool:
+        """Send `request` already, for the `open` that follows, if there is an idle connection.
+
+        Returns:
+            whether it was sent; if not, nothing is lost. If so, `open` or `withdraw` must follow.
+        """
+        ...
+
+    def withdraw(self, url: str) -> None:
+        """Forget the announced request for `url`, if it was not opened."""
+        ...
+
     def close(self) -> None:
         """Close all connections."""
         ...

@@ -82,11 +82,9 @@ class Try:
     """The state of one try: where the bytes are (memory or partial file), and how many came.
 
     Args:
-        means: what it works with.
-        order: what to bring.
         entry: what the cache has for it, or None.
         started: when it began, on the monotonic clock.
-        progress, cancelled: see `Fetcher.fetch`.
+        order, progress, cancelled, received: see `Fetcher.fetch`.
     """
 
     def __init__(
@@ -97,6 +95,7 @@ class Try:
         started: float,
         progress: ProgressReport | None,
         cancelled: Callable[[], bool],
+        received: Callable[[], None],
     ) -> None:
         self._cache = means.cache
         self._transport = means.transport
@@ -109,6 +108,7 @@ class Try:
         self._started = started
         self._progress = progress
         self._cancelled = cancelled
+        self._on_received = received
         self._reported = started
         self._silent = 0.0
         self._pace = Pace(
@@ -148,6 +148,7 @@ class Try:
                     digest = self._compute_digest()
                     wrong = self._plan.on_digest(digest)
                     if wrong is None:
+                        self._on_received()
                         return self._publish(digest)
                     decision = wrong
                 assert isinstance(decision, Again)

@@ -15,7 +15,7 @@ from typing import Any
 import pytest
 
 from stager.errors import FetchError, OriginRefusedError, StagerError
-from stager.farm.base import Fetch
+from stager.farm.base import FetchAhead
 from stager.farm.crew import Brought
 from stager.model.backoff import RetryPolicy
 from stager.model.fetches import FetchOrder, FetchRequest, FetchResult
@@ -35,8 +35,11 @@ class Scripted:
         self._seats = threading.Semaphore(connections)
 
     @property
-    def fetch(self) -> Fetch:
+    def fetch(self) -> FetchAhead:
         return self._fetch
+
+    def announce(self, order: FetchOrder) -> None:
+        pass
 
     def _fetch(self, order: FetchOrder, **options: Any) -> FetchResult:
         with (self._directory / "log").open("a") as log:  # one write of one line: whole

@@ -34,6 +34,7 @@ class Fake:
     def __init__(self) -> None:
         self.opened: list[Answer] = []
         self.refusing = False
+        self.withdrawn: list[str] = []
         self.closed = False
 
     def open(self, request: Request, pulse: Pulse) -> Response:
@@ -42,6 +43,12 @@ class Fake:
             raise ConnectionFailedError(f"no {request.url.host}")
         self.opened.append(Answer())
         return self.opened[-1]
+
+    def announce(self, request: Request) -> bool:
+        return request.url == A.url and not self.refusing
+
+    def withdraw(self, url: str) -> None:
+        self.withdrawn.append(url)
 
     def close(self) -> None:
         self.closed = True
@@ -103,3 +110,27 @@ def test_an_answer_is_passed_on_as_it_is_and_closing_closes_all() -> None:
     limited.close()
     assert fake.opened[0].closed == 1
     assert fake.closed
+
+
+def test_what_was_announced_has_its_seat_when_it_is_opened() -> None:
+    limited = LimitedTransport(Fake(), 1)
+    limited.open(A, quiet).close()
+    assert limited.announce(A)
+    assert not limited.announce(A)
+    limited.open(A, quiet).close()
+    assert limited.announce(A)
+
+
+def test_a_seat_is_free_again_after_an_announcement_was_refused_or_withdrawn() -> None:
+    fake = Fake()
+    limited = LimitedTransport(fake, 1)
+    assert not limited.announce(A)  # an origin that was never asked has no idle connection
+    limited.open(A, quiet).close()
+    fake.refusing = True
+    assert not limited.announce(A)
+    fake.refusing = False
+    assert limited.announce(A)
+    limited.withdraw(A.url.text)
+    limited.withdraw(A.url.text)
+    assert fake.withdrawn == [A.url.text]
+    assert limited.announce(A)
