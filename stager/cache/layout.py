@@ -139,10 +139,10 @@ class Layout:
         """
         try:
             data = json.loads(text)
-            version, shards, digest = data["version"], data["shards"], data["digest"]
-            future = int(version) > LAYOUT_VERSION or digest != "sha256"
-            layout = None if future else cls(shards)
-        except (ValueError, KeyError, TypeError, InputError) as error:
+            version, digest = int(data["version"]), data.get("digest", "sha256")
+            future = version > LAYOUT_VERSION or digest != "sha256"  # and then the rest may be anything
+            layout = None if future else cls(data["shards"])
+        except (ValueError, KeyError, TypeError, AttributeError, InputError) as error:
             raise CacheError(
                 f"{LAYOUT_FILE} is damaged",
                 cause=f"{type(error).__name__}: {error}",

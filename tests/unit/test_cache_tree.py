@@ -87,7 +87,9 @@ def test_a_file_is_no_cache(tmp_path: Path) -> None:
     ("text", "kind"),
     [
         ('{"version": 2, "shards": "2+2", "digest": "sha256"}', LayoutVersionError),
+        ('{"version": 99}', LayoutVersionError),
         ("torn", CacheError),
+        ("[1]", CacheError),
         ("", CacheError),
     ],
 )
