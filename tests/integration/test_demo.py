@@ -49,7 +49,7 @@ def test_demo_shows_what_it_claims_and_leaves_nothing_behind(tmp_path: Path) -> 
     resumed = [int(offset) for offset in re.findall(r"resumed at (\d+) of \d+ bytes", out)]
     assert len(resumed) == 2
     assert 0 < resumed[0] < resumed[1], "after the reset, then after the kill, each time with more in place"
-    assert re.search(r"compare: .*/reference\.dat does not have the bytes", out)
+    assert re.search(r"compare: input .*/reference\.dat could not be fetched: sha256 expected", out)
     assert re.search(r"background: .*/background\.dat .*404 Not Found", out)
     assert re.search(r"fit +done +Ni 31[78]\.\d\d ± 0\.\d\d Å", out)
     assert re.search(r"run-3\.dat +4 +\S+ KiB +\S+ KiB +1\n", out.replace(" \n", "\n")), (
