@@ -10,6 +10,10 @@ from stager.cache.owner import is_alive, is_here
 from stager.cache.tree import Tree
 
 
+_USELESS = (".tmp", ".json.new")
+"""Endings of what is never gone on with: bytes of no key in particular, and a sidecar that was not finished."""
+
+
 def sweep(tree: Tree) -> int:
     """Delete temporaries that are not resumable and whose owner is proved dead; how many there were.
 
@@ -19,8 +23,9 @@ def sweep(tree: Tree) -> int:
     count = 0
     for folder, _, names in os.walk(f"{tree.root}/{PARTIAL}"):
         for name in names:
-            owner = name.removesuffix(".tmp").rpartition(".")[2]
-            if name.endswith(".tmp") and is_here(owner) and not is_alive(owner):
+            ending = next((e for e in _USELESS if name.endswith(e)), "")
+            owner = name.removesuffix(ending).rpartition(".")[2]
+            if ending and is_here(owner) and not is_alive(owner):
                 remove_quietly(f"{folder}/{name}")
                 count += 1
     return count

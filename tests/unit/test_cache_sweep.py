@@ -33,6 +33,17 @@ def test_a_temporary_of_a_killed_put_is_cleared_away(tmp_path: Path) -> None:
     assert temporaries(cache.root) == []
 
 
+def test_a_sidecar_that_a_killed_fetch_did_not_finish_is_cleared_away(tmp_path: Path) -> None:
+    dead = subprocess.Popen([sys.executable, "-c", ""])
+    dead.wait()
+    cache = FileCache(tmp_path / "c")
+    folder = cache.root / "partial" / "ab"
+    folder.mkdir(parents=True)
+    (folder / f"{'ab' * 32}.1.{here()}-{dead.pid}-1-0.json.new").touch()
+    assert cache.sweep() == 1
+    assert temporaries(cache.root) == []
+
+
 def test_what_can_be_resumed_or_belongs_to_the_living_or_to_others_stays(tmp_path: Path) -> None:
     cache = FileCache(tmp_path / "c")
     partial = cache.claim_partial("key")
