@@ -9,7 +9,6 @@ from stager.cache.layout import PARTIAL
 from stager.cache.owner import is_alive, is_here
 from stager.cache.tree import Tree
 
-
 _USELESS = (".tmp", ".json.new")
 """Endings of what is never gone on with: bytes of no key in particular, and a sidecar that was not finished."""
 
