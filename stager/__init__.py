@@ -46,6 +46,7 @@ if TYPE_CHECKING:
     from stager.model.fetches import FetchRequest, FetchResult
     from stager.service.fetching import FetchHandle, FetchService
     from stager.settings import config
+    from stager.wiring import default_fetcher as default_fetcher
 
     urlcache: FileCache
     """The file cache at the configured path (setting `cache_dir`), made at its first use."""
@@ -72,6 +73,7 @@ _HOMES = {
     "FetchHandle": "stager.service.fetching",
     "FetchService": "stager.service.fetching",
     "config": "stager.settings",
+    "default_fetcher": "stager.wiring",
 }
 """Where the public names live; each module is imported at the first use of its name."""
 

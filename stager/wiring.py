@@ -109,6 +109,11 @@ def build_fetcher(settings: Settings, cache: FileCache, origin_connections: int 
     return Fetcher(cache, limited, options=transfer_options(settings))
 
 
+def default_fetcher(cache: FileCache) -> Fetcher:
+    """What a `FetchService` fetches with that was given nothing else: the site's settings hold."""
+    return build_fetcher(current_settings(), cache)
+
+
 def transfer_options(settings: Settings) -> TransferOptions:
     """What the site chose about transfers."""
     from stager.transfer.options import TransferOptions

@@ -356,7 +356,7 @@ class FetchService:
 
 
 class _HttpFetch:
-    """The HTTP transfer with its default options, imported and made in the thread of the first try."""
+    """The HTTP transfer as the settings say, imported and made in the thread of the first try."""
 
     def __init__(self, cache: FileCache) -> None:
         self._cache = cache
@@ -375,11 +375,9 @@ class _HttpFetch:
     def _ready(self) -> Fetcher:
         with self._lock:
             if self._fetcher is None:
-                from stager.transfer.fetcher import Fetcher
-                from stager.transfer.http import HttpTransport
-                from stager.transfer.options import TransferOptions
+                from stager import default_fetcher
 
-                self._fetcher = Fetcher(self._cache, HttpTransport(), options=TransferOptions())
+                self._fetcher = default_fetcher(self._cache)
             return self._fetcher
 
     def close(self) -> None:

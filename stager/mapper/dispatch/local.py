@@ -372,6 +372,8 @@ class LocalDispatcher:
 
     def _clean_up(self, job: str, epoch: int) -> None:
         """Inputs and collected results go; what the job printed stays for people to read."""
+        with self._lock:
+            self._refused.pop(job, None)
         self._runs.files(job, epoch).settle()
         self._cache.release(job)
 
