@@ -24,17 +24,11 @@ from pathlib import Path
 
 from stager import steps
 from stager.cache.store import FileCache
-from stager.errors import (
-    CacheError,
-    CommandFailedError,
-    JobError,
-    ObjectLostError,
-    RunnerLostError,
-    StagerError,
-)
+from stager.errors import CacheError, CommandFailedError, JobError
 from stager.mapper.dispatch import runner
-from stager.mapper.dispatch.results import check_results, keep_results
-from stager.mapper.dispatch.runs import Outcome, RunFiles, RunsDirectory
+from stager.mapper.dispatch.collect import Refusals, collect, cut_short
+from stager.mapper.dispatch.prepare import environment, prepare
+from stager.mapper.dispatch.runs import RunFiles, RunsDirectory
 from stager.model.events import DispatchOrder, JobEnded, JobRefused, JobSignal, JobStarted
 
 log = logging.getLogger(__name__)
@@ -43,20 +37,6 @@ WORKERS = 4
 """Threads that prepare jobs and collect results."""
 AGAIN_SECONDS = 5.0
 """After the file system refused for a cause that may pass (full, stale), a job is prepared again."""
-INHERITED = (
-    "PATH",
-    "HOME",
-    "USER",
-    "LOGNAME",
-    "SHELL",
-    "LANG",
-    "LC_ALL",
-    "TZ",
-    "TMPDIR",
-    "VIRTUAL_ENV",
-    "LD_LIBRARY_PATH",
-)
-"""Variables of the server that its jobs see; all others are the server's own business."""
 
 
 @dataclass(slots=True, eq=False)
@@ -89,7 +69,7 @@ class LocalDispatcher:
         self._emit = emit
         self._grace = grace_seconds
         self._active: dict[tuple[str, int], _Run] = {}
-        self._refused: dict[str, JobRefused] = {}  # newest refusal of each job: it stays refused
+        self._refusals = Refusals()
         self._lock = threading.Lock()
         self._closing = threading.Event()
         self._selector = selectors.DefaultSelector()
@@ -105,9 +85,9 @@ class LocalDispatcher:
     def hand_over(self, order: DispatchOrder) -> None:
         """See `JobPlace.hand_over`."""
         with self._lock:
-            refused = self._refused.get(order.job)
+            refused = self._refusals.of(order.job, order.epoch)
             run = self._active.get((order.job, order.epoch))
-            if run is None and (refused is None or refused.epoch != order.epoch):
+            if run is None and refused is None:
                 run = self._active[order.job, order.epoch] = _Run(
                     order, self._runs.files(order.job, order.epoch)
                 )
@@ -180,20 +160,13 @@ class LocalDispatcher:
 
     def _prepare(self, run: _Run) -> None:
         order = run.order
-        lost = []
         try:
-            directory = self._cache.job_dir(order.job)
-            for item in order.inputs:
-                try:
-                    self._cache.pin(order.job, item.name, item.sha256, item.size)
-                except ObjectLostError as error:
-                    log.warning("%s", error)
-                    lost.append(item.fetch)
+            directory = prepare(self._cache, order)
         except CacheError as error:
             self._not_prepared(run, error)
             return
-        if lost:
-            self._end(run, JobRefused(order.job, order.epoch, tuple(dict.fromkeys(lost))))
+        if isinstance(directory, JobRefused):
+            self._end(run, directory)
             return
         steps.reached("dispatch.prepared")
         try:
@@ -229,7 +202,7 @@ class LocalDispatcher:
             run.process = subprocess.Popen(  # noqa: S603 - the command is the user's, as it has to be
                 [*arguments, *order.command],
                 cwd=directory,
-                env=self._environment(order, directory),
+                env=environment(order, directory),
                 stdin=subprocess.DEVNULL,
                 stdout=stdout,
                 stderr=stderr,
@@ -240,18 +213,6 @@ class LocalDispatcher:
         steps.reached("dispatch.started")
         self._emit(JobStarted(order.job, order.epoch))
         self._watch_for(run)
-
-    @staticmethod
-    def _environment(order: DispatchOrder, directory: Path) -> dict[str, str]:
-        return {
-            **{name: os.environ[name] for name in INHERITED if name in os.environ},
-            **dict(order.environment),
-            "STAGER_JOB_ID": order.job,
-            "STAGER_JOB_NAME": order.name,
-            "STAGER_JOB_DIR": str(directory),
-            "STAGER_INPUTS": str(directory / "inputs"),
-            "STAGER_RESULTS": str(directory / "results"),
-        }
 
     # -- a run that somebody started before -----------------------------------------------------
 
@@ -329,67 +290,29 @@ class LocalDispatcher:
 
     def _collect(self, run: _Run) -> None:
         """Turn what the runner left into the job's end."""
-        order = run.order
         outcome = run.files.outcome()
         if outcome is None:
-            lost = RunnerLostError(
-                f"job {order.job} was cut short",
-                cause="its runner was killed, or the machine went down, before the command ended",
-                remedy="submit it again if it may run twice",
-            )
-            self._end(run, JobEnded(order.job, order.epoch, None, lost))
+            self._end(run, cut_short(run.order))
             return
-        steps.reached("dispatch.ended")
-        if run.stopped:
-            self._end(run, JobEnded(order.job, order.epoch, outcome.exit_code, None, seconds=outcome.seconds))
-            return
-        results = self._cache.job_dir(order.job) / "results"
         try:
-            kept = keep_results(self._cache, order.job, results, order.results)
+            ended = collect(self._cache, run.order, outcome, stopped=run.stopped)
         except CacheError as error:
-            if error.transient:
-                log.warning("results of job %s wait to be kept: %s", order.job, error)
-                timer = threading.Timer(AGAIN_SECONDS, self._submit, (self._collect, run))
-                timer.daemon = True
-                timer.start()
-                return
-            self._end(
-                run, JobEnded(order.job, order.epoch, outcome.exit_code, error, seconds=outcome.seconds)
-            )
+            log.warning("results of job %s wait to be kept: %s", run.order.job, error)
+            timer = threading.Timer(AGAIN_SECONDS, self._submit, (self._collect, run))
+            timer.daemon = True
+            timer.start()
             return
-        steps.reached("results.kept")
-        error_ = _verdict(order, outcome) or check_results(kept, order.results)
-        self._end(run, JobEnded(order.job, order.epoch, outcome.exit_code, error_, kept, outcome.seconds))
+        self._end(run, ended)
 
     def _end(self, run: _Run, signal_: JobSignal) -> None:
         with self._lock:
             self._active.pop((run.order.job, run.order.epoch), None)
-            if isinstance(signal_, JobRefused):
-                self._refused[signal_.job] = signal_
-            else:
-                self._refused.pop(signal_.job, None)
+            self._refusals.note(signal_)
         self._emit(signal_)
 
     def _clean_up(self, job: str, epoch: int) -> None:
         """Inputs and collected results go; what the job printed stays for people to read."""
         with self._lock:
-            self._refused.pop(job, None)
+            self._refusals.forget(job)
         self._runs.files(job, epoch).settle()
         self._cache.release(job)
-
-
-def _verdict(order: DispatchOrder, outcome: Outcome) -> StagerError | None:
-    if outcome.exit_code == 0:
-        return None
-    if outcome.exit_code is None:
-        return CommandFailedError(
-            f"the command of job {order.job} was not started",
-            cause=outcome.error or "",
-            remedy="check its name and mode",
-        )
-    return CommandFailedError(
-        f"the command of job {order.job} failed",
-        cause=f"status {outcome.exit_code}",
-        remedy=f"see `stager logs {order.job}`",
-        exit_code=outcome.exit_code,
-    )
