@@ -224,6 +224,20 @@ class CancelledError(FetchError):
     code = "cancelled"
 
 
+class WorkerLostError(FetchError):
+    """Whoever ran the try is gone; what it brought is kept and gone on from."""
+
+    code = "worker-lost"
+    transient = True
+
+
+class HandedBackError(FetchError):
+    """A worker that stops gave the order back; the fetch is queued again at once."""
+
+    code = "handed-back"
+    transient = True
+
+
 # -- jobs ----------------------------------------------------------------------------------------
 
 
@@ -283,6 +297,13 @@ class ServerBusyError(StagerError):
     """Another server already uses this state directory."""
 
     code = "already-running"
+
+
+class SignalsError(StagerError):
+    """Redis, which carries orders and signals, can't be used now."""
+
+    code = "redis-unavailable"
+    transient = True
 
 
 class AccessDeniedError(StagerError):

@@ -69,12 +69,20 @@ class Settings(BaseSettings):
     token_file: str = ""
     """File with the server's token; empty: `state_dir`/token."""
 
+    farm: Literal["threads", "process", "aio", "celery"] = "threads"
+    """Where fetches run: threads of the server, a process of their own, async I/O, Celery workers."""
     fetch_threads: Count = 8
-    """Transfers at once in the server."""
+    """Transfers at once in the server, or in each worker process."""
+    fetch_window: Count = 64
+    """Seats released to Celery workers at once; what waits beyond them stays in the database."""
     fetch_processes: Annotated[int, Field(ge=0, le=256)] = 0
     """Processes of `stager fetch` with many URLs; 0: one per core."""
     origin_connections: Count = 6
-    """Transfers at once from one origin."""
+    """Transfers at once from one origin, at most; an origin in trouble gets fewer."""
+    ageing_seconds: Seconds = 60.0
+    """A fetch that waits this long gains one point of priority."""
+    min_free_bytes: Annotated[int, Field(ge=0)] = 1 << 30
+    """A fetch is not begun that would leave less than this free on the cache's file system."""
     connect_timeout_seconds: Seconds = 10.0
     """Longest wait for a connection."""
     read_timeout_seconds: Seconds = 60.0
@@ -102,10 +110,45 @@ class Settings(BaseSettings):
     ca_bundle: str = ""
     """File with the certificates to trust; empty: the usual ones."""
 
-    job_slots: Annotated[int, Field(ge=0, le=4096)] = 0
-    """Jobs that run at once on this machine; 0: one per core."""
+    dispatch: Literal["local", "celery", "command", "webhook"] = "local"
+    """Where jobs run: this machine, Celery workers, a batch system, another job server."""
+    job_slots: Annotated[int, Field(ge=0, le=1_000_000)] = 0
+    """Jobs handed over at once; 0: one per core for `local`, no limit elsewhere."""
+    dispatch_submit: str = ""
+    """Command that hands a job script to the batch system, such as ``sbatch --parsable {script}``."""
+    dispatch_status: str = ""
+    """Command that prints those of ``{batch_ids}`` that are not over."""
+    dispatch_cancel: str = ""
+    """Command that cancels ``{batch_id}``."""
+    dispatch_poll_seconds: Seconds = 10.0
+    """Between two looks for the ends of jobs in a batch system."""
+    webhook_url: str = ""
+    """Where ready jobs are posted."""
+    webhook_secret_file: str = ""
+    """File with the secret that signs them."""
+    locality_wait_seconds: Annotated[float, Field(ge=0)] = 10.0
+    """How long a job waits for the node that holds most of its bytes."""
     job_grace_seconds: Seconds = 10.0
     """From the request to end (SIGTERM) to the end (SIGKILL) of a cancelled job."""
+
+    redis_url: str = "redis://127.0.0.1:6379/0"
+    """Redis of a farm: ``redis://``, ``rediss://`` (TLS) or ``unix://``; a password in it is kept out of sight."""
+    redis_password_file: str = ""
+    """File with the password of Redis; empty: the one in `redis_url`, if any."""
+    redis_ca_bundle: str = ""
+    """File with the certificates to trust for ``rediss://``; empty: the usual ones."""
+    node: str = Field(default="", pattern=r"^[A-Za-z0-9][A-Za-z0-9_.-]{0,62}$|^$")
+    """Name of this host among the workers; empty: its host name."""
+    node_cache_dir: str = ""
+    """A compute node's own file cache, which it announces; empty: it has none."""
+    worker_processes: Annotated[int, Field(ge=0, le=256)] = 0
+    """Celery worker processes that `stager worker` starts; 0: one per core."""
+    lease_seconds: Seconds = 30.0
+    """A fetch or job of a worker that gave no sign of life for so long is taken away from it."""
+    reconcile_seconds: Seconds = 60.0
+    """Between two looks for what fell between the parts."""
+    flower_url: str = ""
+    """Address of Flower, shown with the list of workers."""
 
     log_level: Literal["debug", "info", "warning", "error"] = "info"
     """What is logged: this and what is worse."""

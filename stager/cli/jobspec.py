@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -36,6 +37,9 @@ Priority = Annotated[
     int | None, typer.Option("--priority", metavar="N", help="-1000 to 1000; higher goes first.")
 ]
 Name = Annotated[str | None, typer.Option("--name", metavar="NAME", help="What you call the job.")]
+Owner = Annotated[
+    str | None, typer.Option("--owner", metavar="USER", help="Whom it counts for; by default you.")
+]
 
 _META = "stager.command"
 
@@ -117,6 +121,7 @@ def spec_of_options(
     results: Iterable[str] | None = None,
     priority: int | None = None,
     name: str | None = None,
+    owner: str | None = None,
 ) -> JobSpec:
     """The job of a command line.
 
@@ -133,7 +138,28 @@ def spec_of_options(
         results=tuple(results or ()),
         priority=priority or 0,
         name=name or "",
+        owner=owner or "",
     )
+
+
+def owned(specs: Iterable[JobSpec]) -> list[JobSpec]:
+    """The same jobs; those without an owner belong to whoever runs this command."""
+    from dataclasses import replace
+
+    me = _login_name()
+    return [spec if spec.owner else replace(spec, owner=me) for spec in specs]
+
+
+def _login_name() -> str:
+    """Of the user of this process; a container may run as a number without a name."""
+    import pwd
+
+    number = os.getuid()
+    try:
+        name = pwd.getpwuid(number).pw_name
+    except KeyError:
+        name = str(number)
+    return "".join(c if c.isascii() and (c.isalnum() or c in "._@+-") else "_" for c in name)[:64]
 
 
 def split_input(text: str) -> JobInput:

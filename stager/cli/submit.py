@@ -13,11 +13,13 @@ from stager.cli.jobspec import (
     Digests,
     Inputs,
     Name,
+    Owner,
     Priority,
     Results,
     Variables,
     command_of,
     given_specs,
+    owned,
 )
 from stager.cli.options import AsJson
 
@@ -37,6 +39,7 @@ def submit(
     result: Results = None,
     priority: Priority = None,
     name: Name = None,
+    owner: Owner = None,
     as_json: AsJson = False,
 ) -> None:
     """Submit jobs and print their ids, all or none.
@@ -52,8 +55,9 @@ def submit(
         "results": result,
         "priority": priority,
         "name": name,
+        "owner": owner,
     }
-    specs = given_specs(files or [], command_of(context), options)
+    specs = owned(given_specs(files or [], command_of(context), options))
 
     from stager.cli.connect import connected
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Protocol
 
 from stager.errors import CancelledError, FetchError
@@ -67,12 +67,20 @@ class Fetcher(Protocol):
 class Farm(Protocol):
     """Runs tries of fetches; decides nothing: whoever gives the orders knows order, limits and retries."""
 
-    def start(self, order: FetchOrder) -> None:
-        """Take `order` and return at once; an order that is already here (same fetch, same generation) is ignored.
+    outlives: bool
+    """Whether tries go on when this process is gone."""
 
+    def start(self, order: FetchOrder, then: Sequence[FetchOrder] = ()) -> None:
+        """Take orders and return at once; one that is already here (same fetch, same generation) is ignored.
+
+        Those in `then` follow `order` one after another, so that together they take one connection.
         For each order taken, `Started`, any number of `Progress` and exactly one `Ready` or
         `Failed` are emitted.
         """
+        ...
+
+    def adopt(self, order: FetchOrder) -> None:
+        """Answer for an order that a process before this one gave; only where tries outlive it."""
         ...
 
     def cancel(self, fetch: str, generation: int) -> None:
@@ -80,7 +88,10 @@ class Farm(Protocol):
         ...
 
     def close(self, *, wait: bool = True) -> None:
-        """Break everything off, keeping what is resumable; with `wait`, return when the last try has ended."""
+        """End. Tries that don't outlive this process are broken off, keeping what is resumable.
+
+        With `wait`, return when the last of these has ended.
+        """
         ...
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import threading
 from collections import deque
+from collections.abc import Sequence
 
 from stager.errors import ConflictError, StagerError
 from stager.farm.base import Emit, Fetch, cancelled_error, unexpected_error
@@ -26,32 +27,37 @@ class ThreadFarm:
         size: threads at most.
     """
 
+    outlives = False
+
     def __init__(self, fetch: Fetch, emit: Emit, *, size: int) -> None:
         self._fetch = fetch
         self._emit = emit
         self._size = size
         self._lock = threading.Lock()
         self._work = threading.Condition(self._lock)
-        self._queue: deque[tuple[FetchOrder, threading.Event]] = deque()
+        self._queue: deque[list[tuple[FetchOrder, threading.Event]]] = deque()
         self._tries: dict[tuple[str, int], threading.Event] = {}
         self._threads: list[threading.Thread] = []
         self._idle = 0
         self._closed = False
 
-    def start(self, order: FetchOrder) -> None:
+    def start(self, order: FetchOrder, then: Sequence[FetchOrder] = ()) -> None:
         """See `Farm.start`.
 
         Raises:
             ConflictError: the farm is closed.
         """
-        stop = threading.Event()
         with self._lock:
             if self._closed:
                 raise ConflictError(f"fetch {order.fetch} can't start", cause="the farm is closed")
-            if (order.fetch, order.generation) in self._tries:
+            taken = []
+            for one in (order, *then):
+                if (one.fetch, one.generation) not in self._tries:
+                    stop = self._tries[one.fetch, one.generation] = threading.Event()
+                    taken.append((one, stop))
+            if not taken:
                 return
-            self._tries[order.fetch, order.generation] = stop
-            self._queue.append((order, stop))
+            self._queue.append(taken)
             if self._idle >= len(self._queue):
                 self._work.notify()
             elif len(self._threads) < self._size:
@@ -59,6 +65,10 @@ class ThreadFarm:
                 thread = threading.Thread(target=self._run, name=name, daemon=True)
                 self._threads.append(thread)
                 thread.start()
+
+    def adopt(self, order: FetchOrder) -> None:
+        """See `Farm.adopt`: threads end with their process."""
+        raise ConflictError(f"fetch {order.fetch} can't be adopted", cause="it ended with its process")
 
     def cancel(self, fetch: str, generation: int) -> None:
         """See `Farm.cancel`."""
@@ -88,8 +98,9 @@ class ThreadFarm:
                     self._idle += 1
                     self._work.wait()
                     self._idle -= 1
-                order, stop = self._queue.popleft()
-            self._try(order, stop)
+                taken = self._queue.popleft()
+            for order, stop in taken:
+                self._try(order, stop)
 
     def _try(self, order: FetchOrder, stop: threading.Event) -> None:
         fetch, generation = order.fetch, order.generation

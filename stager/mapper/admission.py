@@ -90,6 +90,12 @@ class Admission:
             if item is not None:
                 self._push(other, item)
 
+    def resume(self, fetch: str, *, origin: str, key: str) -> None:
+        """A fetch that was let go before the last start runs still."""
+        self._running[fetch] = (origin, key)
+        self._per_origin[origin] = self._per_origin.get(origin, 0) + 1
+        self._busy_keys.setdefault(key, [])
+
     def pick(self, now: float) -> list[str]:
         """The fetches to start now; each counts as running until `ended`."""
         while self._later and self._later[0][0] <= now:

@@ -52,9 +52,17 @@ class Flights:
             self.fetches[fetch.id] = fetch
             self.joinable[fetch.request.key, fetch.request.sha256] = fetch.id
 
-    def resume(self, now: float) -> None:
-        """After `load`: what was running starts anew with the next generation; what nobody needs goes."""
+    def resume(self, now: float, *, keep_running: bool = False) -> list[FetchOrder]:
+        """After `load`: what was running starts anew with the next generation; what nobody needs goes.
+
+        With `keep_running` it goes on running: its orders are returned, to be watched.
+        """
+        going_on = []
         for fetch in list(self.fetches.values()):
+            if fetch.state is FetchState.RUNNING and keep_running and fetch.jobs:
+                self.admission.resume(fetch.id, origin=fetch.request.origin, key=fetch.request.key)
+                going_on.append(FetchOrder(fetch.id, fetch.generation, fetch.request))
+                continue
             if fetch.state is FetchState.RUNNING:
                 self.move(fetch, FetchState.QUEUED)
                 fetch.generation += 1
@@ -64,8 +72,11 @@ class Flights:
                 self._drop(fetch, now)
             elif fetch.state is FetchState.QUEUED:
                 self._enqueue(fetch)
+        return going_on
 
-    def join(self, request: FetchRequest, entry: Entry | None, priority: int, now: float) -> FetchRecord:
+    def join(
+        self, request: FetchRequest, entry: Entry | None, priority: int, now: float, owner: str = ""
+    ) -> FetchRecord:
         """The fetch that brings this request: one that is under way or still good, or a new one.
 
         `entry` is what the cache holds of the key.
@@ -79,7 +90,9 @@ class Flights:
                 return flight
             if flight.state is FetchState.READY and _is_good(request, flight.sha256, flight.fresh_until, now):
                 return flight
-        fetch = FetchRecord(id=next(self._ids), request=request, priority=priority, created_at=now)
+        fetch = FetchRecord(
+            id=next(self._ids), request=request, priority=priority, owner=owner, created_at=now
+        )
         if at_hand is not None:
             fetch.state, fetch.cached, fetch.ended_at = FetchState.READY, True, now
             fetch.sha256, fetch.size, fetch.fresh_until = at_hand.object, at_hand.size, at_hand.fresh_until

@@ -10,7 +10,15 @@ from stager.model.fetches import FetchOrder, FetchRequest
 
 @dataclass(frozen=True, slots=True)
 class StartFetch:
-    """Instruction: run this try."""
+    """Instruction: run this try, and then, over the same connection, those in `then`."""
+
+    order: FetchOrder
+    then: tuple[FetchOrder, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class AdoptFetch:
+    """Instruction: answer for this try, which was ordered before the last start."""
 
     order: FetchOrder
 
@@ -39,7 +47,7 @@ class StopJob:
     epoch: int
 
 
-Instruction = StartFetch | StopFetch | Dispatch | StopJob
+Instruction = StartFetch | AdoptFetch | StopFetch | Dispatch | StopJob
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,3 +58,4 @@ class NewJob:
     inputs: tuple[tuple[FetchRequest, Entry | None], ...]
     after: tuple[str, ...] = ()
     priority: int = 0
+    owner: str = ""

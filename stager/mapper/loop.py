@@ -18,13 +18,21 @@ from typing import Any
 from stager import steps
 from stager.clock import Clock
 from stager.errors import ConflictError, InputError, NotFoundError, StagerError, StateError
-from stager.mapper.instructions import Dispatch, Instruction, NewJob, StartFetch, StopFetch, StopJob
+from stager.mapper.instructions import (
+    AdoptFetch,
+    Dispatch,
+    Instruction,
+    NewJob,
+    StartFetch,
+    StopFetch,
+    StopJob,
+)
 from stager.mapper.machine import Machine
-from stager.mapper.ports import FetchPlace, JobPlace, StateStore
+from stager.mapper.ports import FetchPlace, JobPlace, SignalSource, StateStore
 from stager.model.events import DispatchInput, DispatchOrder, JobEnded, JobRefused, JobSignal, JobStarted
 from stager.model.fetches import Failed, Progress, Ready, Signal, Started
 from stager.model.jobs import JobSpec
-from stager.model.records import Changes, JobRecord
+from stager.model.records import Changes, JobRecord, Position
 
 log = logging.getLogger(__name__)
 
@@ -47,11 +55,20 @@ class _Command:
     answer: Future[Any]
 
 
+@dataclass(frozen=True, slots=True)
+class _Batch:
+    """What a stream delivered; of a session before the last load it counts no more."""
+
+    signals: Sequence[Signal | JobSignal]
+    position: Position
+    session: int
+
+
 class _Stop:
     """Ends the loop."""
 
 
-_Item = Signal | JobSignal | _Command | _Stop
+_Item = Signal | JobSignal | _Batch | _Command | _Stop
 
 
 class Mapper:
@@ -82,6 +99,9 @@ class Mapper:
         self._on_change = on_change
         self._fetch_place: FetchPlace | None = None
         self._job_place: JobPlace | None = None
+        self._source: SignalSource | None = None
+        self._session = 0
+        self._position: Position | None = None
         self._inbox: queue.SimpleQueue[_Item] = queue.SimpleQueue()
         self._progress: dict[str, Progress] = {}
         self._specs: dict[str, JobSpec] = {}
@@ -92,13 +112,13 @@ class Mapper:
 
     # -- from other threads ---------------------------------------------------------------------
 
-    def start(self, fetch_place: FetchPlace, job_place: JobPlace) -> None:
-        """Load what is not over, go on with it, and begin to listen.
+    def start(self, fetch_place: FetchPlace, job_place: JobPlace, source: SignalSource | None = None) -> None:
+        """Load what is not over, go on with it, and begin to listen (also to `source`, if there is one).
 
         Raises:
             StateError: the database can't be read.
         """
-        self._fetch_place, self._job_place = fetch_place, job_place
+        self._fetch_place, self._job_place, self._source = fetch_place, job_place, source
         self._load()
         job_place.tidy(self._machine.jobs.keys())
         self._thread.start()
@@ -180,6 +200,7 @@ class Mapper:
                 return False
             instructions = self._machine.advance(self._clock.time(), limit=self._pieces)
             changes = self._machine.take_changes()
+            changes.position, self._position = self._position, None
             if changes:
                 steps.reached("record.begin")
                 self._store.save(changes, self._specs)
@@ -224,7 +245,12 @@ class Mapper:
 
     def _take(self, item: _Item, taken: list[tuple[_Command, Any]]) -> None:
         now = self._clock.time()
-        if isinstance(item, _Command):
+        if isinstance(item, _Batch):
+            if item.session == self._session:
+                for signal in item.signals:
+                    self._take(signal, taken)
+                self._position = item.position
+        elif isinstance(item, _Command):
             taken.append((item, None))  # answered, one way or the other, even if deciding about it breaks
             try:
                 taken[-1] = (item, item.run(self._machine, now))
@@ -251,6 +277,8 @@ class Mapper:
         for job in changes.jobs:
             if job.state.is_final and job.epoch and not job.handed:
                 self._job_place.clean_up(job.id, job.epoch)
+        if changes.position is not None and self._source is not None:
+            self._source.recorded(changes.position)
         if changes:
             self._on_change(changes)
 
@@ -262,8 +290,10 @@ class Mapper:
             self._specs |= self._store.specs(unknown)
         for instruction in instructions:
             match instruction:
-                case StartFetch(order):
-                    self._fetch_place.start(order)
+                case StartFetch(order, then):
+                    self._fetch_place.start(order, then)
+                case AdoptFetch(order):
+                    self._fetch_place.adopt(order)
                 case StopFetch(fetch, generation):
                     self._fetch_place.cancel(fetch, generation)
                 case StopJob(job, epoch):
@@ -291,14 +321,25 @@ class Mapper:
             environment=spec.environment,
             inputs=inputs,
             results=spec.results,
+            owner=spec.owner,
         )
 
     # -- when things go wrong -------------------------------------------------------------------
 
     def _load(self) -> None:
+        assert self._fetch_place is not None
         machine = self._new_machine()
-        machine.load(*self._store.load(), now=self._clock.time())
+        outlives = self._fetch_place.outlives
+        machine.load(*self._store.load(), now=self._clock.time(), keep_running=outlives)
         self._machine = machine
+        self._session += 1
+        self._position = None
+        if self._source is not None:
+            session = self._session
+            self._source.start(
+                self._store.position(),
+                lambda signals, position: self._inbox.put(_Batch(signals, position, session)),
+            )
 
     def _outage(self, error: StateError, taken: Iterable[tuple[_Command, Any]]) -> bool:
         """A batch could not be decided or written: nothing of it happened. Wait, load again, go on.
@@ -310,8 +351,9 @@ class Mapper:
         assert self._fetch_place is not None
         self._refuse_all(taken, error)
         self._specs.clear()
-        for fetch in self._machine.fetches.values():
-            self._fetch_place.cancel(fetch.id, fetch.generation)
+        if not self._fetch_place.outlives:
+            for fetch in self._machine.fetches.values():
+                self._fetch_place.cancel(fetch.id, fetch.generation)
         while True:
             self._failures += 1
             wait = min(2.0 ** (self._failures - 1), LONGEST_OUTAGE_WAIT_SECONDS)

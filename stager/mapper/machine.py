@@ -18,7 +18,7 @@ from collections.abc import Collection, Iterable, Iterator
 from stager.errors import ConflictError, NotFoundError
 from stager.mapper.admission import Admission
 from stager.mapper.flights import Flights
-from stager.mapper.instructions import Dispatch, Instruction, NewJob, StopJob
+from stager.mapper.instructions import AdoptFetch, Dispatch, Instruction, NewJob, StopJob
 from stager.mapper.verdicts import input_failed, inputs_lost
 from stager.model.backoff import RetryPolicy
 from stager.model.events import JobEnded, JobRefused, JobSignal, JobStarted
@@ -90,11 +90,12 @@ class Machine:
         names: Iterable[NameRecord],
         *,
         now: float,
+        keep_running: bool = False,
     ) -> None:
         """Take in what the database holds, at start.
 
         Fetches that were running start anew with the next generation (their partial files are
-        resumed); jobs handed over and not known to be over are handed over again under the same id.
+        resumed), unless they go on without a server (`keep_running`); jobs handed over and not known to be over are handed over again under the same id.
         """
         self._loaded = True
         for name in names:
@@ -107,7 +108,8 @@ class Machine:
             if job.handed:
                 self.handed.add(job.id)
                 self._again.append(job.id)
-        self.flights.resume(now)
+        going_on = self.flights.resume(now, keep_running=keep_running)
+        self._instructions += [AdoptFetch(order) for order in going_on]
         for job in list(self.jobs.values()):
             if job.state in {JobState.WAITING, JobState.READY}:
                 self._settle(job, now)
@@ -137,7 +139,8 @@ class Machine:
         """Take in a job; it is ready at once when all it waits for holds already."""
         self.check_new(new.id)
         fetches = tuple(
-            self.flights.join(request, entry, new.priority, now).id for request, entry in new.inputs
+            self.flights.join(request, entry, new.priority, now, owner=new.owner).id
+            for request, entry in new.inputs
         )
         job = JobRecord(id=new.id, fetches=fetches, after=new.after, priority=new.priority, submitted_at=now)
         self.jobs[job.id] = job

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from typing import Protocol
 
-from stager.model.events import DispatchOrder
-from stager.model.fetches import FetchOrder
+from stager.model.events import DispatchOrder, JobSignal
+from stager.model.fetches import FetchOrder, Signal
 from stager.model.jobs import JobSpec
-from stager.model.records import Changes, FetchRecord, JobRecord, NameRecord
+from stager.model.records import Changes, FetchRecord, JobRecord, NameRecord, Position
 
 
 class StateStore(Protocol):
@@ -34,16 +34,45 @@ class StateStore(Protocol):
         """Fetches by id."""
         ...
 
+    def position(self) -> Position | None:
+        """Up to where the stream of signals was taken in; None before the first one."""
+        ...
+
 
 class FetchPlace(Protocol):
-    """Where fetches run. It answers every `start` with exactly one `Ready` or `Failed`."""
+    """Where fetches run. It answers every order with exactly one `Ready` or `Failed`."""
 
-    def start(self, order: FetchOrder) -> None:
-        """Run this try; returns at once."""
+    @property
+    def outlives(self) -> bool:
+        """Whether tries go on when this server is gone."""
+        ...
+
+    def start(self, order: FetchOrder, then: Sequence[FetchOrder] = ()) -> None:
+        """Run this try, then those in `then`; returns at once."""
+        ...
+
+    def adopt(self, order: FetchOrder) -> None:
+        """Answer for a try that a server before this one ordered."""
         ...
 
     def cancel(self, fetch: str, generation: int) -> None:
         """Give this try up within a second; its partial file stays."""
+        ...
+
+
+Deliver = Callable[[Sequence[Signal | JobSignal], Position], None]
+"""Takes signals that were read together, and the place in the stream behind them; returns at once."""
+
+
+class SignalSource(Protocol):
+    """What others tell, in an order that is kept: a stream that can be read again from a known place."""
+
+    def start(self, position: Position | None, deliver: Deliver) -> None:
+        """Read what comes after `position` (None: everything there is). Called again, it begins anew from there."""
+        ...
+
+    def recorded(self, position: Position) -> None:
+        """What was delivered up to `position` is durable and need not be kept."""
         ...
 
 

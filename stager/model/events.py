@@ -28,6 +28,7 @@ class DispatchOrder:
     environment: tuple[tuple[str, str], ...]
     inputs: tuple[DispatchInput, ...]
     results: tuple[str, ...]
+    owner: str = ""
 
 
 @dataclass(frozen=True, slots=True)

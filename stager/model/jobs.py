@@ -62,6 +62,7 @@ _SURROGATE = re.compile(
     r"[\ud800-\udfff]"
 )  # bytes that were not UTF-8; neither JSON nor a database holds them
 _VARIABLE = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
+_OWNER = re.compile(r"[A-Za-z0-9._@+-]{0,64}")
 
 
 def check_file_name(name: str, what: str) -> str:
@@ -151,6 +152,7 @@ class JobSpec:
             none are given, whatever it leaves is kept.
         priority: -1000 to 1000; higher goes first.
         name: what people call it; may be empty, need not be unique.
+        owner: whom it counts for when several want transfers at once; may be empty.
 
     Raises:
         InputError: an impossible name, URL, digest or number, or two inputs of one name.
@@ -163,6 +165,7 @@ class JobSpec:
     results: tuple[str, ...] = ()
     priority: int = 0
     name: str = ""
+    owner: str = ""
 
     def __post_init__(self) -> None:
         if not self.command or not self.command[0]:
@@ -209,6 +212,12 @@ class JobSpec:
                 cause="it is too long, contains a control character or is not valid UTF-8",
                 remedy="shorten it",
             )
+        if not _OWNER.fullmatch(self.owner):
+            raise InputError(
+                f"{self.owner!r} can't be the owner of a job",
+                cause="letters, digits and ._@+- are allowed, 64 of them at most",
+                remedy="give a user's name",
+            )
 
     def to_dict(self) -> dict[str, Any]:
         """JSON form without defaults; `from_dict` is the inverse."""
@@ -227,6 +236,8 @@ class JobSpec:
             data["priority"] = self.priority
         if self.name:
             data["name"] = self.name
+        if self.owner:
+            data["owner"] = self.owner
         return data
 
     @classmethod
@@ -244,6 +255,7 @@ class JobSpec:
             results=tuple(data.get("results", ())),
             priority=data.get("priority", 0),
             name=data.get("name", ""),
+            owner=data.get("owner", ""),
         )
 
 

@@ -10,6 +10,19 @@ from stager.model.fetches import FetchRequest, FetchState
 from stager.model.jobs import JobState
 
 
+@dataclass(frozen=True, slots=True)
+class Position:
+    """A place in a stream of signals.
+
+    Attributes:
+        stream: which stream; a new one when Redis came back empty.
+        entry: id of the last entry that was taken in.
+    """
+
+    stream: str
+    entry: str
+
+
 @dataclass(slots=True, eq=False)
 class FetchRecord:
     """A fetch as the mapper knows it; all but `jobs` and `saved` is kept in the database."""
@@ -21,6 +34,8 @@ class FetchRecord:
     tries: int = 0
     """Tries in a row without progress."""
     priority: int = 0
+    owner: str = ""
+    """Whose share it counts in: the owner of the job that wanted it first."""
     created_at: float = 0.0
     first_try_at: float | None = None
     not_before: float = 0.0
@@ -83,6 +98,8 @@ class Changes:
     jobs: list[JobRecord] = field(default_factory=list)
     fetches: list[FetchRecord] = field(default_factory=list)
     names: list[NameRecord] = field(default_factory=list)
+    position: Position | None = None
+    """Up to where the stream of signals is in these changes."""
 
     def __bool__(self) -> bool:
-        return bool(self.jobs or self.fetches or self.names)
+        return bool(self.jobs or self.fetches or self.names or self.position)

@@ -62,6 +62,7 @@ class JobIn(_Shape):
     )
     priority: int = Field(default=0, description="-1000 to 1000; higher goes first.")
     name: str = Field(default="", description="What people call it.", examples=["reduce-7"])
+    owner: str = Field(default="", description="Whom it counts for in fair shares.", examples=["ada"])
 
     def to_spec(self) -> JobSpec:
         """The job, checked.
@@ -79,6 +80,7 @@ class JobIn(_Shape):
             results=tuple(self.results),
             priority=self.priority,
             name=self.name,
+            owner=self.owner,
         )
 
 

@@ -79,6 +79,7 @@ class JobService:
                 tuple(self._with_entry(item, spec.priority, known) for item in spec.inputs),
                 spec.after,
                 spec.priority,
+                spec.owner,
             )
             for spec in specs
         ]

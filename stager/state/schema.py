@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from sqlalchemy import BigInteger, Boolean, Column, Float, Index, Integer, MetaData, String, Table, Text, text
 
-HEAD = "0001"
+HEAD = "0002"
 """Version of this schema; the newest of `stager.state.migrations.versions`."""
 
 metadata = MetaData()
@@ -61,6 +61,7 @@ fetches = Table(
     Column("received", BigInteger, nullable=False),
     Column("resumed_from", BigInteger, nullable=False),
     Column("error", Text),
+    Column("owner", String(64), nullable=False, server_default=""),
     sqlite_with_rowid=False,
 )
 
@@ -83,6 +84,16 @@ results = Table(
     Column("sha256", _DIGEST, nullable=False),
     Column("size", BigInteger, nullable=False),
     sqlite_with_rowid=False,
+)
+
+position = Table(
+    "position",
+    metadata,
+    Column(
+        "id", Integer, primary_key=True, autoincrement=False
+    ),  # one row, 0: up to where signals are taken in
+    Column("stream", String(64), nullable=False),
+    Column("entry", String(64), nullable=False),
 )
 
 version = Table("alembic_version", metadata, Column("version_num", String(32), primary_key=True))

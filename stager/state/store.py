@@ -16,7 +16,7 @@ from sqlalchemy.exc import SQLAlchemyError
 from stager.errors import StateError
 from stager.model.events import JobResult
 from stager.model.jobs import JobSpec, JobState
-from stager.model.records import Changes, FetchRecord, JobRecord, NameRecord
+from stager.model.records import Changes, FetchRecord, JobRecord, NameRecord, Position
 from stager.state import rows, schema
 from stager.state.bulk import ManyRows
 from stager.state.database import open_engine
@@ -87,6 +87,8 @@ class Store:
                 _save_names(connection, changes.names)
                 _save_fetches(connection, changes.fetches)
                 _save_jobs(connection, changes.jobs, specs)
+                if changes.position is not None:
+                    _save_position(connection, changes.position)
         except SQLAlchemyError as error:
             cause = str(getattr(error, "orig", None) or error).splitlines()[0]
             raise StateError(
@@ -115,6 +117,12 @@ class Store:
             needed |= dict.fromkeys(connection.execute(unfinished).scalars())
             fetches = list(_fetches(connection, needed))
         return jobs, fetches, names
+
+    def position(self) -> Position | None:
+        """Up to where the stream of signals was taken in; None before the first one."""
+        with self._engine.connect() as connection:
+            row = connection.execute(select(schema.position)).mappings().first()
+        return None if row is None else Position(row["stream"], row["entry"])
 
     def specs(self, ids: Iterable[str]) -> dict[str, JobSpec]:
         """What these jobs run; unknown ids are left out."""
@@ -227,6 +235,12 @@ def _save_fetches(connection: Connection, fetches: Iterable[FetchRecord]) -> Non
     old = [rows.fetch_row(fetch) for fetch in fetches if fetch.saved]
     _INSERT_FETCHES.execute(connection, new)
     _UPDATE_FETCHES.execute(connection, old)
+
+
+def _save_position(connection: Connection, position: Position) -> None:
+    values = {"stream": position.stream, "entry": position.entry}
+    if not connection.execute(schema.position.update().values(values)).rowcount:
+        connection.execute(schema.position.insert().values(id=0, **values))
 
 
 def _save_names(connection: Connection, names: Iterable[NameRecord]) -> None:

@@ -52,7 +52,8 @@ def wheel(tmp_path_factory: pytest.TempPathFactory) -> zipfile.Path:
 def test_the_wheel_holds_every_file_of_the_package_and_nothing_else(wheel: zipfile.Path) -> None:
     expected = {
         str(path.relative_to(ROOT))
-        for path in (ROOT / "stager").rglob("*")
+        for package in ("stager", "workers")
+        for path in (ROOT / package).rglob("*")
         if path.is_file() and "__pycache__" not in path.parts
     }
     held = {name for name in wheel.root.namelist() if ".dist-info/" not in name and name[-1] != "/"}

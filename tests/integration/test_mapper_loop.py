@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable, Collection, Iterator
+from collections.abc import Callable, Collection, Iterator, Sequence
 from pathlib import Path
 
 import pytest
@@ -14,11 +14,12 @@ from stager.mapper.admission import Admission
 from stager.mapper.instructions import NewJob
 from stager.mapper.loop import Mapper
 from stager.mapper.machine import Machine
+from stager.mapper.ports import Deliver
 from stager.model.backoff import RetryPolicy
 from stager.model.events import DispatchOrder, JobEnded, JobStarted
 from stager.model.fetches import Failed, FetchOrder, FetchRequest, FetchResult, Progress, Ready, Started
 from stager.model.jobs import JobInput, JobSpec
-from stager.model.records import Changes
+from stager.model.records import Changes, Position
 from stager.state.store import Store
 
 URL = "https://h.example/a.dat"
@@ -29,8 +30,10 @@ PATIENCE = 20.0
 class Places:
     """Both places: notes what it is told, and waits for it."""
 
-    def __init__(self) -> None:
+    def __init__(self, *, outlives: bool = False) -> None:
+        self.outlives = outlives
         self.started: list[FetchOrder] = []
+        self.adopted: list[FetchOrder] = []
         self.cancelled: list[str] = []
         self.handed: list[DispatchOrder] = []
         self.cleaned: list[str] = []
@@ -45,8 +48,11 @@ class Places:
         with self._changed:
             assert self._changed.wait_for(lambda: condition(self), PATIENCE), "it did not come to that"
 
-    def start(self, order: FetchOrder) -> None:
-        self._note(lambda: self.started.append(order))
+    def start(self, order: FetchOrder, then: Sequence[FetchOrder] = ()) -> None:
+        self._note(lambda: self.started.extend((order, *then)))
+
+    def adopt(self, order: FetchOrder) -> None:
+        self._note(lambda: self.adopted.append(order))
 
     def cancel(self, fetch: str, generation: int) -> None:
         self._note(lambda: self.cancelled.append(f"{fetch}:{generation}"))
@@ -62,13 +68,38 @@ class Places:
     def tidy(self, open_jobs: Collection[str]) -> None: ...
 
 
+class Stream:
+    """A source of signals that keeps what it delivered until that is recorded."""
+
+    def __init__(self) -> None:
+        self.started: list[Position | None] = []
+        self.recorded_: list[Position] = []
+        self.deliver: Deliver = lambda _signals, _position: None
+        self._changed = threading.Condition()
+
+    def start(self, position: Position | None, deliver: Deliver) -> None:
+        with self._changed:
+            self.started.append(position)
+            self.deliver = deliver
+            self._changed.notify_all()
+
+    def recorded(self, position: Position) -> None:
+        with self._changed:
+            self.recorded_.append(position)
+            self._changed.notify_all()
+
+    def wait_for(self, condition: Callable[[Stream], object]) -> None:
+        with self._changed:
+            assert self._changed.wait_for(lambda: condition(self), PATIENCE), "it did not come to that"
+
+
 class World:
     """A mapper with a real database and noting places."""
 
-    def __init__(self, root: Path) -> None:
+    def __init__(self, root: Path, *, outlives: bool = False, stream: Stream | None = None) -> None:
         ids = (f"fetch{n}" for n in range(10**6))
         self.store = Store(f"sqlite:///{root / 'state.db'}")
-        self.places = Places()
+        self.places = Places(outlives=outlives)
         self.changes: list[Changes] = []
         self.mapper = Mapper(
             lambda: Machine(
@@ -82,7 +113,7 @@ class World:
             jitter=lambda: 0.0,
             on_change=self.changes.append,
         )
-        self.mapper.start(self.places, self.places)
+        self.mapper.start(self.places, self.places, stream)
 
     def submit(self, job: str = "job1") -> None:
         self.mapper.submit([(NewJob(job, ((FetchRequest(URL), None),)), SPEC)]).result(PATIENCE)
@@ -244,4 +275,65 @@ def test_a_restart_begins_what_was_queued_without_being_asked(tmp_path: Path) ->
     second = World(tmp_path)
     second.places.wait_for(lambda p: p.started)
     assert second.places.started[0].generation == 2
+    second.close()
+
+
+def test_a_batch_of_signals_and_its_place_in_the_stream_are_written_together(tmp_path: Path) -> None:
+    stream = Stream()
+    world = World(tmp_path, stream=stream)
+    assert stream.started == [None]
+    world.submit()
+    world.places.wait_for(lambda p: p.started)
+    (order,) = world.places.started
+    ready = Ready(order.fetch, order.generation, result())
+    stream.deliver([Started(order.fetch, order.generation), ready], Position("s1", "7-0"))
+    stream.wait_for(lambda s: s.recorded_)
+    assert world.store.position() == Position("s1", "7-0")
+    assert world.store.fetches([order.fetch])[order.fetch].state == "ready"
+    stream.deliver([ready], Position("s1", "8-0"))  # once more: stale, and read for good all the same
+    stream.wait_for(lambda s: s.recorded_ == [Position("s1", "7-0"), Position("s1", "8-0")])
+    world.close()
+    again = World(tmp_path, stream=stream)
+    assert stream.started == [None, Position("s1", "8-0")]
+    again.close()
+
+
+def test_signals_whose_batch_could_not_be_written_are_read_again_and_late_ones_do_not_overtake_them(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    stream = Stream()
+    world = World(tmp_path, outlives=True, stream=stream)
+    world.submit()
+    world.places.wait_for(lambda p: p.started)
+    (order,) = world.places.started
+
+    def refuse(*_: object) -> None:
+        monkeypatch.undo()
+        raise StateError("state can't be written", cause="disk full")
+
+    monkeypatch.setattr(world.store, "save", refuse)
+    before = stream.deliver
+    ready = Ready(order.fetch, order.generation, result())
+    before([ready], Position("s1", "7-0"))
+    stream.wait_for(lambda s: s.started == [None, None])
+    before([], Position("s1", "9-0"))  # was under way when the stream was begun anew
+    stream.deliver([ready], Position("s1", "7-0"))
+    stream.wait_for(lambda s: s.recorded_)
+    assert stream.recorded_ == [Position("s1", "7-0")]
+    assert world.places.cancelled == []  # tries that go on without a server are not broken off
+    world.places.wait_for(lambda p: p.handed)
+    world.close()
+
+
+def test_tries_that_outlive_the_server_are_adopted_and_not_begun_anew(tmp_path: Path) -> None:
+    first = World(tmp_path, outlives=True)
+    first.submit()
+    first.places.wait_for(lambda p: p.started)
+    first.close()
+    second = World(tmp_path, outlives=True)
+    second.places.wait_for(lambda p: p.adopted)
+    assert second.places.adopted == first.places.started
+    assert second.places.started == []
+    second.ready(second.places.adopted[0])
+    second.places.wait_for(lambda p: p.handed)
     second.close()
