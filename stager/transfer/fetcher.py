@@ -6,13 +6,14 @@ from collections.abc import Callable
 
 from stager.cache.store import FileCache
 from stager.clock import Clock, SystemClock
-from stager.model.entries import Entry
-from stager.model.fetches import FetchOrder, FetchRequest, FetchResult
+from stager.model.fetches import FetchOrder, FetchResult
+from stager.transfer.blocking import run
 from stager.transfer.buffers import BufferPool
+from stager.transfer.means import Means
 from stager.transfer.options import TransferOptions
 from stager.transfer.plan import TransferPlan
 from stager.transfer.transport import Transport
-from stager.transfer.tries import Means, ProgressReport, Try, result_of
+from stager.transfer.tries import ProgressReport, Try
 
 
 def never() -> bool:
@@ -44,9 +45,8 @@ class Fetcher:
     ) -> None:
         self.cache = cache
         self._announced: set[str] = set()
-        self._means = Means(
-            cache, transport, options or TransferOptions(), clock or SystemClock(), BufferPool()
-        )
+        self._transport = transport
+        self._means = Means(cache, options or TransferOptions(), clock or SystemClock(), BufferPool())
 
     def fetch(
         self,
@@ -75,29 +75,25 @@ class Fetcher:
         started = clock.monotonic()
         announced = request.key in self._announced
         entry = None if announced else cache.lookup(request.key)
-        if entry is not None and self._is_hit(entry, request):
-            path = cache.object_path(entry.object)
-            return result_of(request, entry, path, clock.monotonic() - started, cached=True)
+        hit = self._means.hit(request, entry, started)
+        if hit is not None:
+            return hit
+        attempt = Try(self._means, order, entry, started, progress, cancelled, received)
         try:
-            return Try(self._means, order, entry, started, progress, cancelled, received).run()
+            return run(attempt.steps(), self._transport, clock)
         finally:
             if announced:
                 self._announced.discard(request.key)
-                self._means.transport.withdraw(request.url)  # had it failed before it came to that
+                self._transport.withdraw(request.url)  # had it failed before it came to that
 
     def announce(self, order: FetchOrder) -> None:
         """`order` is fetched next: ask its origin already, if a connection is idle and the cache has nothing of it."""
         request = order.request
         if self.cache.lookup(request.key) is None:
             self._announced.add(request.key)
-            self._means.transport.announce(TransferPlan(request, self._means.options).next_request())
+            self._transport.announce(TransferPlan(request, self._means.options).next_request())
 
     def close(self) -> None:
         """Close idle connections and free the buffers."""
-        self._means.transport.close()
+        self._transport.close()
         self._means.buffers.clear()
-
-    def _is_hit(self, entry: Entry, request: FetchRequest) -> bool:
-        if request.sha256 is not None:
-            return entry.object == request.sha256  # these bytes can't change: nothing to ask
-        return not request.refresh and entry.is_fresh(self._means.clock.time())

@@ -13,13 +13,21 @@ Pulse = Callable[[float], None]
 """Called with the seconds that passed without news, several times per second; raises to give up."""
 
 
-class Response(Protocol):
-    """An answer whose head is read and whose body is not."""
+class Answer(Protocol):
+    """An answer whose head is read and whose body is not, as a try sees it."""
 
     status: int
     headers: Headers
     end: End | None
     """How the body ended; None while it has not."""
+
+    def close(self) -> None:
+        """Give the connection back, for another request when the body was read to its end."""
+        ...
+
+
+class Response(Answer, Protocol):
+    """The same as a driver sees it that waits for every byte."""
 
     def readinto(self, buffer: memoryview) -> int | None:
         """Read raw bytes of the body.
@@ -30,10 +38,6 @@ class Response(Protocol):
         Raises:
             FetchError: the body's framing is broken. A connection that breaks is an `end`.
         """
-        ...
-
-    def close(self) -> None:
-        """Give the connection back, for another request when the body was read to its end."""
         ...
 
 

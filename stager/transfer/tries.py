@@ -1,16 +1,16 @@
-"""One try of one fetch that has to ask the origin: transfer, verify, publish, record."""
+"""One try of one fetch that has to ask the origin: transfer, verify, publish, record.
+
+What waits for the origin is left to a driver (`asks`), so that a try is the same on threads and in an event loop.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Generator
 from hashlib import sha256
-from pathlib import Path
+from typing import Any
 
 from stager.cache.failures import cache_error
 from stager.cache.partial import Partial
-from stager.cache.store import FileCache
-from stager.clock import Clock
 from stager.errors import (
     CacheError,
     CancelledError,
@@ -20,62 +20,30 @@ from stager.errors import (
     StagerError,
 )
 from stager.model.entries import Entry
-from stager.model.fetches import FetchOrder, FetchRequest, FetchResult
+from stager.model.fetches import FetchOrder, FetchResult
 from stager.model.urls import parse_url
 from stager.steps import reached
-from stager.transfer.buffers import BLOCK_BYTES, BufferPool
+from stager.transfer.asks import Fill, Open, Steps
+from stager.transfer.buffers import BLOCK_BYTES
 from stager.transfer.decisions import Again, Finish, Receive, Unchanged
 from stager.transfer.digest import FileDigest
-from stager.transfer.options import TransferOptions
+from stager.transfer.means import Means, result_of
 from stager.transfer.pace import Pace
 from stager.transfer.plan import TransferPlan
-from stager.transfer.transport import Response, Transport
+from stager.transfer.transport import Answer
 from stager.transfer.wire import End
 from stager.transfer.writer import FileWriter
 
 SMALL_BYTES = BLOCK_BYTES
 """A body of a known length up to this is held in memory: no partial file, no second thread."""
 REPORT_SECONDS = 0.1
-"""Shortest time between two reports of progress; also the longest that received bytes wait to be written."""
+"""Shortest time between two reports of progress."""
 
 ProgressReport = Callable[[int, int | None, int], None]
 """Bytes in place, of how many (None: not known), offset at which this try went on."""
 
-
-@dataclass(frozen=True, slots=True)
-class Means:
-    """What all tries of a fetcher work with."""
-
-    cache: FileCache
-    transport: Transport
-    options: TransferOptions
-    clock: Clock
-    buffers: BufferPool
-
-
-def result_of(
-    request: FetchRequest,
-    entry: Entry,
-    path: Path,
-    seconds: float,
-    *,
-    cached: bool,
-    received: int = 0,
-    resumed_from: int = 0,
-) -> FetchResult:
-    """What a try delivered whose file is described by `entry` and lies at `path`."""
-    return FetchResult(
-        url=request.url,
-        sha256=entry.object,
-        size=entry.size,
-        path=path,
-        cached=cached,
-        seconds=seconds,
-        received=received,
-        resumed_from=resumed_from,
-        unproven=entry.unproven,
-        fresh_until=entry.fresh_until,
-    )
+Receiving = Generator[Fill, Any, Again | Finish]
+"""A part of a try's steps that ends with what the plan says."""
 
 
 class Try:
@@ -98,7 +66,6 @@ class Try:
         received: Callable[[], None],
     ) -> None:
         self._cache = means.cache
-        self._transport = means.transport
         self._options = options = means.options
         self._clock = means.clock
         self._buffers = means.buffers
@@ -127,21 +94,21 @@ class Try:
         self._resumed_from: int | None = None
         self._plan = TransferPlan(self._request, options, entry=entry)
 
-    def run(self) -> FetchResult:
-        """See `Fetcher.fetch`."""
+    def steps(self) -> Steps:
+        """The try, from its beginning to what `Fetcher.fetch` returns or raises."""
         try:
             self._check_cancelled()
             self._lease()
             reached("fetch.leased")
             while True:
-                response = self._transport.open(self._plan.next_request(), self._pulse)
+                answer = yield Open(self._plan.next_request(), self._pulse)
                 try:
                     self._silent = 0.0
-                    decision = self._plan.on_response(response.status, response.headers, self._clock.time())
+                    decision = self._plan.on_response(answer.status, answer.headers, self._clock.time())
                     if isinstance(decision, Receive):
-                        decision = self._receive(response, decision)
+                        decision = yield from self._receive(answer, decision)
                 finally:
-                    response.close()
+                    answer.close()
                 if isinstance(decision, Unchanged):
                     return self._confirm(decision.entry)
                 if isinstance(decision, Finish):
@@ -177,35 +144,35 @@ class Try:
 
     # -- receiving --------------------------------------------------------------------------------
 
-    def _receive(self, response: Response, order: Receive) -> Again | Finish:
+    def _receive(self, answer: Answer, order: Receive) -> Receiving:
         if self._resumed_from is None or order.offset < self._resumed_from:
             self._resumed_from = order.offset
         length = order.length
         if self._partial is None and length is not None and length == order.total and length <= SMALL_BYTES:
-            return self._receive_small(response, order, length)
+            return (yield from self._receive_small(answer, order, length))
         self._drop_small()  # of an answer before
-        return self._receive_file(response, order)
+        return (yield from self._receive_file(answer, order))
 
-    def _receive_small(self, response: Response, order: Receive, length: int) -> Again | Finish:
+    def _receive_small(self, answer: Answer, order: Receive, length: int) -> Receiving:
         """Keep the body in memory."""
         if self._small is None:
             self._small = self._buffers.take()
         self._in_place = 0
-        while response.end is None and self._in_place < length:
-            self._in_place += self._fill(response, self._small[self._in_place : length])
+        while answer.end is None and self._in_place < length:
+            self._in_place += yield from self._fill(answer, self._small[self._in_place : length])
             self._report(order.total)
         reached("fetch.written")
-        return self._plan.on_end(self._in_place, response.end or End.BROKEN)
+        return self._plan.on_end(self._in_place, answer.end or End.BROKEN)
 
-    def _receive_file(self, response: Response, order: Receive) -> Again | Finish:
+    def _receive_file(self, answer: Answer, order: Receive) -> Receiving:
         """Write the body to the partial, hashing beside it."""
         digest = self._prepare(order)
         assert self._partial is not None
         end = None if order.length is None else order.offset + order.length
-        while response.end is None and self._in_place != end:
+        while answer.end is None and self._in_place != end:
             buffer = digest.take()
             room = buffer if end is None else buffer[: end - self._in_place]
-            count = self._fill(response, room)
+            count = yield from self._fill(answer, room)
             if count == 0:
                 digest.give_back(buffer)
                 continue
@@ -214,7 +181,7 @@ class Try:
             reached("fetch.written")
             self._report(order.total)
         self._stop_writing()
-        return self._plan.on_end(self._in_place - order.offset, response.end or End.BROKEN)
+        return self._plan.on_end(self._in_place - order.offset, answer.end or End.BROKEN)
 
     def _prepare(self, order: Receive) -> FileDigest:
         """The partial, cut to where the body begins and described for a later try; its digest, running."""
@@ -247,22 +214,15 @@ class Try:
             self._digest.__exit__()
             self._digest = None
 
-    def _fill(self, response: Response, room: memoryview) -> int:
+    def _fill(self, answer: Answer, room: memoryview) -> Generator[Fill, Any, int]:
         """Read until `room` is full, the body ends, or it is time to look at clock and cancel."""
-        began = now = self._clock.monotonic()
-        filled = 0
-        while filled < len(room) and now - began < REPORT_SECONDS:
-            count = response.readinto(room[filled:])
-            now = self._clock.monotonic()
-            if not count:
-                break
-            filled += count
+        filled, seconds = yield Fill(answer, room)
         self._received += filled
-        too_slow = self._pace.waited(now - began, filled)
-        if too_slow is not None and response.end is None:
+        too_slow = self._pace.waited(seconds, filled)
+        if too_slow is not None and answer.end is None:
             raise self._no_connection(too_slow)
         self._check_cancelled()
-        return filled
+        return int(filled)
 
     def _write(self, data: memoryview) -> None:
         partial, writer = self._partial, self._writer

@@ -1,0 +1,60 @@
+"""What tries work with, and what they deliver."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from stager.cache.store import FileCache
+from stager.clock import Clock
+from stager.model.entries import Entry
+from stager.model.fetches import FetchRequest, FetchResult
+from stager.transfer.buffers import BufferPool
+from stager.transfer.options import TransferOptions
+
+
+@dataclass(frozen=True, slots=True)
+class Means:
+    """What all tries of a fetcher work with."""
+
+    cache: FileCache
+    options: TransferOptions
+    clock: Clock
+    buffers: BufferPool
+
+    def hit(self, request: FetchRequest, entry: Entry | None, started: float) -> FetchResult | None:
+        """The result without asking the origin, if the cache's `entry` for the request is enough for that."""
+        if entry is None or not self._is_enough(entry, request):
+            return None
+        path = self.cache.object_path(entry.object)
+        return result_of(request, entry, path, self.clock.monotonic() - started, cached=True)
+
+    def _is_enough(self, entry: Entry, request: FetchRequest) -> bool:
+        if request.sha256 is not None:
+            return entry.object == request.sha256  # these bytes can't change: nothing to ask
+        return not request.refresh and entry.is_fresh(self.clock.time())
+
+
+def result_of(
+    request: FetchRequest,
+    entry: Entry,
+    path: Path,
+    seconds: float,
+    *,
+    cached: bool,
+    received: int = 0,
+    resumed_from: int = 0,
+) -> FetchResult:
+    """What a try delivered whose file is described by `entry` and lies at `path`."""
+    return FetchResult(
+        url=request.url,
+        sha256=entry.object,
+        size=entry.size,
+        path=path,
+        cached=cached,
+        seconds=seconds,
+        received=received,
+        resumed_from=resumed_from,
+        unproven=entry.unproven,
+        fresh_until=entry.fresh_until,
+    )
