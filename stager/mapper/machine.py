@@ -209,7 +209,7 @@ class Machine:
         elif isinstance(signal, JobRefused) and job.state is JobState.RUNNING:
             self.stale_job_signals += 1  # it was started, so this hand-over can't have been refused
         elif isinstance(signal, JobStarted):
-            self._job_started(job, now)
+            self._job_started(job, now - signal.seconds)
         elif isinstance(signal, JobRefused):
             self._job_refused(job, signal, now)
         else:

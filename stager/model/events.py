@@ -42,10 +42,11 @@ class JobResult:
 
 @dataclass(frozen=True, slots=True)
 class JobStarted:
-    """The job's command runs."""
+    """The job's command runs, and has for so many seconds."""
 
     job: str
     epoch: int
+    seconds: float = 0.0
 
 
 @dataclass(frozen=True, slots=True)
