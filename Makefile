@@ -1,6 +1,6 @@
 # `make` alone prints the targets.
 .DEFAULT_GOAL := help
-.PHONY: help setup test lint format demo bench reference lock test-lowest test-all-pythons clean
+.PHONY: help setup test test-nfs lint format demo bench reference lock test-lowest test-all-pythons clean
 
 # A figure each; the others in the directory are their helpers.
 BENCHMARKS = $(shell grep -l '^if __name__ == "__main__"' benchmarks/*.py)
@@ -14,6 +14,10 @@ setup: ## make .venv with the `stager` command (PYTHON=... chooses the interpret
 test: setup ## style, types, import contract and tests
 	@scripts/system-packages
 	@scripts/check lint types imports tests
+
+test-nfs: setup ## tests of several hosts that share a real NFS mount (as root)
+	@scripts/system-packages nfs
+	@.venv/bin/python -m pytest tests/nfs
 
 lint: setup ## style, types and import contract
 	@scripts/check lint types imports

@@ -90,14 +90,10 @@ class EntryFiles:
     def _has_object(self, entry: Entry) -> bool:
         path = self.object(entry)
         try:
-            found = os.stat(path)
-        except (FileNotFoundError, NotADirectoryError):
-            return False
+            found = self._tree.status(path)
         except OSError as error:
-            if error.errno == errno.ESTALE:
-                return False
             raise cache_error(error, path, "read") from error
-        return found.st_size == entry.size and stat.S_ISREG(found.st_mode)
+        return found is not None and found.st_size == entry.size and stat.S_ISREG(found.st_mode)
 
     def read(self, digest: str) -> Entry | None:
         """The entry as it is on disk; None when there is none, or one that nobody can read.
@@ -263,11 +259,7 @@ def _parse(text: bytes | None) -> Entry | None:
 
 
 def _read(tree: Tree, path: str) -> bytes | None:
-    """What the file says; None when there is none.
-
-    An NFS client goes on saying that there is none for half a minute after another host made the file,
-    unless the directory is opened.
-    """
+    """What the file says; None when there is none, and none that another host made just now."""
 
     def content() -> bytes:
         fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
@@ -279,14 +271,9 @@ def _read(tree: Tree, path: str) -> bytes | None:
     if not tree.growing:  # else the directory itself is likely to be missing
         with suppress(FileNotFoundError):
             return unless_stale(content)
-    try:
-        os.close(os.open(path.rpartition("/")[0], os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC))
-    except OSError as error:
-        tree.growing = error.errno == errno.ENOENT
-        if tree.growing:
-            return None
-    else:
-        tree.growing = False
+    tree.growing = not tree.refresh(path.rpartition("/")[0])
+    if tree.growing:
+        return None
     with suppress(FileNotFoundError):
         return unless_stale(content)
     return None

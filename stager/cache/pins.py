@@ -106,14 +106,26 @@ def _remove_part(tree: Tree, job: str, part: str) -> None:
 
 
 def _link(tree: Tree, target: str, path: str, job: str) -> None:
+    mends = (
+        lambda: make_job_directory(tree, job),
+        lambda: tree.refresh(target.rpartition("/")[0]),  # another host may have made the object just now
+    )
+    for mend in mends:
+        try:
+            _link_once(tree, target, path, job)
+        except FileNotFoundError:  # of the object or of the directory
+            mend()
+        else:
+            return
+    with suppress(FileNotFoundError):  # of the object: said by the caller, who looks at `path`
+        _link_once(tree, target, path, job)
+
+
+def _link_once(tree: Tree, target: str, path: str, job: str) -> None:
     try:
         os.link(target, path)
     except FileExistsError:
         _relink(target, path)
-    except FileNotFoundError:  # of the object or of the directory
-        make_job_directory(tree, job)
-        with suppress(FileNotFoundError):  # of the object: said by the caller, who looks at `path`
-            os.link(target, path)
     except OSError as error:
         if error.errno not in LINK_REFUSED:
             raise

@@ -235,10 +235,10 @@ class FileCache:
     def has_object(self, sha256: str, size: int | None = None) -> bool:
         """Whether the object exists (and has that size)."""
         try:
-            found = os.stat(self._tree.object(sha256))
+            found = self._tree.status(self._tree.object(sha256))
         except OSError:
             return False
-        return size is None or found.st_size == size
+        return found is not None and size in {None, found.st_size}
 
     def claim_partial(self, key: str, generation: int = 1) -> Partial:
         """A private temporary for the key; takes over what a dead owner left. See `partial.claim`.
