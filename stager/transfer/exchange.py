@@ -72,7 +72,7 @@ def exchange(connection: Connection, wire: bytes, url: Url, pulse: Pulse) -> tup
             connection.sock.sendall(wire)
         return _read_head(connection, pulse)
     except MalformedError as error:
-        raise _malformed(url, error) from None
+        raise malformed(url, error) from None
     except OSError as error:
         if connection.answers and not connection.filled:
             raise StaleError from None
@@ -181,7 +181,7 @@ class HttpResponse:
             payload = self._body.decode(buffer, count)
         except MalformedError as error:
             self._persistent = False
-            raise _malformed(self._url, error) from None
+            raise malformed(self._url, error) from None
         if self._body.done:
             self.end = End.COMPLETE
         return payload or (0 if self.end is not None else None)
@@ -208,7 +208,8 @@ class HttpResponse:
             self.readinto(buffer)
 
 
-def _malformed(url: Url, error: MalformedError) -> FetchError:
+def malformed(url: Url, error: MalformedError | str) -> FetchError:
+    """The transient error of an origin whose answer can't be understood."""
     return ProtocolError(
         f"{url.redacted} can't be fetched",
         cause=f"the origin's answer is not proper HTTP: {error}",

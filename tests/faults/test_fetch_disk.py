@@ -14,11 +14,11 @@ import pytest
 from stager.cache.store import FileCache
 from stager.errors import CacheError, CacheFullError, CacheIOError, CachePermissionError
 from stager.model.fetches import FetchOrder, FetchRequest
-from stager.transfer.fetcher import Fetcher
-from stager.transfer.http import HttpTransport
+from stager.transfer.buffers import BLOCK_BYTES
+from tests.support.drivers import DRIVERS, AnyFetcher, Driver
 from tests.support.origin import Origin, content
 
-DATA = Random(6).randbytes(3_500_000)
+DATA = Random(6).randbytes(3 * BLOCK_BYTES + 500_000)
 
 
 @pytest.fixture
@@ -32,9 +32,14 @@ def cache(tmp_path: Path) -> FileCache:
     return FileCache(tmp_path / "cache")
 
 
+@pytest.fixture(params=DRIVERS)
+def driver(request: pytest.FixtureRequest) -> Driver:
+    return DRIVERS[request.param]
+
+
 @pytest.fixture
-def fetcher(cache: FileCache) -> Iterator[Fetcher]:
-    with closing(Fetcher(cache, HttpTransport())) as fetcher:
+def fetcher(cache: FileCache, driver: Driver) -> Iterator[AnyFetcher]:
+    with closing(driver(cache)) as fetcher:
         yield fetcher
 
 
@@ -67,7 +72,7 @@ def failing(call: Callable[..., int], number: int, after: int) -> Callable[..., 
 )
 def test_a_write_that_fails_is_an_error_of_the_cache_that_names_url_cause_and_way_out(
     origin: Origin,
-    fetcher: Fetcher,
+    fetcher: AnyFetcher,
     monkeypatch: pytest.MonkeyPatch,
     number: int,
     kind: type[CacheError],
@@ -85,7 +90,7 @@ def test_a_write_that_fails_is_an_error_of_the_cache_that_names_url_cause_and_wa
 
 
 def test_a_full_disk_keeps_what_was_written_and_the_next_try_goes_on(
-    origin: Origin, fetcher: Fetcher, monkeypatch: pytest.MonkeyPatch
+    origin: Origin, fetcher: AnyFetcher, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     url = origin.serve("/run.nxs", content(DATA, etag='"1"'))
     with monkeypatch.context() as patch:
@@ -99,7 +104,7 @@ def test_a_full_disk_keeps_what_was_written_and_the_next_try_goes_on(
 
 
 def test_a_disk_that_stays_full_is_no_progress(
-    origin: Origin, fetcher: Fetcher, monkeypatch: pytest.MonkeyPatch
+    origin: Origin, fetcher: AnyFetcher, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     url = origin.serve("/run.nxs", content(DATA, etag='"1"'))
     monkeypatch.setattr(os, "pwrite", failing(os.pwrite, errno.ENOSPC, after=1))
@@ -111,7 +116,7 @@ def test_a_disk_that_stays_full_is_no_progress(
 
 
 def test_a_file_that_can_not_be_read_again_is_an_error(
-    origin: Origin, fetcher: Fetcher, monkeypatch: pytest.MonkeyPatch
+    origin: Origin, fetcher: AnyFetcher, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     url = origin.serve("/run.nxs", content(DATA, etag='"1"', cut=2_000_000), content(DATA, etag='"1"'))
     with pytest.raises(Exception, match="came incomplete"):
@@ -125,7 +130,7 @@ def test_a_file_that_can_not_be_read_again_is_an_error(
 
 
 def test_a_small_body_that_can_not_be_kept_costs_nothing_but_a_new_try(
-    origin: Origin, fetcher: Fetcher, monkeypatch: pytest.MonkeyPatch
+    origin: Origin, fetcher: AnyFetcher, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     small = DATA[:50_000]
     url = origin.serve("/run.nxs", content(small, etag='"1"', cut=10), content(small, etag='"1"'))

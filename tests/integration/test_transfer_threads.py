@@ -15,12 +15,12 @@ from stager.cache.store import FileCache
 from stager.errors import StagerError
 from stager.model.fetches import FetchOrder, FetchRequest, FetchResult
 from stager.transfer.buffers import BLOCK_BYTES
-from stager.transfer.fetcher import Fetcher
-from stager.transfer.http import HttpTransport
+from stager.transfer.tries import SMALL_BYTES
+from tests.support.drivers import DRIVERS, AnyFetcher, Driver
 from tests.support.origin import Origin, content, redirect, status
 
 THREADS = 8
-LARGE = Random(9).randbytes(2 * BLOCK_BYTES + 5)
+LARGE = Random(9).randbytes(BLOCK_BYTES + 5)
 
 
 @pytest.fixture
@@ -29,9 +29,14 @@ def origin() -> Iterator[Origin]:
         yield origin
 
 
+@pytest.fixture(params=DRIVERS)
+def driver(request: pytest.FixtureRequest) -> Driver:
+    return DRIVERS[request.param]
+
+
 @pytest.fixture
-def fetcher(tmp_path: Path) -> Iterator[Fetcher]:
-    with closing(Fetcher(FileCache(tmp_path / "cache"), HttpTransport())) as fetcher:
+def fetcher(tmp_path: Path, driver: Driver) -> Iterator[AnyFetcher]:
+    with closing(driver(FileCache(tmp_path / "cache"), connections=THREADS)) as fetcher:
         yield fetcher
 
 
@@ -41,9 +46,9 @@ def in_threads(work: Callable[[int], object], count: int) -> list[object]:
 
 
 def test_files_of_all_sizes_at_once_are_each_right_and_share_few_connections(
-    origin: Origin, fetcher: Fetcher
+    origin: Origin, fetcher: AnyFetcher
 ) -> None:
-    sizes = [0, 1, 4096, 100_000, BLOCK_BYTES, BLOCK_BYTES + 1, len(LARGE)]
+    sizes = [0, 1, 4096, 100_000, SMALL_BYTES, SMALL_BYTES + 1, len(LARGE)]
 
     def body(number: int) -> bytes:
         size = sizes[number % len(sizes)]
@@ -61,7 +66,7 @@ def test_files_of_all_sizes_at_once_are_each_right_and_share_few_connections(
     assert origin.sent() == sum(len(body(number)) for number in range(84))
 
 
-def test_one_url_at_once_from_many_threads_is_right_in_all(origin: Origin, fetcher: Fetcher) -> None:
+def test_one_url_at_once_from_many_threads_is_right_in_all(origin: Origin, fetcher: AnyFetcher) -> None:
     url = origin.serve("/run.nxs", content(LARGE, etag='"1"'))
     together = threading.Barrier(THREADS)
 
@@ -74,7 +79,7 @@ def test_one_url_at_once_from_many_threads_is_right_in_all(origin: Origin, fetch
     assert paths.pop().read_bytes() == LARGE
 
 
-def test_errors_and_redirects_between_do_not_mix_up_answers(origin: Origin, fetcher: Fetcher) -> None:
+def test_errors_and_redirects_between_do_not_mix_up_answers(origin: Origin, fetcher: AnyFetcher) -> None:
     for number in range(60):
         origin.serve(f"/data/{number}", content(b"%d" % number))
         origin.serve(f"/go/{number}", redirect(f"/data/{number}"))

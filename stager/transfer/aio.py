@@ -1,0 +1,238 @@
+"""The aiohttp driver: it connects, pools, secures and parses; one event loop reads all origins.
+
+Nothing of the environment is used (no proxies, no netrc), no cookie is kept, no redirect is followed and
+nothing is decoded: what to do is the plan's business.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import ssl
+from collections import defaultdict
+from typing import Any
+
+import aiohttp
+from yarl import URL
+
+from stager.errors import FetchError, TlsError
+from stager.model.urls import Url
+from stager.transfer.aio_answer import DRAIN_BYTES, AioAnswer, ClientResponse
+from stager.transfer.classify import os_cause
+from stager.transfer.decisions import Request
+from stager.transfer.exchange import malformed, no_connection
+from stager.transfer.patience import Patience
+from stager.transfer.transport import Pulse
+from stager.transfer.wire import MAX_HEAD_BYTES
+
+KEEPALIVE_SECONDS = 60.0
+"""How long an idle connection is kept; servers end them after 5 to 75."""
+DRAIN_SECONDS = 0.25
+"""Longest wait for the rest of a small body that nobody wants."""
+READ_BYTES = 1 << 18
+"""Bytes of a body that may have arrived and wait to be taken; about twice as many at most."""
+_OURS = ("Accept", "Accept-Encoding", "User-Agent")
+"""aiohttp would add its own."""
+
+
+class _Connector(aiohttp.TCPConnector):
+    """aiohttp's, which looks once more at an idle connection before it is used.
+
+    aiohttp gives a connection back in the middle of what it has read: what follows a body in the same
+    read would be taken for the answer to the next request.
+    """
+
+    async def connect(
+        self,
+        req: aiohttp.ClientRequest,
+        traces: list[Any],
+        timeout: aiohttp.ClientTimeout,  # noqa: ASYNC109 - its
+    ) -> aiohttp.connector.Connection:
+        while True:
+            connection = await super().connect(req, traces, timeout)
+            if connection.protocol is None or not connection.protocol.should_close:
+                return connection
+            connection.close()
+
+
+class AioTransport:
+    """Sends requests over http and https from one event loop, in which it has to be made and closed.
+
+    Args:
+        connections: answers of one origin at once.
+        connect_timeout_seconds: for name resolution, connection and TLS handshake together.
+        ca_bundle: file or directory with the certificates to trust; empty: the usual ones.
+    """
+
+    def __init__(
+        self,
+        *,
+        connections: int = 6,
+        connect_timeout_seconds: float = 10.0,
+        ca_bundle: str = "",
+    ) -> None:
+        self._connect_timeout = connect_timeout_seconds
+        self._ca_bundle = ca_bundle
+        self._context: ssl.SSLContext | None = None
+        self._seats: defaultdict[str, asyncio.Semaphore] = defaultdict(lambda: asyncio.Semaphore(connections))
+        self._draining: set[asyncio.Task[None]] = set()
+        watch = aiohttp.TraceConfig()
+        watch.on_connection_create_start.append(self._connecting)
+        watch.on_connection_create_end.append(self._connected)
+        watch.on_connection_reuseconn.append(self._connected)
+        self._session = aiohttp.ClientSession(
+            connector=_Connector(limit=0, keepalive_timeout=KEEPALIVE_SECONDS),
+            response_class=ClientResponse,
+            cookie_jar=aiohttp.DummyCookieJar(),
+            timeout=aiohttp.ClientTimeout(total=None, sock_connect=None),  # see `Patience`
+            auto_decompress=False,
+            trust_env=False,
+            skip_auto_headers=_OURS,
+            read_bufsize=READ_BYTES,
+            max_line_size=MAX_HEAD_BYTES,
+            max_field_size=MAX_HEAD_BYTES,
+            trace_configs=[watch],
+        )
+
+    async def open(self, request: Request, pulse: Pulse, patience: Patience, silence: float) -> AioAnswer:
+        """Wait for a seat at the origin, send `request` and read the head of the answer.
+
+        Args:
+            request: what to send.
+            pulse: told of the silence when that ends the wait, or of none when `patience` was urged; it raises.
+            patience: of the try.
+            silence: longest wait for the answer once the request can be sent, seconds.
+
+        Raises:
+            FetchError: no connection, no answer, or no HTTP; or what `pulse` raised.
+        """
+        url = request.url
+        seats = self._seats[url.origin]
+        try:
+            async with patience.of(None):
+                await seats.acquire()
+        except TimeoutError:
+            pulse(0.0)
+            raise
+        try:
+            response = await self._ask(request, pulse, _Asking(patience, silence))
+            _check(response, url)
+        except BaseException:
+            seats.release()
+            raise
+        return AioAnswer(response, url, self._give_back)
+
+    async def close(self) -> None:
+        """Close all connections."""
+        for task in list(self._draining):
+            await task
+        await self._session.close()
+
+    async def _ask(self, request: Request, pulse: Pulse, asking: _Asking) -> ClientResponse:
+        url = request.url
+        context = await self._tls_context() if url.scheme == "https" else True
+        try:
+            async with asking.patience.of(self._connect_timeout):
+                response = await self._session.get(
+                    URL(url.text, encoded=True),
+                    headers={name: _as_bytes_go(value) for name, value in request.headers.items()},
+                    allow_redirects=False,
+                    ssl=context,
+                    trace_request_ctx=asking,
+                )
+        except TimeoutError:
+            pulse(asking.silence if asking.connected else 0.0)
+            raise no_connection(url, f"not connected within {self._connect_timeout:g} s") from None
+        except (aiohttp.ClientError, OSError, ValueError) as error:
+            raise _error(url, error) from None
+        assert isinstance(response, ClientResponse)
+        return response
+
+    async def _connecting(self, _session: aiohttp.ClientSession, context: Any, _event: object) -> None:
+        asking: _Asking = context.trace_request_ctx
+        asking.connected = False
+        asking.patience.renew(self._connect_timeout)
+
+    async def _connected(self, _session: aiohttp.ClientSession, context: Any, _event: object) -> None:
+        asking: _Asking = context.trace_request_ctx
+        asking.connected = True
+        asking.patience.renew(asking.silence)
+
+    async def _tls_context(self) -> ssl.SSLContext:
+        if self._context is None:  # the certificates take a while to load: only when they are needed
+            from stager.transfer.http import _tls_context as tls_context
+
+            loop = asyncio.get_running_loop()
+            self._context = await loop.run_in_executor(None, tls_context, self._ca_bundle)
+        return self._context
+
+    def _give_back(self, response: ClientResponse, url: Url, touched: bool) -> None:
+        """Free the connection, for another request if the body was read to its end, and the seat."""
+        left = response.content_length
+        if not touched and not response.content.is_eof() and left is not None and left <= DRAIN_BYTES:
+            task = asyncio.get_running_loop().create_task(self._drain(response, url))
+            self._draining.add(task)
+            task.add_done_callback(self._draining.discard)
+            return
+        response.release()  # closes it when more would follow
+        self._seats[url.origin].release()
+
+    async def _drain(self, response: ClientResponse, url: Url) -> None:
+        """Read what nobody wants, so that its connection can be kept."""
+        try:
+            async with asyncio.timeout(DRAIN_SECONDS):
+                while await response.content.readany():
+                    pass
+        except (TimeoutError, aiohttp.ClientError, OSError):
+            response.close()
+        response.release()
+        self._seats[url.origin].release()
+
+
+class _Asking:
+    """A request that is under way; told when it has a connection."""
+
+    def __init__(self, patience: Patience, silence: float) -> None:
+        self.patience = patience
+        self.silence = silence
+        self.connected = False
+
+
+def _check(response: ClientResponse, url: Url) -> None:
+    """Refuse, and close, what aiohttp takes though nobody asked for it."""
+    coding = response.headers.get("Transfer-Encoding", "chunked")
+    if coding.lower() != "chunked":
+        response.close()
+        raise malformed(url, f"transfer coding {coding!r} was not asked for")
+    if response.status == 101:  # noqa: PLR2004 - HTTP's own numbers
+        response.close()
+        raise malformed(url, "a change of protocol that was not asked for")
+
+
+def _error(url: Url, error: Exception) -> FetchError:
+    if isinstance(error, aiohttp.ClientConnectorCertificateError):
+        refused = error.certificate_error
+        said = getattr(refused, "verify_message", "") or str(refused)
+        return TlsError(
+            f"{url.redacted} can't be fetched",
+            cause=f"the certificate of {url.host} is not accepted: {said}",
+            remedy="check the host's name and date; for a site's own authority set ca_bundle",
+            url=url.redacted,
+        )
+    if isinstance(error, aiohttp.ClientConnectorDNSError):
+        return no_connection(url, f"host name {url.host} can't be resolved")
+    if isinstance(error, aiohttp.ClientResponseError):
+        return malformed(url, error.message.splitlines()[0])
+    if isinstance(error, aiohttp.ServerDisconnectedError):
+        return no_connection(url, "the origin closed the connection without an answer")
+    if isinstance(error, OSError) and error.errno:
+        return no_connection(url, os.strerror(error.errno))  # asyncio's own text names addresses, at length
+    return no_connection(url, os_cause(error))
+
+
+def _as_bytes_go(value: str) -> str:
+    """A header's value such that aiohttp, which sends UTF-8, sends the bytes that came (read as Latin-1)."""
+    try:
+        return value.encode("latin-1").decode("utf-8")
+    except UnicodeError:
+        return value

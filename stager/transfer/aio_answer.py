@@ -1,0 +1,150 @@
+"""An answer whose body is read in an event loop, and how it ended."""
+
+from __future__ import annotations
+
+import asyncio
+import ssl
+from collections.abc import Callable
+from contextlib import suppress
+
+import aiohttp
+
+from stager.model.urls import Url
+from stager.transfer.asks import Filled
+from stager.transfer.exchange import malformed
+from stager.transfer.patience import Patience
+from stager.transfer.wire import End
+
+DRAIN_BYTES = 65_536
+"""A body that nobody wants is read to its end up to this size, so that its connection can be kept."""
+GATHER_SECONDS = 0.25
+"""Longest that received bytes wait for more before they are written: many slow transfers share one thread."""
+LOOK_SECONDS = 1.0
+"""How often a silent connection is looked at: aiohttp does not tell the reader of a body of broken chunks."""
+
+
+class ClientResponse(aiohttp.ClientResponse):
+    """aiohttp's, which remembers its connection: it is needed when the connection has long been given back."""
+
+    tls: ssl.SSLObject | None = None
+    transport: asyncio.Transport | None = None
+
+    async def start(self, connection: aiohttp.connector.Connection) -> ClientResponse:
+        """Called by aiohttp when the request was sent."""
+        self.transport = connection.transport
+        if self.transport is not None:
+            self.tls = self.transport.get_extra_info("ssl_object")
+        await super().start(connection)
+        return self
+
+
+class AioAnswer:
+    """See `Answer`.
+
+    Args:
+        response: its head is read.
+        url: what was asked for.
+        give_back: called in the loop's thread with response, URL and whether its body was touched.
+    """
+
+    def __init__(
+        self,
+        response: ClientResponse,
+        url: Url,
+        give_back: Callable[[ClientResponse, Url, bool], None],
+    ) -> None:
+        self.status = response.status
+        self.headers = _joined(response.raw_headers)
+        self.end: End | None = None
+        self._loop = asyncio.get_running_loop()
+        self._response = response
+        self._content = response.content
+        self._url = url
+        self._give_back: Callable[[ClientResponse, Url, bool], None] | None = give_back
+        self._touched = False
+        self._broken = False
+        if "transfer-encoding" in self.headers:
+            self.headers.pop("content-length", None)
+        self._framed = "content-length" in self.headers or "transfer-encoding" in self.headers
+        self._look_for_end()
+
+    async def fill(self, room: memoryview, patience: Patience, silence: float) -> Filled:
+        """Read into `room` until it is full, the body ends, or it is time to do something else.
+
+        That is after `silence` seconds without a byte, when `patience` is urged, and soon after bytes came.
+
+        Raises:
+            FetchError: the body's framing is broken. A connection that breaks is an `end`.
+        """
+        self._touched = True
+        began = now = self._loop.time()
+        filled = 0
+        while self.end is None and filled < len(room):
+            left = (GATHER_SECONDS if filled else silence) - (now - began)
+            if left <= 0 or patience.urged:
+                break
+            data = await self._read(len(room) - filled, min(left, LOOK_SECONDS), patience)
+            room[filled : filled + len(data)] = data
+            filled += len(data)
+            self._look_for_end()
+            now = self._loop.time()
+        return Filled(filled, now - began)
+
+    def close(self) -> None:
+        """See `Answer.close`; may be called in any thread, while no `fill` is under way."""
+        give_back, self._give_back = self._give_back, None
+        if give_back is not None:
+            self._loop.call_soon_threadsafe(give_back, self._response, self._url, self._touched)
+
+    async def _read(self, most: int, seconds: float, patience: Patience) -> bytes:
+        try:
+            if self._broken:
+                return self._rest(most)
+            async with patience.of(seconds):
+                return await self._content.read(most)
+        except TimeoutError:
+            transport = self._response.transport
+            if (transport is None or transport.is_closing()) and not self._content.is_eof():
+                raise malformed(self._url, "the body's chunks are not well-formed") from None
+        except aiohttp.ClientResponseError as error:
+            raise malformed(self._url, error.message.splitlines()[0]) from None
+        except (aiohttp.ClientError, OSError):
+            # What arrived before is still there, but aiohttp gives it to nobody who was told of the error.
+            self._content.set_exception(None)  # type: ignore[arg-type]
+            self._broken = True
+            return self._rest(most)
+        return b""
+
+    def _rest(self, most: int) -> bytes:
+        data = self._content.read_nowait(most)
+        if not data:
+            self.end = End.BROKEN
+        return data
+
+    def _look_for_end(self) -> None:
+        if self.end is None and self._content.at_eof() and not self._broken:
+            if self._framed or self.status in {204, 304}:
+                self.end = End.COMPLETE
+            elif self._response.tls is None or _said_goodbye(self._response.tls):
+                self.end = End.CLOSED
+            else:
+                self.end = End.BROKEN
+
+
+def _said_goodbye(tls: ssl.SSLObject) -> bool:
+    """Whether the other side ended TLS in order (close_notify); asked when the connection has ended."""
+    with suppress(ssl.SSLZeroReturnError):
+        try:
+            return tls.read(1) == b""
+        except ssl.SSLWantReadError:
+            return False
+    return True
+
+
+def _joined(raw: tuple[tuple[bytes, bytes], ...]) -> dict[str, str]:
+    """Fields with lower-case names; repeated ones joined by a comma."""
+    headers: dict[str, str] = {}
+    for raw_name, raw_value in raw:
+        name, value = raw_name.decode("latin-1").lower(), raw_value.decode("latin-1").strip(" \t")
+        headers[name] = f"{headers[name]}, {value}" if name in headers else value
+    return headers

@@ -1,0 +1,137 @@
+"""Fetches in an event loop: the same tries as on threads, with other waits.
+
+The loop's thread only waits for origins. What a try does in between - hashing, writing, publishing - it does
+in a thread of `off`, so that a slow disk delays nobody but the file that is on it.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+from concurrent.futures import Executor
+from functools import partial
+from typing import cast
+
+from stager.cache.store import FileCache
+from stager.clock import Clock, SystemClock
+from stager.model.fetches import FetchOrder, FetchResult
+from stager.transfer.aio import AioTransport
+from stager.transfer.aio_answer import AioAnswer
+from stager.transfer.asks import Fill, Open, Steps
+from stager.transfer.buffers import BufferPool
+from stager.transfer.means import Means
+from stager.transfer.options import TransferOptions
+from stager.transfer.patience import Patience
+from stager.transfer.tries import ProgressReport, Try
+
+LOOKS = 4
+"""Looks at the time within the shortest of the limits that a silent origin can exceed."""
+
+
+def _nothing() -> None:
+    """Nobody waits for the bytes to be here."""
+
+
+class AioFetcher:
+    """Makes tries in one event loop.
+
+    Args:
+        cache: where the bytes go.
+        transport: how origins are read; closed with the fetcher.
+        off: threads for what may take a while; as many as tries at once, or they wait for each other.
+        options: the site's choices.
+        clock: wall clock for freshness, monotonic clock for speed.
+    """
+
+    def __init__(
+        self,
+        cache: FileCache,
+        transport: AioTransport,
+        off: Executor,
+        *,
+        options: TransferOptions | None = None,
+        clock: Clock | None = None,
+    ) -> None:
+        self._transport = transport
+        self._off = off
+        self._means = Means(cache, options or TransferOptions(), clock or SystemClock(), BufferPool())
+
+    def attempt(
+        self, order: FetchOrder, *, progress: ProgressReport | None, cancelled: Callable[[], bool]
+    ) -> AioAttempt:
+        """One try, not yet begun; see `Fetcher.fetch`."""
+        return AioAttempt(self._means, self._transport, self._off, order, progress, cancelled)
+
+    async def close(self) -> None:
+        """Close idle connections and free the buffers."""
+        await self._transport.close()
+        self._means.buffers.clear()
+
+
+class AioAttempt:
+    """One try in the loop; see `AioFetcher.attempt`."""
+
+    def __init__(
+        self,
+        means: Means,
+        transport: AioTransport,
+        off: Executor,
+        order: FetchOrder,
+        progress: ProgressReport | None,
+        cancelled: Callable[[], bool],
+    ) -> None:
+        self._means = means
+        self._transport = transport
+        self._off = off
+        self._order = order
+        self._progress = progress
+        self._cancelled = cancelled
+        self._patience = Patience()
+        options = means.options
+        self._silence = options.read_timeout_seconds
+        self._look = min(options.read_timeout_seconds, options.low_speed_seconds) / LOOKS
+
+    async def run(self) -> FetchResult:
+        """See `Fetcher.fetch`."""
+        loop = asyncio.get_running_loop()
+        begun = await loop.run_in_executor(self._off, self._begin)
+        if isinstance(begun, FetchResult):
+            return begun
+        steps = begun
+        outcome: Callable[[], Open | Fill] = partial(next, steps)
+        while True:
+            ask = await loop.run_in_executor(self._off, _step, outcome)
+            if isinstance(ask, FetchResult):
+                return ask
+            try:
+                outcome = partial(steps.send, await self._do(ask))
+            except BaseException as error:  # noqa: BLE001 - the try knows what it means
+                outcome = partial(steps.throw, error)
+
+    def wake(self) -> None:
+        """Look again at `cancelled`, which has turned True; in the loop's thread."""
+        self._patience.urge()
+
+    def _begin(self) -> FetchResult | Steps:
+        means, order = self._means, self._order
+        started = means.clock.monotonic()
+        entry = means.cache.lookup(order.request.key)
+        hit = means.hit(order.request, entry, started)
+        if hit is not None:
+            return hit
+        return Try(means, order, entry, started, self._progress, self._cancelled, _nothing).steps()
+
+    async def _do(self, ask: Open | Fill) -> object:
+        if isinstance(ask, Open):
+            return await self._transport.open(ask.request, ask.pulse, self._patience, self._silence)
+        answer = cast("AioAnswer", ask.answer)  # it came from our transport
+        return await answer.fill(ask.room, self._patience, self._look)
+
+
+def _step(outcome: Callable[[], Open | Fill]) -> Open | Fill | FetchResult:
+    """Let the try go on to what it asks next, or to its result."""
+    try:
+        return outcome()
+    except StopIteration as end:  # which no future can carry
+        result: FetchResult = end.value
+        return result

@@ -1,0 +1,92 @@
+"""Both drivers of a transfer, behind the interface of the one that blocks: each scenario runs on either."""
+
+from __future__ import annotations
+
+import asyncio
+import threading
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import wait as wait_for
+from typing import Any, Protocol
+
+from stager.cache.store import FileCache
+from stager.model.fetches import FetchOrder, FetchResult
+from stager.transfer.aio import AioTransport
+from stager.transfer.aio_fetcher import AioFetcher
+from stager.transfer.fetcher import Fetcher, never
+from stager.transfer.http import HttpTransport
+from stager.transfer.options import TransferOptions
+from stager.transfer.tries import ProgressReport
+
+LOOK_SECONDS = 0.01
+
+
+class AnyFetcher(Protocol):
+    """What a scenario needs."""
+
+    cache: FileCache
+
+    def fetch(
+        self,
+        order: FetchOrder,
+        *,
+        progress: ProgressReport | None = None,
+        cancelled: Callable[[], bool] = ...,
+    ) -> FetchResult: ...
+
+    def close(self) -> None: ...
+
+
+class LoopFetcher:
+    """An event loop in a thread; whoever fetches waits for it."""
+
+    def __init__(
+        self,
+        cache: FileCache,
+        *,
+        options: TransferOptions | None = None,
+        threads: int = 16,
+        transport: type[AioTransport] = AioTransport,
+        **wanted: Any,
+    ) -> None:
+        self.cache = cache
+        self.loop = asyncio.new_event_loop()
+        self._off = ThreadPoolExecutor(threads, "off")
+        self._thread = threading.Thread(target=self.loop.run_forever)
+        self._thread.start()
+
+        async def make() -> AioFetcher:
+            return AioFetcher(cache, transport(**wanted), self._off, options=options)
+
+        self._fetcher = asyncio.run_coroutine_threadsafe(make(), self.loop).result()
+
+    def fetch(
+        self,
+        order: FetchOrder,
+        *,
+        progress: ProgressReport | None = None,
+        cancelled: Callable[[], bool] = never,
+    ) -> FetchResult:
+        attempt = self._fetcher.attempt(order, progress=progress, cancelled=cancelled)
+        future = asyncio.run_coroutine_threadsafe(attempt.run(), self.loop)
+        if cancelled is not never:
+            while not cancelled() and not wait_for([future], LOOK_SECONDS).done:
+                pass
+            self.loop.call_soon_threadsafe(attempt.wake)
+        return future.result()
+
+    def close(self) -> None:
+        asyncio.run_coroutine_threadsafe(self._fetcher.close(), self.loop).result()
+        self.loop.call_soon_threadsafe(self.loop.stop)
+        self._thread.join()
+        self._off.shutdown()
+        self.loop.close()
+
+
+def on_threads(cache: FileCache, *, options: TransferOptions | None = None, **wanted: Any) -> AnyFetcher:
+    """The requests driver."""
+    return Fetcher(cache, HttpTransport(**wanted), options=options)
+
+
+Driver = Callable[..., AnyFetcher]
+DRIVERS: dict[str, Driver] = {"requests": on_threads, "aiohttp": LoopFetcher}
