@@ -5,8 +5,8 @@ from __future__ import annotations
 import mmap
 import threading
 
-BLOCK_BYTES = 1 << 20
-"""Bytes per buffer: large enough that calls don't count, small enough to stay in the processor's cache."""
+BLOCK_BYTES = 4 << 20
+"""Bytes per buffer: a fast stream then wakes nobody often. Four times less costs a quarter more processor time."""
 
 
 class BufferPool:

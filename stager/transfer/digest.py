@@ -17,8 +17,8 @@ from typing import Self
 
 from stager.transfer.buffers import BufferPool
 
-BUFFERS = 4
-"""Of one transfer: one being filled, one being hashed, two on the way; a fifth brings nothing."""
+BUFFERS = 3
+"""Of one transfer: one being filled, one being hashed, one on the way; a fourth brings nothing."""
 
 
 PULSE_SECONDS = 0.25

@@ -24,7 +24,6 @@ from stager.model.fetches import FetchOrder, FetchResult
 from stager.model.urls import parse_url
 from stager.steps import reached
 from stager.transfer.asks import Fill, Open, Steps
-from stager.transfer.buffers import BLOCK_BYTES
 from stager.transfer.decisions import Again, Finish, Receive, Unchanged
 from stager.transfer.digest import FileDigest
 from stager.transfer.means import Means, result_of
@@ -34,8 +33,8 @@ from stager.transfer.transport import Answer
 from stager.transfer.wire import End
 from stager.transfer.writer import FileWriter
 
-SMALL_BYTES = BLOCK_BYTES
-"""A body of a known length up to this is held in memory: no partial file, no second thread."""
+SMALL_BYTES = 1 << 20
+"""A body of a known length up to this, which fits in a buffer, is held in memory: no partial file, no second thread."""
 REPORT_SECONDS = 0.1
 """Shortest time between two reports of progress."""
 

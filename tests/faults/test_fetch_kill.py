@@ -14,12 +14,13 @@ import pytest
 from stager.cache.store import FileCache
 from stager.model.fetches import FetchOrder, FetchRequest, FetchResult
 from stager.steps import STEPS
+from stager.transfer.buffers import BLOCK_BYTES
 from stager.transfer.fetcher import Fetcher
 from stager.transfer.http import HttpTransport
 from tests.support import fetch_process
 from tests.support.origin import Origin, content
 
-DATA = Random(4).randbytes(3_500_000)
+DATA = Random(4).randbytes(3 * BLOCK_BYTES + 500_000)
 STEPS_OF_A_FETCH = [step for step in STEPS if step.startswith(("fetch.", "publish."))]
 STEPS_OF_A_FETCH.remove("fetch.signalled")  # whoever ordered the fetch does that
 
