@@ -27,7 +27,8 @@ def open_engine(url: str) -> Engine:
         StateError: the database can't be opened, or is of a newer version.
     """
     try:
-        engine = create_engine(url)
+        # A server of databases may have closed a connection meanwhile; a file can't.
+        engine = create_engine(url, pool_pre_ping=not url.startswith("sqlite"))
     except (SQLAlchemyError, ImportError) as error:
         raise StateError(
             "database setting is unusable", cause=_first_line(error), remedy="check database_url"
@@ -41,12 +42,19 @@ def open_engine(url: str) -> Engine:
             _bring_up_to_date(connection, shown)
     except SQLAlchemyError as error:
         engine.dispose()
-        remedy = "check that the directory exists, is yours and is not full"
-        raise StateError(f"database {shown} can't be used", cause=_first_line(error), remedy=remedy) from None
+        raise StateError(
+            f"database {shown} can't be used", cause=_first_line(error), remedy=_remedy(engine)
+        ) from None
     except StateError:
         engine.dispose()
         raise
     return engine
+
+
+def _remedy(engine: Engine) -> str:
+    if engine.dialect.name == "sqlite":
+        return "check that the directory exists, is yours and is not full"
+    return "check that the database server runs, and database_url"
 
 
 def _configure_sqlite(connection: sqlite3.Connection, _: ConnectionPoolEntry) -> None:

@@ -91,9 +91,9 @@ class Store:
                     _save_position(connection, changes.position)
         except SQLAlchemyError as error:
             cause = str(getattr(error, "orig", None) or error).splitlines()[0]
-            raise StateError(
-                "state can't be written", cause=cause, remedy="check the disk of state_dir"
-            ) from error
+            on_disk = self._engine.dialect.name == "sqlite"
+            remedy = "check the disk of state_dir" if on_disk else "check the database server"
+            raise StateError("state can't be written", cause=cause, remedy=remedy) from error
         for job in changes.jobs:
             job.saved = True
         for fetch in changes.fetches:

@@ -1,0 +1,177 @@
+"""The state in a real PostgreSQL: all that holds of the store on SQLite, and a server that is killed."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from itertools import count
+from pathlib import Path
+
+import pytest
+
+from stager.errors import StateError
+from stager.model.jobs import JobSpec, JobState
+from stager.model.records import Changes, Position
+from stager.state import schema
+from stager.state.database import open_engine
+from stager.state.store import Store
+from tests.integration import test_mapper_loop as loop
+from tests.support.postgres import cluster, empty
+from tests.support.processes import PATIENCE, ServerProcess
+from tests.unit import test_store as on_sqlite
+from tests.unit.test_store import (
+    test_a_batch_that_fails_leaves_nothing_behind,
+    test_a_job_is_found_by_name_and_by_the_end_of_its_id,
+    test_a_search_takes_its_word_literally,
+    test_a_start_reads_open_jobs_their_fetches_and_unfinished_fetches_only,
+    test_an_update_changes_the_row_and_adds_none,
+    test_jobs_are_listed_newest_first_by_state_and_in_pages,
+    test_more_ids_than_one_query_takes_are_all_found,
+    test_what_a_job_runs_comes_back_as_it_was,
+    test_what_is_written_is_what_a_new_start_reads,
+)
+
+__all__ = [  # collected here again, with this module's `store`
+    "test_a_batch_that_fails_leaves_nothing_behind",
+    "test_a_job_is_found_by_name_and_by_the_end_of_its_id",
+    "test_a_search_takes_its_word_literally",
+    "test_a_start_reads_open_jobs_their_fetches_and_unfinished_fetches_only",
+    "test_an_update_changes_the_row_and_adds_none",
+    "test_jobs_are_listed_newest_first_by_state_and_in_pages",
+    "test_more_ids_than_one_query_takes_are_all_found",
+    "test_what_a_job_runs_comes_back_as_it_was",
+    "test_what_is_written_is_what_a_new_start_reads",
+]
+
+_numbers = count()
+
+
+@pytest.fixture(scope="module")
+def server() -> Iterator[str]:
+    with cluster() as url:
+        yield url
+
+
+@pytest.fixture
+def url(server: str, monkeypatch: pytest.MonkeyPatch) -> str:
+    """An empty database; the tests of SQLite are given it too."""
+    made = empty(server, f"test{next(_numbers)}")
+    monkeypatch.setattr(on_sqlite, "address", lambda _root: made)
+    return made
+
+
+@pytest.fixture
+def store(url: str) -> Iterator[Store]:
+    made = Store(url)
+    yield made
+    made.close()
+
+
+def test_the_place_in_the_stream_is_stored_with_the_change_it_caused(store: Store, url: str) -> None:
+    store.save(Changes([], [on_sqlite.fetch()], [], Position("s", "1-0")), {})
+    store.save(Changes([], [], [], Position("s", "2-0")), {})
+    again = Store(url)
+    assert again.position() == Position("s", "2-0")
+    again.close()
+
+
+def test_migrations_from_nothing_give_the_same_schema_as_a_new_database(server: str, url: str) -> None:
+    from alembic import command
+    from alembic.autogenerate import compare_metadata
+    from alembic.config import Config
+    from alembic.migration import MigrationContext
+    from sqlalchemy import create_engine
+
+    from stager.state import migrations
+
+    engine = create_engine(url)
+    config = Config()
+    config.set_main_option("script_location", str(Path(migrations.__file__).parent))
+    with engine.begin() as connection:
+        config.attributes["connection"] = connection
+        command.upgrade(config, "head")
+    with engine.connect() as connection:
+        assert compare_metadata(MigrationContext.configure(connection), schema.metadata) == []
+    migrated = _definitions(url)
+    engine.dispose()
+    new = empty(server, f"test{next(_numbers)}")
+    open_engine(new).dispose()
+    assert _definitions(new) == migrated
+
+
+def test_times_keep_their_microseconds_and_large_sizes_their_last_byte(store: Store) -> None:
+    record = on_sqlite.fetch(created_at=1790000000.123456, size=2**53 + 1, received=2**53 - 1)
+    store.save(Changes([], [record], []), {})
+    found = store.fetches(["f1"])["f1"]
+    assert (found.created_at, found.size, found.received) == (1790000000.123456, 2**53 + 1, 2**53 - 1)
+
+
+def test_a_database_that_does_not_answer_is_reported_in_one_line_without_its_password(tmp_path: Path) -> None:
+    address = f"postgresql+psycopg://stager:s3cret-canary@/stager?host={tmp_path}"
+    with pytest.raises(StateError) as caught:
+        Store(address)
+    assert "\n" not in str(caught.value)
+    assert "s3cret-canary" not in str(caught.value)
+
+
+def test_a_connection_that_the_database_closed_is_replaced(store: Store, url: str) -> None:
+    store.save(Changes([], [on_sqlite.fetch()], []), {})
+    _close_all_connections(url)
+    store.save(Changes([], [on_sqlite.fetch("f2")], []), {})
+    assert set(store.fetches(["f1", "f2"])) == {"f1", "f2"}
+
+
+def test_the_loop_stages_and_hands_over(url: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(loop, "Store", lambda _sqlite: Store(url))
+    world = loop.World(tmp_path)
+    world.submit()
+    world.places.wait_for(lambda p: p.started)
+    world.ready(world.places.started[0])
+    world.places.wait_for(lambda p: p.handed)
+    assert world.places.handed[0].job == "job1"
+    world.close()
+
+
+def test_a_server_that_is_killed_goes_on_with_what_is_in_the_database(url: str, tmp_path: Path) -> None:
+    with ServerProcess(tmp_path, STAGER_DATABASE_URL=url) as first, first.client() as client:
+        (job,) = client.submit([JobSpec(("true",), after=("go",))])
+        first.kill()
+    with ServerProcess(tmp_path, STAGER_DATABASE_URL=url) as second, second.client() as client:
+        client.meet("go")
+        assert client.wait(job, PATIENCE).state is JobState.DONE
+    assert not (tmp_path / "state" / "stager.db").exists()
+
+
+def _definitions(url: str) -> set[tuple[str, ...]]:
+    """Columns with types and defaults, and indexes, as the database itself describes them."""
+    from sqlalchemy import create_engine, text
+
+    columns = """
+        SELECT table_name, column_name, data_type, character_maximum_length, is_nullable, column_default
+        FROM information_schema.columns WHERE table_schema = 'public' AND table_name <> 'alembic_version'
+    """
+    indexes = """
+        SELECT indexname, indexdef FROM pg_indexes
+        WHERE schemaname = 'public' AND tablename <> 'alembic_version'
+    """
+    engine = create_engine(url)
+    with engine.connect() as connection:
+        found = {
+            tuple(map(str, row)) for query in (columns, indexes) for row in connection.execute(text(query))
+        }
+    engine.dispose()
+    return found
+
+
+def _close_all_connections(url: str) -> None:
+    """As a restart of the database does, but at once."""
+    from sqlalchemy import create_engine, text
+
+    engine = create_engine(url)
+    with engine.connect() as connection:
+        connection.execute(
+            text(
+                "SELECT pg_terminate_backend(pid) FROM pg_stat_activity "
+                "WHERE datname = current_database() AND pid <> pg_backend_pid()"
+            )
+        )
+    engine.dispose()
