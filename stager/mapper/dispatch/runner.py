@@ -1,6 +1,8 @@
 """Runs one job's command and records how it ended, whatever becomes of the server meanwhile.
 
-A small program of its own (standard library only, started as ``python -I -S runner.py BASE GRACE -- COMMAND...``):
+A small program of its own (standard library only, Python 3.9 or newer), started as
+``python -I -S runner.py BASE GRACE -- COMMAND...``; without a command it takes what to run, where and with
+which variables from ``BASE.order``, and nothing of that from whoever started it:
 
 1. It claims the run: a locked file becomes ``BASE.claim`` by link(), which one process alone can win.
    Whoever loses leaves at once: a job handed over twice is started once.
@@ -10,12 +12,14 @@ A small program of its own (standard library only, started as ``python -I -S run
    could not be started), ``error``, ``seconds``, ``max_rss_bytes``, ``cpu_seconds``.
 
 The lock on the claim is held as long as this program lives: a claim that is free, without an exit
-file, means that the run was cut short.
+file, means that the run was cut short. Between hosts, where locks prove nothing, the link alone
+decides; there the claim says who has it: process, host, and number in the batch system.
 """
 
 from __future__ import annotations
 
 import contextlib
+import errno
 import fcntl
 import json
 import os
@@ -27,19 +31,52 @@ LOST_CLAIM = 75
 """Exit status of a runner that found the run claimed by another."""
 
 
-def claim(base: str) -> bool:
+BATCH_IDS = ("STAGER_BATCH_ID", "SLURM_JOB_ID", "PBS_JOBID", "LSB_JOBID", "JOB_ID")
+"""Variables in which batch systems tell a job its number; the first is for those that have none."""
+
+
+def claim(base: str, *, shared: bool) -> bool:
     """Take the run; False when another has it. The lock lives until this process ends."""
-    mine = f"{base}.claim.{os.getpid()}"
-    fd = os.open(mine, os.O_CREAT | os.O_RDWR | os.O_CLOEXEC, 0o600)
-    fcntl.flock(fd, fcntl.LOCK_EX)
-    os.write(fd, str(os.getpid()).encode())
+    host = os.uname().nodename
+    mine = f"{base}.claim.{host}.{os.getpid()}.{os.urandom(4).hex()}"
+    fd = os.open(mine, os.O_CREAT | os.O_EXCL | os.O_RDWR | os.O_CLOEXEC, 0o600)
+    try:
+        fcntl.flock(fd, fcntl.LOCK_EX)
+    except OSError as error:
+        if error.errno not in {errno.ENOLCK, errno.EOPNOTSUPP}:  # a share without locks
+            raise
+    number = next((os.environ[name] for name in BATCH_IDS if os.environ.get(name)), "")
+    os.write(fd, f"{os.getpid()} {host} {number}".encode())
+    if shared:
+        os.fsync(fd)  # other hosts see what is written back only
     try:
         os.link(mine, f"{base}.claim")
     except FileExistsError:
-        return False
+        return os.stat(mine).st_nlink == 2  # noqa: PTH116, PLR2004 - ours, and the answer was lost on the way
     finally:
         os.unlink(mine)  # noqa: PTH108 - pathlib would double the start-up time
     return True
+
+
+def take_order(base: str) -> list[str]:
+    """Become what ``BASE.order`` says: its variables, directory and output; the command."""
+    with open(f"{base}.order", encoding="utf-8") as file:  # noqa: PTH123
+        order = json.load(file)
+    kept = {name: value for name, value in os.environ.items() if name.startswith(tuple(order["keep"]))}
+    os.environ.clear()
+    os.environ.update(kept)
+    os.environ.update(order["environment"])
+    os.chdir(order["directory"])
+    for fd, name, flags in (
+        (0, os.devnull, os.O_RDONLY),
+        (1, "stdout", os.O_WRONLY | os.O_CREAT | os.O_APPEND),
+        (2, "stderr", os.O_WRONLY | os.O_CREAT | os.O_APPEND),
+    ):
+        opened = os.open(name, flags, 0o644)
+        os.dup2(opened, fd)
+        os.close(opened)
+    command: list[str] = order["command"]
+    return command
 
 
 def record(base: str, outcome: dict[str, object]) -> None:
@@ -103,10 +140,15 @@ def run(base: str, grace: float, command: list[str]) -> None:
 
 def main() -> int:
     """See the module."""
-    base, grace, dashes, *command = sys.argv[1:]
-    assert dashes == "--"
-    if not claim(base):
+    base, grace, *rest = sys.argv[1:]
+    assert rest[:1] in ([], ["--"])
+    if not claim(base, shared=not rest):
         return LOST_CLAIM
+    try:
+        command = rest[1:] or take_order(base)
+    except (OSError, ValueError) as error:
+        record(base, {"exit_code": None, "error": f"on {os.uname().nodename}: {error}"})
+        return 0
     run(base, float(grace), command)
     return 0
 

@@ -58,7 +58,7 @@ class RunFiles:
         try:
             fcntl.flock(fd, fcntl.LOCK_SH | fcntl.LOCK_NB)
         except BlockingIOError:
-            return int(os.read(fd, 32))
+            return int(os.read(fd, 32).split()[0])
         else:
             return None
         finally:

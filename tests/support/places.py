@@ -1,0 +1,151 @@
+"""Places where jobs run, each ready to be made again over the same directories, as by a restarted server."""
+
+from __future__ import annotations
+
+import os
+import threading
+import time
+from abc import ABC, abstractmethod
+from collections.abc import Callable
+from contextlib import ExitStack
+from pathlib import Path
+from typing import Protocol
+
+from stager.cache.store import FileCache
+from stager.mapper.dispatch.batch import BatchSystem
+from stager.mapper.dispatch.command import CommandDispatcher
+from stager.mapper.dispatch.local import LocalDispatcher
+from stager.mapper.ports import JobPlace
+from stager.model.backoff import RetryPolicy
+from stager.model.events import DispatchInput, DispatchOrder, JobEnded, JobSignal
+from tests.support.batch.site import Site
+
+PATIENCE = 20.0
+
+
+class Heard:
+    """What a place told, in order."""
+
+    def __init__(self) -> None:
+        self.signals: list[JobSignal] = []
+        self._changed = threading.Condition()
+
+    def __call__(self, signal: JobSignal) -> None:
+        with self._changed:
+            self.signals.append(signal)
+            self._changed.notify_all()
+
+    def wait_for(self, kind: type[JobSignal], count: int = 1) -> JobSignal:
+        """The `count`-th signal of that kind."""
+
+        def found() -> list[JobSignal]:
+            return [s for s in self.signals if isinstance(s, kind)]
+
+        with self._changed:
+            assert self._changed.wait_for(lambda: len(found()) >= count, PATIENCE), (
+                f"heard only {self.signals}"
+            )
+            return found()[count - 1]
+
+    def ended(self, count: int = 1) -> JobEnded:
+        signal = self.wait_for(JobEnded, count)
+        assert isinstance(signal, JobEnded)
+        return signal
+
+    def kinds(self) -> list[str]:
+        with self._changed:
+            return [type(signal).__name__ for signal in self.signals]
+
+
+def until(condition: Callable[[], object]) -> None:
+    """Wait for what happens in another process."""
+    deadline = time.monotonic() + PATIENCE
+    while not condition():
+        assert time.monotonic() < deadline, "it did not happen"
+        time.sleep(0.005)
+
+
+def order(
+    script: str,
+    *inputs: DispatchInput,
+    job: str = "job1",
+    epoch: int = 1,
+    results: tuple[str, ...] = (),
+    name: str = "a name; with $(words)",
+) -> DispatchOrder:
+    """A job that runs a line of shell."""
+    command = ("/bin/sh", "-c", script)
+    return DispatchOrder(job, epoch, name, command, (("MODE", "it's \n$HOME"),), inputs, results, "ada")
+
+
+class Closing(JobPlace, Protocol):
+    """A place that can be closed, as all are."""
+
+    def close(self) -> None: ...
+
+
+class Place(ABC):
+    """A kind of place.
+
+    Args:
+        root: where everything is kept.
+    """
+
+    def __init__(self, root: Path) -> None:
+        self.root = root
+        self.cache = FileCache(root / "cache")
+        self.heard = Heard()
+        self.made = ExitStack()
+
+    def new(self, emit: Callable[[JobSignal], None] | None = None) -> Closing:
+        """A dispatcher; another one on the same directories is a restart."""
+        dispatcher = self.make(emit or self.heard)
+        self.made.callback(dispatcher.close)
+        return dispatcher
+
+    @abstractmethod
+    def make(self, emit: Callable[[JobSignal], None]) -> Closing: ...
+
+    def close(self) -> None:
+        self.made.close()
+
+
+class LocalPlace(Place):
+    """Processes of this machine."""
+
+    def make(self, emit: Callable[[JobSignal], None]) -> LocalDispatcher:
+        return LocalDispatcher(self.cache, self.root / "runs", emit, grace_seconds=0.3)
+
+
+class CommandPlace(Place):
+    """A batch system."""
+
+    system = "slurm"
+
+    def __init__(self, root: Path) -> None:
+        super().__init__(root)
+        self.site = Site(root / "site")
+        self.made.callback(self.site.close)
+        path = os.environ["PATH"]
+        os.environ["PATH"] = f"{self.site.bin}:{path}"
+        self.made.callback(os.environ.__setitem__, "PATH", path)
+
+    def make(self, emit: Callable[[JobSignal], None], **changed: str) -> CommandDispatcher:
+        settings = self.site.example(self.system) | changed
+        return CommandDispatcher(
+            self.cache,
+            self.root / "runs",
+            emit,
+            system=BatchSystem(
+                submit=settings["dispatch_submit"],
+                status=settings["dispatch_status"],
+                cancel=settings["dispatch_cancel"],
+            ),
+            poll_seconds=0.05,
+            grace_seconds=0.3,
+            retry=RetryPolicy(attempts=3, first_seconds=0.01),
+        )
+
+
+PLACES: list[type[Place]] = [LocalPlace, CommandPlace]
+"""Every kind there is: the contract holds for each."""
