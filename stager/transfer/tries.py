@@ -160,6 +160,7 @@ class Try:
         while answer.end is None and self._in_place < length:
             self._in_place += yield from self._fill(answer, self._small[self._in_place : length])
             self._report(order.total)
+            self._check_cancelled()
         reached("fetch.written")
         return self._plan.on_end(self._in_place, answer.end or End.BROKEN)
 
@@ -174,11 +175,13 @@ class Try:
             count = yield from self._fill(answer, room)
             if count == 0:
                 digest.give_back(buffer)
+                self._check_cancelled()
                 continue
             self._write(buffer[:count])
             digest.add(buffer, count)
             reached("fetch.written")
             self._report(order.total)
+            self._check_cancelled()  # what came is in place
         self._stop_writing()
         return self._plan.on_end(self._in_place - order.offset, answer.end or End.BROKEN)
 
@@ -220,7 +223,6 @@ class Try:
         too_slow = self._pace.waited(seconds, filled)
         if too_slow is not None and answer.end is None:
             raise self._no_connection(too_slow)
-        self._check_cancelled()
         return int(filled)
 
     def _write(self, data: memoryview) -> None:

@@ -1,0 +1,68 @@
+"""Farms whose tries are not made by threads of the server: its own event loop, or a process of its own."""
+
+from __future__ import annotations
+
+import sys
+from concurrent.futures import Executor
+from contextlib import ExitStack
+from typing import TYPE_CHECKING
+
+from stager.cache.store import FileCache
+from stager.farm.base import Emit
+from stager.settings import Settings
+from stager.wiring import build_cache, build_fetcher, transfer_options
+
+if TYPE_CHECKING:
+    from stager.farm.aio import AioFarm
+    from stager.farm.process import ProcessFarm
+    from stager.farm.threads import ThreadFarm
+    from stager.transfer.aio_fetcher import AioFetcher
+
+FETCH_PROCESS = (sys.executable, "-m", "stager", "fetch-process")
+
+
+def process_farm(settings: Settings, cache: FileCache, emit: Emit) -> ProcessFarm:
+    """A farm in a process of its own, with the same settings."""
+    from stager.farm.process import ProcessFarm
+
+    return ProcessFarm(FETCH_PROCESS, settings.model_dump(mode="json"), emit, locate=cache.object_path)
+
+
+def thread_farm(settings: Settings, emit: Emit, made: ExitStack) -> ThreadFarm:
+    """The farm inside of that process; its fetcher is closed with `made`."""
+    from stager.farm.threads import ThreadFarm
+
+    fetcher = build_fetcher(settings, build_cache(settings))
+    made.callback(fetcher.close)
+    return ThreadFarm(fetcher.fetch, emit, size=settings.fetch_threads)
+
+
+def aio_farm(settings: Settings, cache: FileCache, emit: Emit) -> AioFarm:
+    """A farm in an event loop of this process.
+
+    Raises:
+        SettingsError: aiohttp is not installed.
+    """
+    from stager.farm.aio import AioFarm
+
+    try:
+        from stager.transfer.aio import AioTransport
+        from stager.transfer.aio_fetcher import AioFetcher
+    except ModuleNotFoundError as error:
+        from stager.errors import SettingsError
+
+        raise SettingsError(
+            "setting farm = 'aio' can't be used",
+            cause=f"the package {error.name} is not installed",
+            remedy="install stager[async], or set farm to 'threads'",
+        ) from None
+
+    def make(off: Executor) -> AioFetcher:
+        transport = AioTransport(
+            connections=settings.origin_connections,
+            connect_timeout_seconds=settings.connect_timeout_seconds,
+            ca_bundle=settings.ca_bundle,
+        )
+        return AioFetcher(cache, transport, off, options=transfer_options(settings))
+
+    return AioFarm(make, emit, size=settings.fetch_threads)
