@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Iterator
 
+from stager.errors import CacheFullError, HandedBackError, WorkerLostError
 from stager.mapper.admission import Admission
 from stager.mapper.instructions import StartFetch, StopFetch
 from stager.model.backoff import RetryPolicy
@@ -60,7 +61,9 @@ class Flights:
         going_on = []
         for fetch in list(self.fetches.values()):
             if fetch.state is FetchState.RUNNING and keep_running and fetch.jobs:
-                self.admission.resume(fetch.id, origin=fetch.request.origin, key=fetch.request.key)
+                self.admission.resume(
+                    fetch.id, origin=fetch.request.origin, key=fetch.request.key, owner=fetch.owner
+                )
                 going_on.append(FetchOrder(fetch.id, fetch.generation, fetch.request))
                 continue
             if fetch.state is FetchState.RUNNING:
@@ -121,11 +124,11 @@ class Flights:
         if fetch is None or fetch.generation != signal.generation or fetch.state is not FetchState.RUNNING:
             self.stale_signals += 1
             if isinstance(signal, Ready | Failed):
-                self._free_place(signal.fetch, signal.generation)
+                self._free_place(signal, now)
             return None
         if isinstance(signal, Started | Progress):
             return None
-        self.admission.ended(fetch.id)
+        self._end_try(signal, now)
         if isinstance(signal, Failed):
             return self._failed(fetch, signal, now, jitter)
         return self._ready(fetch, signal, now)
@@ -145,13 +148,16 @@ class Flights:
     def start(self, now: float) -> list[StartFetch]:
         """The tries to begin now."""
         started = []
-        for fetch_id in self.admission.pick(now):
-            fetch = self.fetches[fetch_id]
-            self.move(fetch, FetchState.RUNNING)
-            if fetch.first_try_at is None:
-                fetch.first_try_at = now
-            started.append(StartFetch(FetchOrder(fetch.id, fetch.generation, fetch.request)))
+        for seat in self.admission.pick(now):
+            first, *then = (self._begin_try(self.fetches[fetch_id], now) for fetch_id in seat)
+            started.append(StartFetch(first, tuple(then)))
         return started
+
+    def _begin_try(self, fetch: FetchRecord, now: float) -> FetchOrder:
+        self.move(fetch, FetchState.RUNNING)
+        if fetch.first_try_at is None:
+            fetch.first_try_at = now
+        return FetchOrder(fetch.id, fetch.generation, fetch.request)
 
     def take_changes(self) -> list[FetchRecord]:
         """What changed since the last call."""
@@ -181,7 +187,11 @@ class Flights:
     def _failed(self, fetch: FetchRecord, signal: Failed, now: float, jitter: float) -> FetchRecord | None:
         error = signal.error
         fetch.received += int(error.details.get("received", 0))
-        fetch.tries = 0 if signal.progressed else fetch.tries + 1
+        if isinstance(error, HandedBackError):
+            self._try_again(fetch, at=0.0)
+            return None
+        lost = isinstance(error, WorkerLostError)
+        fetch.tries = 0 if signal.progressed or lost else fetch.tries + 1
         fetch.error = error
         if error.transient:
             at = self._retry.next_try(
@@ -192,16 +202,21 @@ class Flights:
                 retry_after=error.details.get("retry_after"),
             )
             if at is not None:
-                self.move(fetch, FetchState.QUEUED)
-                fetch.generation += 1
-                fetch.not_before = at
-                self._enqueue(fetch)
+                if isinstance(error, CacheFullError):
+                    self.admission.hold_back(at)
+                self._try_again(fetch, at=0.0 if lost else at)
                 return None
             cause = f"{error.cause or 'no answer'} (gave up after {fetch.tries} tries in a row)"
             fetch.error = error.with_cause(cause)
         self.move(fetch, FetchState.FAILED)
         fetch.ended_at = now
         return fetch
+
+    def _try_again(self, fetch: FetchRecord, *, at: float) -> None:
+        self.move(fetch, FetchState.QUEUED)
+        fetch.generation += 1
+        fetch.not_before = at
+        self._enqueue(fetch)
 
     def _lift(self, fetch: FetchRecord, priority: int) -> None:
         if priority > fetch.priority:
@@ -215,7 +230,10 @@ class Flights:
             origin=fetch.request.origin,
             key=fetch.request.key,
             priority=fetch.priority,
+            owner=fetch.owner,
+            since=fetch.created_at,
             not_before=fetch.not_before,
+            alone=fetch.error is not None,
         )
 
     def _drop(self, fetch: FetchRecord, now: float) -> StopFetch | None:
@@ -234,11 +252,17 @@ class Flights:
             del self.joinable[wanted]
         return stop
 
-    def _free_place(self, fetch_id: str, generation: int) -> None:
+    def _free_place(self, signal: Ready | Failed, now: float) -> None:
         """A try that nobody wants any more has ended: its place is free."""
-        if self._stopping.get(fetch_id) == generation:
-            del self._stopping[fetch_id]
-            self.admission.ended(fetch_id)
+        if self._stopping.get(signal.fetch) == signal.generation:
+            del self._stopping[signal.fetch]
+            self._end_try(signal, now)
+
+    def _end_try(self, signal: Ready | Failed, now: float) -> None:
+        if isinstance(signal, Ready):
+            self.admission.ended(signal.fetch, size=signal.result.size, now=now)
+        else:
+            self.admission.ended(signal.fetch, error=signal.error, now=now)
 
 
 def _by_worth_joining(fetch: FetchRecord) -> tuple[bool, float, str]:

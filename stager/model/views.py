@@ -79,3 +79,23 @@ class JobDetail(JobView):
     after: list[PreconditionView] = field(default_factory=list)
     results: list[ResultView] = field(default_factory=list)
     directory: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class OriginView:
+    """An origin and how much it is given.
+
+    `limit` and `in_flight` count seats (connections' worth of work), `maximum` is what is configured;
+    `waiting` counts fetches; the recent tries are those of which the success rate is taken.
+    """
+
+    origin: str
+    limit: int
+    maximum: int
+    in_flight: int
+    waiting: int
+    paused_until: float | None
+    recent_successes: int
+    recent_failures: int
+    last_error: str
+    """Code of the last error that told against it; empty: none did."""

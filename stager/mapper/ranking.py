@@ -1,0 +1,63 @@
+"""Things in the order of a key that changes."""
+
+from __future__ import annotations
+
+import heapq
+from typing import Generic, Protocol, Self, TypeVar
+
+
+class _Key(Protocol):
+    def __lt__(self, other: Self, /) -> bool: ...
+
+
+K = TypeVar("K", bound=_Key)
+T = TypeVar("T")
+
+
+class Ranking(Generic[K, T]):
+    """A heap in which each thing has one place, the one it was put at last.
+
+    Places left are skipped when they come up, so that a change costs O(log n); they are cleared away
+    before they outnumber those that count.
+    """
+
+    __slots__ = ("_heap", "_keys", "_serial")
+
+    def __init__(self) -> None:
+        self._keys: dict[T, K] = {}
+        self._heap: list[tuple[K, int, T]] = []  # the number keeps things from being compared
+        self._serial = 0
+
+    def __contains__(self, thing: T) -> bool:
+        return thing in self._keys
+
+    def __len__(self) -> int:
+        return len(self._keys)
+
+    def put(self, thing: T, key: K) -> None:
+        """Put it at `key`, wherever it was before."""
+        if self._keys.get(thing) == key:
+            return
+        self._keys[thing] = key
+        self._serial += 1
+        heapq.heappush(self._heap, (key, self._serial, thing))
+        if len(self._heap) > 2 * len(self._keys) + 16:
+            self._heap = [(k, n, t) for n, (t, k) in enumerate(self._keys.items())]
+            heapq.heapify(self._heap)
+
+    def drop(self, thing: T) -> None:
+        """Take it out, if it is in."""
+        self._keys.pop(thing, None)
+
+    def first(self) -> T | None:
+        """The thing of the lowest key; None when there is none."""
+        while self._heap:
+            key, _, thing = self._heap[0]
+            if self._keys.get(thing) == key:
+                return thing
+            heapq.heappop(self._heap)
+        return None
+
+    def first_key(self) -> K | None:
+        """The lowest key; None when there is none."""
+        return None if self.first() is None else self._heap[0][0]
