@@ -160,7 +160,7 @@ class AioTransport:
 
     async def _tls_context(self) -> ssl.SSLContext:
         if self._context is None:  # the certificates take a while to load: only when they are needed
-            from stager.transfer.http import _tls_context as tls_context
+            from stager.transfer.http import tls_context
 
             loop = asyncio.get_running_loop()
             self._context = await loop.run_in_executor(None, tls_context, self._ca_bundle)

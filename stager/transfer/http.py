@@ -145,7 +145,7 @@ class _Adapter(HTTPAdapter):
         return host, {} if self._context is None else {"ssl_context": self._context}
 
 
-def _tls_context(ca_bundle: str) -> ssl.SSLContext:
+def tls_context(ca_bundle: str) -> ssl.SSLContext:
     """Verifies certificate and host name.
 
     Raises:
@@ -248,7 +248,7 @@ class HttpTransport:
             adapter = self._adapters.get(url.scheme)
             if adapter is None:
                 # The certificates take a while to load: only when they are needed.
-                context = _tls_context(self._ca_bundle) if url.scheme == "https" else None
+                context = tls_context(self._ca_bundle) if url.scheme == "https" else None
                 adapter = self._adapters[url.scheme] = _Adapter(self._connections, context)
             prepared = requests.Request("GET", url.text).prepare()
             found = adapter.get_connection_with_tls_context(prepared, verify=True)
