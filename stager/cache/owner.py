@@ -34,12 +34,15 @@ def _place() -> str:
 
 
 def _start(pid: int) -> str:
-    """When that process started, in clock ticks since boot; empty when unknown."""
+    """When that process started, in clock ticks since boot; empty when unknown, ``over`` when it has ended."""
     try:
         with open(f"/proc/{pid}/stat", "rb") as file:
-            return file.read().rpartition(b")")[2].split()[19].decode("ascii")
+            fields = file.read().rpartition(b")")[2].split()
     except OSError:
         return ""
+    if fields[0] in {b"Z", b"X"}:  # nobody waited for it: in a container that may stay so for ever
+        return "over"
+    return fields[19].decode("ascii")
 
 
 @cache

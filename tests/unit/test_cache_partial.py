@@ -4,6 +4,7 @@ import errno
 import fcntl
 import os
 import re
+import subprocess
 import threading
 from collections.abc import Iterator
 from hashlib import sha256
@@ -386,6 +387,15 @@ def test_every_owner_is_another_and_fits_in_a_file_name() -> None:
         owner.retire(one)
         assert not owner.is_alive(one)
     assert len(set(owners)) == 100
+
+
+def test_a_process_that_ended_and_that_nobody_waited_for_is_not_alive() -> None:
+    with subprocess.Popen(["sleep", "1000"]) as process:
+        name = f"{owner.here()}-{process.pid}-{owner._start(process.pid)}-0"
+        assert owner.is_alive(name)
+        process.kill()
+        os.waitid(os.P_PID, process.pid, os.WEXITED | os.WNOWAIT)
+        assert not owner.is_alive(name)
 
 
 def test_without_proc_a_running_process_counts_as_alive(monkeypatch: pytest.MonkeyPatch) -> None:
