@@ -15,7 +15,20 @@ from typing import Annotated, Any
 import typer
 
 from stager import __version__
-from stager.cli import cache, fetch, jobs, logs, met, output, results, serve, submit, wait
+from stager.cli import (
+    cache,
+    fetch,
+    fetch_process,
+    jobs,
+    logs,
+    met,
+    output,
+    results,
+    serve,
+    submit,
+    wait,
+    worker,
+)
 from stager.cli import run as run_
 from stager.cli.exit_codes import Exit, exit_code
 from stager.cli.jobspec import CommandAfterDashes
@@ -44,6 +57,8 @@ def build(seen: dict[str, bool]) -> typer.Typer:
         app.command()(_held(command))
     for command in WITH_COMMAND:
         app.command(cls=CommandAfterDashes)(_held(command))
+    for command in HIDDEN:
+        app.command(hidden=True)(_held(command))
     for module in GROUPS:
         group = typer.Typer(no_args_is_help=True, help=module.__doc__)
         for command in module.COMMANDS:
@@ -62,8 +77,10 @@ COMMANDS: tuple[Callable[..., int | None], ...] = (
     met.met,
     logs.logs,
 )
-WITH_COMMAND: tuple[Callable[..., int | None], ...] = (submit.submit, run_.run)
-"""They take a command of the user's after ``--``."""
+WITH_COMMAND: tuple[Callable[..., int | None], ...] = (submit.submit, run_.run, worker.worker)
+"""They take a command of the user's, or options for another program, after ``--``."""
+HIDDEN: tuple[Callable[..., int | None], ...] = (fetch_process.fetch_process,)
+"""They are for the server, not for people."""
 GROUPS = (results, cache)
 
 

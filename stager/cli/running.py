@@ -24,7 +24,7 @@ from stager.model.fetches import FetchState
 from stager.model.jobs import JobSpec, JobState, check_result_path
 from stager.service.batch import Moved
 from stager.settings import load_settings
-from stager.wiring import JobServer
+from stager.wiring.server import JobServer
 
 if TYPE_CHECKING:
     from stager.cache.store import FileCache

@@ -39,7 +39,7 @@ def serve(
     from stager.server.token import ensure_token
     from stager.server.whereabouts import announced, notify
     from stager.settings import load_settings
-    from stager.wiring import JobServer
+    from stager.wiring.server import JobServer
 
     settings = load_settings(listen=listen, port=port, cache_dir=cache_dir)
     address = loopback_address(settings.listen)
@@ -56,7 +56,7 @@ def serve(
             output.note(f"ready at {url}")
             notify("READY=1")
 
-        api = ApiServer(create_app(server.jobs, token), ready)
+        api = ApiServer(create_app(server.jobs, token, runs=server.runs), ready)
         tune_collector()
         server.start()
         running.enter_context(announced(settings.state_dir, url))

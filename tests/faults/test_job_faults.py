@@ -14,7 +14,7 @@ import pytest
 from stager.model.jobs import JobInput, JobSpec, JobState
 from stager.model.views import JobDetail
 from stager.settings import Settings
-from stager.wiring import JobServer
+from stager.wiring.server import JobServer
 from tests.support.needs import needs
 from tests.support.origin import Answer, Origin, content, status
 

@@ -12,7 +12,7 @@ import pytest
 
 from stager import steps
 from stager.model.jobs import JobInput, JobSpec, JobState
-from stager.wiring import JobServer
+from stager.wiring.server import JobServer
 from tests.support import crashing
 from tests.support.origin import Origin, content, status
 

@@ -19,7 +19,7 @@ from pathlib import Path
 from stager import steps
 from stager.model.jobs import JobSpec
 from stager.settings import Settings
-from stager.wiring import JobServer
+from stager.wiring.server import JobServer
 
 PATIENCE = 60.0
 

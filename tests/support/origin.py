@@ -17,6 +17,7 @@ import socket
 import ssl
 import struct
 import threading
+import time
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
@@ -29,6 +30,7 @@ TLS_DIRECTORY = Path(__file__).parent / "tls"
 CA_BUNDLE = str(TLS_DIRECTORY / "ca.pem")
 
 BLOCK = 65_536
+SLOW_BLOCK = 262_144
 
 
 @dataclass
@@ -290,6 +292,7 @@ def content(
     ranges: bool = True,
     cut: int | None = None,
     end: str = "close",
+    pause: float = 0.0,
     headers: Mapping[str, str] | None = None,
 ) -> Answer:
     """A file, served as it should be: ranges, If-Range, If-None-Match, If-Modified-Since.
@@ -302,6 +305,7 @@ def content(
         ranges: honour Range.
         cut: break off after that many bytes of the body.
         end: how to break off: ``close``, ``reset`` or ``hold`` (say nothing more).
+        pause: seconds between two blocks of `SLOW_BLOCK`.
         headers: more of them; these win.
     """
     common = {"Etag": etag, "Last-Modified": modified, "Date": date}
@@ -326,7 +330,12 @@ def content(
         else:
             part = data
             exchange.head(200, {"Content-Length": str(len(part))} | known)
-        exchange.body(part if cut is None else part[:cut])
+        body = part if cut is None else part[:cut]
+        if not pause:
+            exchange.body(body)
+        for at in range(0, len(body), SLOW_BLOCK) if pause else ():
+            exchange.body(body[at : at + SLOW_BLOCK])
+            time.sleep(pause)
         if cut is not None:
             _ENDS[end](exchange)
 

@@ -63,7 +63,8 @@ class ServerProcess:
 
     def _read(self) -> None:
         assert self.process.stderr is not None
-        self.said += [line.rstrip("\n") for line in self.process.stderr]
+        for line in self.process.stderr:
+            self.said.append(line.rstrip("\n"))
 
     @property
     def pid(self) -> int:

@@ -1,18 +1,18 @@
-"""Composition root: settings in, working objects out. Nothing else but the command line reads settings."""
+"""Composition root: settings in, working objects out. Nothing else but the command line reads settings.
+
+Here what fetches without a server; beside it the server, its farms, the places of its jobs, and workers.
+"""
 
 from __future__ import annotations
 
-import random
 import threading
 from collections.abc import Callable, Generator, Sequence
-from contextlib import ExitStack, closing
+from contextlib import closing
 from functools import lru_cache, partial
-from typing import TYPE_CHECKING, Self
+from typing import TYPE_CHECKING
 
 from stager.cache.store import FileCache
-from stager.clock import SystemClock
 from stager.farm.base import Fetch
-from stager.farm.threads import ThreadFarm
 from stager.model.backoff import RetryPolicy
 from stager.model.fetches import FetchRequest
 from stager.service.batch import Report, fetch_here
@@ -127,73 +127,3 @@ def transfer_options(settings: Settings) -> TransferOptions:
         fresh_min_seconds=settings.fresh_min_seconds,
         fresh_max_seconds=settings.fresh_max_seconds,
     )
-
-
-class JobServer:
-    """A job server in this process: its threads run from `start` (or ``with``) to `close`.
-
-    Args:
-        settings: where everything is and how much of it may run at once.
-
-    Raises:
-        ServerBusyError: another server uses the state directory.
-        CacheError, StateError: the cache or the database can't be used.
-    """
-
-    def __init__(self, settings: Settings) -> None:
-        from stager.mapper.admission import Admission
-        from stager.mapper.dispatch.local import LocalDispatcher
-        from stager.mapper.loop import Mapper
-        from stager.mapper.machine import Machine
-        from stager.service.ids import IdMaker
-        from stager.service.jobs import JobService
-        from stager.service.watch import Watch
-        from stager.state.lock import StateLock
-        from stager.state.store import Store
-
-        clock = SystemClock()
-        ids = IdMaker(clock)
-        slots = settings.job_slots or settings.cores
-        with ExitStack() as made:
-            lock = StateLock(settings.state_dir)
-            made.callback(lock.close)
-            self.cache = build_cache(settings)
-            store = Store(settings.database_url or f"sqlite:///{settings.state_dir / 'stager.db'}")
-            made.callback(store.close)
-            fetcher = build_fetcher(settings, self.cache)
-            made.callback(fetcher.close)
-
-            def new_machine() -> Machine:
-                admission = Admission(slots=settings.fetch_threads, per_origin=settings.origin_connections)
-                return Machine(admission, retry_policy(settings), job_slots=slots, fetch_ids=ids)
-
-            watch = Watch()
-            self._mapper = Mapper(new_machine, store, clock=clock, jitter=random.random, on_change=watch.tell)
-            self._dispatcher = LocalDispatcher(
-                self.cache,
-                settings.state_dir / "runs",
-                self._mapper.job_signal,
-                grace_seconds=settings.job_grace_seconds,
-            )
-            made.callback(self._dispatcher.close)
-            self._farm = ThreadFarm(fetcher.fetch, self._mapper.fetch_signal, size=settings.fetch_threads)
-            made.callback(self._farm.close)
-            made.callback(self._mapper.stop)
-            self.jobs = JobService(self.cache, store, self._mapper, watch, clock=clock, ids=ids)
-            self._made = made.pop_all()
-
-    def start(self) -> None:
-        """Go on with what is not over, and take commands."""
-        self.cache.sweep()
-        self._mapper.start(self._farm, self._dispatcher)
-
-    def close(self) -> None:
-        """Stop. Transfers are broken off and resumed by the next start; jobs go on running meanwhile."""
-        self._made.close()
-
-    def __enter__(self) -> Self:
-        self.start()
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self.close()

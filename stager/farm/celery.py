@@ -1,0 +1,333 @@
+"""Fetches on Celery workers, which may be on another host.
+
+A task is a hint, no more: what has to be done lies in the database, what a worker needs to know lies in
+`FetchBook`, and what comes of it arrives as signals. So this side keeps an eye on every order it gave:
+one that nobody took although no task is left in the queue is sent again, and one whose worker gave no
+sign of life fails, to be gone on with by another worker.
+"""
+
+from __future__ import annotations
+
+import logging
+import ssl
+import threading
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
+from typing import Any, NamedTuple
+
+from celery import Celery
+from kombu.exceptions import OperationalError
+
+from stager.clock import Clock
+from stager.errors import SignalsError, WorkerLostError
+from stager.farm.base import Emit
+from stager.farm.names import FETCH_QUEUE, FETCH_TASK
+from stager.farm.sender import Sender
+from stager.model.events import JobSignal
+from stager.model.fetches import Failed, FetchOrder, Progress, Ready, Signal, Started
+from stager.model.urls import parse_url
+from stager.signals.connection import ANSWER_SECONDS, CONNECT_SECONDS, PROBE_SECONDS, RedisAddress
+from stager.signals.fetches import FetchBook, Try
+
+log = logging.getLogger(__name__)
+
+UNTAKEN_SECONDS = 5.0
+"""A task that is in no queue and was not taken after so long is lost."""
+UNTAKEN_LEASES = 10
+"""One that was not taken after so many lease times is sent again, whatever lies in the queue."""
+
+
+class Task(NamedTuple):
+    """A task to send: its arguments are ids, `shown` is what people read instead of them."""
+
+    name: str
+    args: Sequence[Any]
+    queue: str
+    shown: str
+
+
+def transport_options(address: RedisAddress) -> dict[str, Any]:
+    """Settings of Celery by which a connection that broke without a word is found out."""
+    options: dict[str, Any] = {
+        "broker_transport_options": {
+            "visibility_timeout": 21_600,
+            "socket_timeout": ANSWER_SECONDS,
+            "socket_connect_timeout": CONNECT_SECONDS,
+            "socket_keepalive": True,
+            "health_check_interval": PROBE_SECONDS,
+        }
+    }
+    if address.is_tls:
+        options["broker_use_ssl"] = {"ssl_cert_reqs": ssl.CERT_REQUIRED} | (
+            {"ssl_ca_certs": address.ca_bundle} if address.ca_bundle else {}
+        )
+    return options
+
+
+class TaskSender:
+    """Puts tasks into Celery's queues, by name.
+
+    Args:
+        address: the broker.
+    """
+
+    def __init__(self, address: RedisAddress) -> None:
+        self._address = address
+        self._app = Celery("stager", broker=address.url, set_as_current=False)
+        self._app.conf.update(task_ignore_result=True, **transport_options(address))
+
+    def send(self, tasks: Sequence[Task]) -> None:
+        """Send all, with as few trips as possible.
+
+        Raises:
+            SignalsError: some may have been sent, some not.
+        """
+        try:
+            with self._app.producer_pool.acquire(block=True) as producer, producer.batch(len(tasks)):
+                for task in tasks:
+                    self._app.send_task(
+                        task.name,
+                        args=task.args,
+                        queue=task.queue,
+                        producer=producer,
+                        retry=False,
+                        argsrepr=task.shown,
+                        ignore_result=True,
+                    )
+        except (OperationalError, OSError) as error:
+            raise SignalsError(
+                f"tasks can't be sent by Redis at {self._address.shown}",
+                cause=str(error).partition("\n")[0],
+                remedy="check that it runs, and redis_url",
+            ) from error
+
+    def close(self) -> None:
+        """Close the connections."""
+        self._app.close()
+
+
+@dataclass(slots=True, eq=False)
+class _Given:
+    """An order that is out."""
+
+    order: FetchOrder
+    seat: tuple[FetchOrder, ...]
+    """Those that were sent in the same task."""
+    heard_at: float
+    is_taken: bool = False
+
+
+class CeleryFarm:
+    """See the module.
+
+    Args:
+        book: orders and leases; closed with the farm.
+        sender: sends tasks; closed with the farm.
+        emit: told of the loss of a worker; all other signals come by the stream.
+        lease_seconds: how long a worker may be silent.
+        queues: where tasks of this farm may lie.
+        clock: monotonic.
+    """
+
+    outlives = True
+
+    def __init__(
+        self,
+        book: FetchBook,
+        sender: TaskSender,
+        emit: Emit,
+        *,
+        lease_seconds: float,
+        clock: Clock,
+        queues: Sequence[str] = (FETCH_QUEUE,),
+    ) -> None:
+        self._book = book
+        self._tasks = sender
+        self._emit = emit
+        self._lease = lease_seconds
+        self._queues = queues
+        self._clock = clock
+        self._lock = threading.Lock()
+        self._given: dict[str, _Given] = {}
+        self._over: list[str] = []
+        self.lost_workers = 0
+        self.lost_tasks = 0
+        self._sender: Sender[Callable[[], None] | tuple[FetchOrder, ...]] = Sender(
+            self._send, self._tend, tend_seconds=min(lease_seconds / 4, UNTAKEN_SECONDS), name="farm"
+        )
+
+    # -- the port -------------------------------------------------------------------------------
+
+    def start(self, order: FetchOrder, then: Sequence[FetchOrder] = ()) -> None:
+        """See `Farm.start`."""
+        fresh = tuple(one for one in (order, *then) if not self._knows(one))
+        if fresh:
+            self._note(fresh)
+            self._sender.put([fresh])
+
+    def adopt(self, order: FetchOrder) -> None:
+        """See `Farm.adopt`."""
+        self._note((order,))
+        self._sender.put([lambda: self._send_if_missing(order)])
+
+    def cancel(self, fetch: str, generation: int) -> None:
+        """See `Farm.cancel`."""
+        with self._lock:
+            given = self._given.get(fetch)
+        if given is not None and given.order.generation == generation:
+            self._sender.put([lambda: self._book.cancel([(fetch, generation)])])
+
+    def close(self, *, wait: bool = True) -> None:
+        """See `Farm.close`: workers go on; what they tell is heard by the next server."""
+        self._sender.close(ANSWER_SECONDS if wait else 0.0)
+        self._book.close()
+        self._tasks.close()
+
+    # -- what is heard --------------------------------------------------------------------------
+
+    def heard(self, signals: Sequence[Signal | JobSignal]) -> None:
+        """Take note of what the stream of signals delivers."""
+        now = self._clock.monotonic()
+        with self._lock:
+            for signal in signals:
+                if not isinstance(signal, Started | Ready | Failed):
+                    continue
+                given = self._given.get(signal.fetch)
+                if given is None or given.order.generation != signal.generation:
+                    continue
+                given.heard_at, given.is_taken = now, True
+                if not isinstance(signal, Started):
+                    del self._given[signal.fetch]
+                    self._over.append(signal.fetch)
+
+    def alive(self, reports: Sequence[Progress], held: Sequence[Try]) -> None:
+        """Take note of signs of life, and pass progress on."""
+        now = self._clock.monotonic()
+        with self._lock:
+            for fetch, generation in [*held, *((r.fetch, r.generation) for r in reports)]:
+                given = self._given.get(fetch)
+                if given is not None and given.order.generation == generation:
+                    given.heard_at, given.is_taken = now, True
+        for report in reports:
+            self._emit(report)
+
+    def emptied(self) -> None:
+        """Redis has come back without what it knew: write all orders down anew, send again what was not taken."""
+        now = self._clock.monotonic()
+        with self._lock:
+            given = list(self._given.values())
+            for one in given:
+                one.heard_at = now
+        orders = [one.order for one in given]
+        waiting = _seats(one for one in given if not one.is_taken)
+        self.lost_tasks += len(waiting)
+        if orders:
+            self._sender.put([lambda: self._book.put(orders), *waiting])
+
+    @property
+    def outstanding(self) -> int:
+        """Orders that are not over."""
+        return len(self._given)
+
+    # -- the thread -----------------------------------------------------------------------------
+
+    def _send(self, items: Sequence[Callable[[], None] | tuple[FetchOrder, ...]]) -> None:
+        self._drop_over()
+        seats = [item for item in items if isinstance(item, tuple)]
+        for item in items:
+            if not isinstance(item, tuple):
+                item()
+        if not seats:
+            return
+        self._book.put([order for seat in seats for order in seat])
+        self._tasks.send([_task(seat) for seat in seats])
+
+    def _send_if_missing(self, order: FetchOrder) -> None:
+        if not self._book.knows(order):
+            self._book.put([order])
+            self._tasks.send([_task((order,))])
+
+    def _drop_over(self) -> None:
+        with self._lock:
+            over, self._over = self._over, []
+            again = {fetch for fetch in over if fetch in self._given}  # of a new generation
+        gone = [fetch for fetch in over if fetch not in again]
+        if gone:
+            self._book.drop(gone)
+
+    def _tend(self) -> None:
+        """Look for orders that nobody works on."""
+        self._drop_over()
+        now = self._clock.monotonic()
+        with self._lock:
+            silent = [g for g in self._given.values() if g.is_taken and now - g.heard_at > self._lease]
+            untaken = [
+                g for g in self._given.values() if not g.is_taken and now - g.heard_at > UNTAKEN_SECONDS
+            ]
+            for given in silent:
+                del self._given[given.order.fetch]
+        for given in silent:
+            self._fail(given)
+        if untaken:
+            longest = UNTAKEN_LEASES * self._lease
+            if self._book.backlog(self._queues):
+                untaken = [g for g in untaken if now - g.heard_at > longest]
+            self._send_again(untaken, now)
+
+    def _fail(self, given: _Given) -> None:
+        order = given.order
+        self.lost_workers += 1
+        url = parse_url(order.request.url).redacted
+        log.warning("no word of the worker that fetches %s for %.0f s: another goes on", url, self._lease)
+        error = WorkerLostError(
+            f"fetch of {url} stands still",
+            cause=f"no word of its worker for {self._lease:.0f} s",
+            remedy="it is gone on with elsewhere",
+            url=url,
+        )
+        self._emit(Failed(order.fetch, order.generation, error, progressed=True))
+        self._book.cancel([(order.fetch, order.generation)])  # should it be alive after all
+
+    def _send_again(self, untaken: Sequence[_Given], now: float) -> None:
+        seats = _seats(untaken)
+        if not seats:
+            return
+        self.lost_tasks += len(seats)
+        log.warning("%d tasks were lost on the way to the workers: sent again", len(seats))
+        with self._lock:
+            for given in untaken:
+                given.heard_at = now
+        self._book.put([order for seat in seats for order in seat])
+        self._tasks.send([_task(seat) for seat in seats])
+
+    # -- parts ----------------------------------------------------------------------------------
+
+    def _knows(self, order: FetchOrder) -> bool:
+        with self._lock:
+            given = self._given.get(order.fetch)
+        return given is not None and given.order.generation == order.generation
+
+    def _note(self, seat: tuple[FetchOrder, ...]) -> None:
+        now = self._clock.monotonic()
+        with self._lock:
+            for order in seat:
+                self._given[order.fetch] = _Given(order, seat, now)
+
+
+def _seats(given: Iterable[_Given]) -> list[tuple[FetchOrder, ...]]:
+    """The seats of these orders, without those that are not among them."""
+    wanted = list(given)
+    known = {id(one.seat): one.seat for one in wanted}
+    orders = {one.order for one in wanted}
+    return [tuple(order for order in seat if order in orders) for seat in known.values()]
+
+
+def _task(seat: Sequence[FetchOrder]) -> Task:
+    first = parse_url(seat[0].request.url)
+    more = f" and {len(seat) - 1} more" if len(seat) > 1 else ""
+    return Task(
+        FETCH_TASK,
+        [[[order.fetch, order.generation] for order in seat]],
+        FETCH_QUEUE,
+        f"{first.name or first.redacted} of {first.origin}{more}",
+    )

@@ -1,0 +1,1 @@
+"""Completion: told, never polled. Orders, leases and signals between a server and the workers of its farm."""

@@ -1,0 +1,64 @@
+"""Where jobs run."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from contextlib import ExitStack
+
+from stager.cache.store import FileCache
+from stager.mapper.dispatch.batch import BatchSystem
+from stager.mapper.dispatch.command import CommandDispatcher
+from stager.mapper.dispatch.local import LocalDispatcher
+from stager.mapper.dispatch.posting import Webhook
+from stager.mapper.dispatch.signing import read_secret
+from stager.mapper.dispatch.webhook import WebhookDispatcher
+from stager.mapper.ports import JobPlace
+from stager.model.events import JobSignal
+from stager.service.runs import RunService
+from stager.settings import Settings
+from stager.state.store import Store
+
+
+def job_slots(settings: Settings) -> int | None:
+    """How many jobs may be handed over at once; None: as many as there are."""
+    return settings.job_slots or (settings.cores if settings.dispatch == "local" else None)
+
+
+def build_job_place(
+    settings: Settings, cache: FileCache, emit: Callable[[JobSignal], None], made: ExitStack
+) -> JobPlace:
+    """The place that setting `dispatch` names; closed with `made`.
+
+    Raises:
+        SettingsError: a setting of that place is missing or makes no sense.
+    """
+    runs = settings.state_dir / "runs"
+    place: LocalDispatcher | CommandDispatcher | WebhookDispatcher
+    match settings.dispatch:
+        case "command":
+            system = BatchSystem(
+                submit=settings.dispatch_submit,
+                status=settings.dispatch_status,
+                cancel=settings.dispatch_cancel,
+            )
+            place = CommandDispatcher(
+                cache,
+                runs,
+                emit,
+                system=system,
+                poll_seconds=settings.dispatch_poll_seconds,
+                grace_seconds=settings.job_grace_seconds,
+            )
+        case "webhook":
+            secret = read_secret(settings.webhook_secret_file)
+            webhook = Webhook(settings.webhook_url, secret, ca_bundle=settings.ca_bundle)
+            place = WebhookDispatcher(cache, runs, emit, webhook=webhook)
+        case _:
+            place = LocalDispatcher(cache, runs, emit, grace_seconds=settings.job_grace_seconds)
+    made.callback(place.close)
+    return place
+
+
+def build_run_service(store: Store, place: JobPlace) -> RunService | None:
+    """Takes reports on runs, if jobs are handed to somebody who reports."""
+    return RunService(store, place) if isinstance(place, WebhookDispatcher) else None

@@ -1,0 +1,75 @@
+"""A job server, put together as the settings say."""
+
+from __future__ import annotations
+
+import random
+from contextlib import ExitStack
+from typing import Self
+
+from stager.clock import SystemClock
+from stager.mapper.admission import Admission
+from stager.mapper.loop import Mapper
+from stager.mapper.machine import Machine
+from stager.service.ids import IdMaker
+from stager.service.jobs import JobService
+from stager.service.watch import Watch
+from stager.settings import Settings
+from stager.state.lock import StateLock
+from stager.state.store import Store
+from stager.wiring import build_cache, retry_policy
+from stager.wiring.farms import build_farm, fetch_seats
+from stager.wiring.places import build_job_place, build_run_service, job_slots
+
+
+class JobServer:
+    """A job server in this process: its threads run from `start` (or ``with``) to `close`.
+
+    Args:
+        settings: where everything is and how much of it may run at once.
+
+    Raises:
+        ServerBusyError: another server uses the state directory, or the Redis.
+        CacheError, StateError: the cache or the database can't be used.
+        SettingsError: settings that don't go together.
+    """
+
+    def __init__(self, settings: Settings) -> None:
+        clock = SystemClock()
+        ids = IdMaker(clock)
+        with ExitStack() as made:
+            lock = StateLock(settings.state_dir)
+            made.callback(lock.close)
+            self.cache = build_cache(settings)
+            store = Store(settings.database_url or f"sqlite:///{settings.state_dir / 'stager.db'}")
+            made.callback(store.close)
+
+            def new_machine() -> Machine:
+                admission = Admission(slots=fetch_seats(settings), per_origin=settings.origin_connections)
+                return Machine(
+                    admission, retry_policy(settings), job_slots=job_slots(settings), fetch_ids=ids
+                )
+
+            watch = Watch()
+            self._mapper = Mapper(new_machine, store, clock=clock, jitter=random.random, on_change=watch.tell)
+            self._job_place = build_job_place(settings, self.cache, self._mapper.job_signal, made)
+            self._farming = build_farm(settings, self.cache, self._mapper.fetch_signal, made)
+            made.callback(self._mapper.stop)
+            self.jobs = JobService(self.cache, store, self._mapper, watch, clock=clock, ids=ids)
+            self.runs = build_run_service(store, self._job_place)
+            self._made = made.pop_all()
+
+    def start(self) -> None:
+        """Go on with what is not over, and take commands."""
+        self.cache.sweep()
+        self._mapper.start(self._farming.farm, self._job_place, self._farming.source)
+
+    def close(self) -> None:
+        """Stop. Transfers are broken off and resumed by the next start; jobs go on running meanwhile."""
+        self._made.close()
+
+    def __enter__(self) -> Self:
+        self.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()

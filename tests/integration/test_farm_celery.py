@@ -1,0 +1,200 @@
+"""A server whose fetches run on Celery workers: real processes, a real Redis, a scripted origin."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from stager.model.jobs import JobInput, JobSpec, JobState
+from stager.signals import keys
+from tests.support.farm import Farm, until
+from tests.support.origin import Answer, Origin, content, status
+from tests.support.processes import ServerProcess
+
+LARGE = os.urandom(1 << 20) * 6
+SECRET = "canary-of-a-signature"
+
+
+@pytest.fixture
+def origin() -> Iterator[Origin]:
+    with Origin() as running:
+        yield running
+
+
+def job(*urls: str, script: str = "sha256sum inputs/*") -> JobSpec:
+    return JobSpec(("/bin/sh", "-c", script), tuple(JobInput(url) for url in urls))
+
+
+def slow(data: bytes, seconds: float = 0.05) -> Answer:
+    return content(data, etag='"1"', pause=seconds)
+
+
+def test_a_job_is_staged_by_a_worker_and_nothing_is_left_over(tmp_path: Path, origin: Origin) -> None:
+    signed = origin.serve("/a.dat", content(b"a" * 1000, etag='"a"')) + ""
+    large = origin.serve("/large.dat", content(LARGE, etag='"l"'))
+    with Farm(tmp_path) as farm, farm.server.client() as client:
+        farm.start_worker()
+        (one,) = client.submit([job(signed, large)])
+        (two,) = client.submit([job(large)])
+        assert client.wait(one, 30).state is JobState.DONE
+        assert client.wait(two, 30).state is JobState.DONE
+        assert len(origin.seen("/large.dat")) == 1
+        with farm.redis.client() as redis:
+            until(lambda: not redis.exists(keys.FETCHES), "orders are dropped")
+            until(lambda: redis.xlen(keys.SIGNALS) == 0, "what is recorded is cut off")
+            assert not redis.keys(keys.LEASE + "*")
+    assert not [p for p in (tmp_path / "cache" / "partial").rglob("*") if p.is_file()]
+
+
+def test_no_url_with_a_signature_and_no_password_is_in_what_celery_and_its_log_see(
+    tmp_path: Path, origin: Origin
+) -> None:
+    origin.serve(f"/a.dat?X-Amz-Signature={SECRET}", content(b"a", etag='"a"'))
+    with Farm(tmp_path, STAGER_LOG_LEVEL="debug") as farm, farm.server.client() as client:
+        (one,) = client.submit([job(origin.url(f"/a.dat?X-Amz-Signature={SECRET}"))])
+        with farm.redis.client() as redis:
+            until(lambda: redis.llen("fetch"), "the task is in the queue")
+            (message,) = redis.lrange("fetch", 0, -1)
+            assert SECRET not in message.decode()
+            assert "a.dat" in json.loads(message)["headers"]["argsrepr"]
+        worker = farm.start_worker()
+        client.wait(one, 30)
+        assert client.job(one).state is JobState.DONE
+        arguments = Path(f"/proc/{worker.process.pid}/cmdline").read_text()
+    said = (tmp_path / "workers.log").read_text() + "\n".join(farm.server.said) + arguments
+    assert SECRET not in said
+    assert "canary-of-the-broker" not in said
+
+
+def test_a_fetch_of_a_worker_that_was_killed_goes_on_where_it_ended(tmp_path: Path, origin: Origin) -> None:
+    url = origin.serve("/large.dat", slow(LARGE))
+    with Farm(tmp_path) as farm, farm.server.client() as client:
+        first = farm.start_worker()
+        (one,) = client.submit([job(url)])
+        until(lambda: client.job(one).inputs[0].received > 2 << 20, "some of it is there")
+        first.kill()
+        farm.start_worker()
+        assert client.wait(one, 60).state is JobState.DONE, client.job(one)
+        _before, after = origin.seen("/large.dat")
+        resumed = int(after.headers["range"].removeprefix("bytes=").removesuffix("-"))
+        assert resumed > 2 << 20
+        assert client.job(one).inputs[0].resumed_from == resumed
+
+
+def test_a_worker_that_is_told_to_end_gives_its_transfer_back_at_once(tmp_path: Path, origin: Origin) -> None:
+    url = origin.serve("/large.dat", slow(LARGE))
+    with Farm(tmp_path, STAGER_LEASE_SECONDS="600") as farm, farm.server.client() as client:
+        first = farm.start_worker()
+        farm.start_worker()
+        (one,) = client.submit([job(url)])
+        until(lambda: client.job(one).inputs[0].received > 1 << 20, "some of it is there")
+        with farm.redis.client() as redis:
+            (lease,) = redis.mget(redis.keys(keys.LEASE + "*"))
+        holder = first if b"fetch1@" in lease else farm.workers[1]
+        assert holder.end() == 0
+        assert client.wait(one, 30).state is JobState.DONE, client.job(one)
+        _before, after = origin.seen("/large.dat")
+        assert after.headers["range"].startswith("bytes=")
+
+
+def test_cancelling_the_job_ends_the_transfer_within_seconds(tmp_path: Path, origin: Origin) -> None:
+    url = origin.serve("/large.dat", slow(LARGE, 2.0))
+    with Farm(tmp_path) as farm, farm.server.client() as client:
+        farm.start_worker()
+        (one,) = client.submit([job(url)])
+        until(lambda: client.job(one).inputs[0].received > 0, "it is under way")
+        client.cancel(one)
+        with farm.redis.client() as redis:
+            until(lambda: not redis.keys(keys.LEASE + "*"), "the worker let it go", 5.0)
+            until(lambda: not redis.exists(keys.FETCHES), "its order is gone", 15.0)
+
+
+def test_a_failure_keeps_its_words_across_the_farm(tmp_path: Path, origin: Origin) -> None:
+    url = origin.serve("/gone.dat", status(404))
+    with Farm(tmp_path) as farm, farm.server.client() as client:
+        farm.start_worker()
+        (one,) = client.submit([job(url)])
+        done = client.wait(one, 30)
+        assert done.state is JobState.FAILED
+        assert done.error is not None
+        assert "404" in done.error["cause"]
+        assert url in done.error["what"]
+
+
+def test_redis_that_comes_back_empty_costs_neither_a_job_nor_a_byte_twice(
+    tmp_path: Path, origin: Origin
+) -> None:
+    url = origin.serve("/large.dat", slow(LARGE))
+    small = origin.serve("/small.dat", content(b"s", etag='"s"'))
+    with Farm(tmp_path) as farm, farm.server.client() as client:
+        farm.start_worker()
+        (one,) = client.submit([job(url)])
+        until(lambda: client.job(one).inputs[0].received > 1 << 20, "some of it is there")
+        farm.redis.kill(empty=True)
+        (two,) = client.submit([job(small)])  # taken in while there is no Redis
+        farm.redis.start()
+        assert client.wait(one, 60).state is JobState.DONE, client.job(one)
+        assert client.wait(two, 60).state is JobState.DONE, client.job(two)
+        assert origin.sent("/large.dat") == len(LARGE)
+        assert any("has come back empty" in line for line in farm.server.said)
+
+
+def test_a_server_that_was_killed_hears_what_workers_told_meanwhile(tmp_path: Path, origin: Origin) -> None:
+    url = origin.serve("/large.dat", slow(LARGE, 0.02))
+    with Farm(tmp_path) as farm:
+        farm.start_worker()
+        with farm.server.client() as client:
+            (one,) = client.submit([job(url)])
+            until(lambda: client.job(one).inputs[0].received > 0, "it is under way")
+        farm.server.kill()
+        until(lambda: origin.sent("/large.dat") == len(LARGE), "the worker goes on without a server")
+        farm.start_server()
+        with farm.server.client() as client:
+            assert client.wait(one, 30).state is JobState.DONE
+        assert len(origin.seen("/large.dat")) == 1
+
+
+def test_a_task_that_is_delivered_twice_does_no_harm(tmp_path: Path, origin: Origin) -> None:
+    url = origin.serve("/large.dat", slow(LARGE))
+    with Farm(tmp_path) as farm, farm.server.client() as client:
+        (one,) = client.submit([job(url)])
+        with farm.redis.client() as redis:
+            until(lambda: redis.llen("fetch"), "the task is in the queue")
+            (message,) = redis.lrange("fetch", 0, -1)
+            redis.lpush("fetch", message, message)
+            farm.start_worker()
+            farm.start_worker()
+            until(lambda: client.job(one).inputs[0].received > 1 << 20, "it is under way")
+            redis.lpush("fetch", message)
+        assert client.wait(one, 30).state is JobState.DONE
+        assert len(origin.seen("/large.dat")) == 1
+
+
+def test_a_second_server_on_the_same_redis_is_refused(tmp_path: Path) -> None:
+    with Farm(tmp_path / "one") as farm:
+        settings = farm.settings | {"STAGER_STATE_DIR": str(tmp_path / "two")}
+        with pytest.raises(AssertionError, match="another server uses Redis"):
+            ServerProcess(tmp_path / "two", **{k: v for k, v in settings.items() if k != "STAGER_CACHE_DIR"})
+
+
+def test_server_and_worker_say_in_one_line_that_redis_is_away_and_come_up_when_it_is_there(
+    tmp_path: Path, origin: Origin
+) -> None:
+    url = origin.serve("/a.dat", content(b"a", etag='"a"'))
+    with Farm(tmp_path) as farm:
+        farm.server.end(signal.SIGTERM)
+        farm.redis.kill()
+        farm.start_server()
+        farm.start_worker(wait=False)
+        with farm.server.client() as client:
+            (one,) = client.submit([job(url)])
+            until(lambda: any("can't be used" in line for line in farm.server.said), "the server says so")
+            farm.redis.start()
+            assert client.wait(one, 60).state is JobState.DONE
+        assert not [line for line in farm.server.said if "Traceback" in line]
+        assert "Traceback" not in farm.log()

@@ -1,0 +1,136 @@
+"""What a worker process has: made at its start, given back at its end."""
+
+from __future__ import annotations
+
+import logging
+import os
+import threading
+import time
+import uuid
+from collections.abc import Callable
+from contextlib import ExitStack
+from typing import Any
+
+from celery.signals import (
+    celeryd_after_setup,
+    setup_logging,
+    worker_init,
+    worker_shutdown,
+    worker_shutting_down,
+)
+from kombu.entity import Exchange, Queue
+
+from stager import __version__
+from stager.cli.connect import logging_to_stderr
+from stager.errors import SignalsError
+from stager.farm.names import QUEUES, node_queue
+from stager.farm.worker import FetchWorker
+from stager.settings import current_settings
+from stager.signals.roster import Roster, WorkerCard
+from stager.wiring.redis import node_name, redis_address
+from stager.wiring.worker import FetchWorkerParts
+from workers.celery import app
+
+log = logging.getLogger(__name__)
+
+ANNOUNCE_SECONDS = 10.0
+"""Between two words that this worker is there."""
+
+_made = ExitStack()
+_parts: FetchWorkerParts | None = None
+_lock = threading.Lock()
+_ending = threading.Event()
+_name = uuid.uuid4().hex[:8]
+
+
+def fetch_worker() -> FetchWorker:
+    """The one of this process; made when the first task comes."""
+    global _parts  # noqa: PLW0603 - a process is one worker
+    with _lock:
+        if _parts is None:
+            _parts = _made.enter_context(FetchWorkerParts(current_settings(), _name))
+        return _parts.worker
+
+
+def notes(task: str) -> Callable[[str], None]:
+    """Says on the dashboard what the task is at."""
+
+    def note(text: str) -> None:
+        try:
+            with app.events.default_dispatcher() as dispatcher:
+                dispatcher.send("task-progress", uuid=task, result=text)
+        except Exception as error:  # noqa: BLE001 - whatever it is: nobody needs a note to go on
+            log.debug("note for the dashboard was not sent: %s", error)
+
+    return note
+
+
+def _log_to_stderr(**_: Any) -> None:
+    settings = current_settings()
+    _made.enter_context(logging_to_stderr(settings.log_level, settings.log_format))
+    if settings.log_level != "debug":
+        for chatty in ("celery.worker.strategy", "celery.app.trace"):  # two lines per task
+            logging.getLogger(chatty).setLevel(logging.WARNING)
+
+
+def _take_tasks_of_this_node(instance: Any, **_: Any) -> None:
+    """Beside each queue of ours that the worker takes from, take from the one of its node."""
+    queues = instance.app.amqp.queues
+    for queue in QUEUES:
+        if queue in queues.consume_from:
+            own = node_queue(queue, node_name(current_settings()))
+            exchange = Exchange(own, type="direct")  # type: ignore[no-untyped-call]
+            queues.select_add(Queue(own, exchange, routing_key=own))  # type: ignore[no-untyped-call]
+
+
+def _begin(sender: Any, **_: Any) -> None:
+    global _name  # noqa: PLW0603
+    _name = f"{sender.hostname}/{_name}"
+    threading.Thread(target=_announce, args=(sender,), name="announce", daemon=True).start()
+
+
+def _drain(**_: Any) -> None:
+    """What is on is broken off and given back; the pool waits for that."""
+    if _parts is not None:
+        _parts.worker.drain()
+
+
+def _end(**_: Any) -> None:
+    _ending.set()
+    _made.close()
+
+
+def _announce(worker: Any) -> None:
+    """Say now and then that this process is there."""
+    settings = current_settings()
+    roster = Roster(redis_address(settings))
+    started = time.time()
+    try:
+        while True:
+            queues = tuple(q for q in worker.app.amqp.queues.consume_from if q.partition(".")[0] in QUEUES)
+            busy = _parts.worker.busy if _parts is not None else 0
+            threads = int(worker.concurrency or 1)
+            card = WorkerCard(
+                _name, node_name(settings), queues, os.getpid(), threads, busy, __version__, started
+            )
+            try:
+                roster.announce(card)
+            except SignalsError as error:  # Celery itself says that Redis is away
+                log.debug("%s", error)
+            if _ending.wait(ANNOUNCE_SECONDS):
+                break
+        roster.leave(_name)
+    except SignalsError as error:
+        log.debug("%s", error)
+    finally:
+        roster.close()
+
+
+for signal, handler in (
+    (setup_logging, _log_to_stderr),
+    (celeryd_after_setup, _take_tasks_of_this_node),
+    (worker_init, _begin),
+    (worker_shutting_down, _drain),
+    (worker_shutdown, _end),
+):
+    signal.connect(handler)

@@ -1,0 +1,17 @@
+"""The tasks: thin, named, ids in and nothing out."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from stager.farm.names import FETCH_TASK
+from workers import lifecycle
+from workers.celery import app
+
+
+@app.task(name=FETCH_TASK, bind=True)  # type: ignore[untyped-decorator]  # celery has no types
+def fetch(self: Any, tries: list[tuple[str, int]]) -> None:
+    """Fetch these, one after another: pairs of fetch and generation."""
+    lifecycle.fetch_worker().run(
+        [(str(fetch), int(generation)) for fetch, generation in tries], lifecycle.notes(self.request.id)
+    )
