@@ -17,9 +17,11 @@ from stager.server.guard import PROTECTED, Guard
 from stager.server.page import HEADERS, render
 from stager.server.routes_files import file_routes
 from stager.server.routes_jobs import job_routes
+from stager.server.routes_runs import run_routes
 from stager.server.routes_site import health_routes, precondition_routes, status_routes
 from stager.server.waiting import Waiting
 from stager.service.jobs import JobService
+from stager.service.runs import RunService
 
 ABOUT = """Jobs and what they need: each input is fetched once, verified, and there before its job starts.
 
@@ -28,7 +30,12 @@ sizes are bytes. Every error is a problem document (RFC 9457) that names what, w
 
 
 def create_app(
-    jobs: JobService, token: str, *, hosts: Collection[str] = (), clock: Clock | None = None
+    jobs: JobService,
+    token: str,
+    *,
+    hosts: Collection[str] = (),
+    clock: Clock | None = None,
+    runs: RunService | None = None,
 ) -> FastAPI:
     """The HTTP API of a job server.
 
@@ -37,6 +44,7 @@ def create_app(
         token: what clients must show.
         hosts: names in ``Host`` that are served besides this machine's loopback names.
         clock: for the uptime.
+        runs: takes the reports of another job server; None: jobs are not handed to one.
 
     Returns:
         The application; ``app.state.waiting.close()`` answers all long polls at once, for a quick end.
@@ -59,6 +67,7 @@ def create_app(
     api.include_router(job_routes(jobs, app.state.waiting))
     api.include_router(file_routes(jobs))
     api.include_router(precondition_routes(jobs))
+    api.include_router(run_routes(runs))
     api.include_router(status_routes(jobs, clock or SystemClock()))
     app.include_router(api)
     app.include_router(health_routes())

@@ -21,6 +21,7 @@ _NEEDED = {
 _FIELDS = {
     "job": ("command", "inputs", "after", "environment", "results", "priority", "name"),
     "input": ("url", "name", "sha256"),
+    "report": ("state", "exit_code", "error", "seconds"),
 }
 
 
@@ -70,7 +71,8 @@ def _path(steps: Sequence[Any]) -> str:
 
 
 def _suggestion(key: str, place: Sequence[Any]) -> str:
-    known = _FIELDS["input" if "<table>" in place else "job"]
+    is_report = place[:1] == ("body",) and len(place) == 2  # noqa: PLR2004 - a job's place has a mark of pydantic's
+    known = _FIELDS["input" if "<table>" in place else "report" if is_report else "job"]
     near = difflib.get_close_matches(key, known, n=1)
     return f"did you mean {near[0]!r}?" if near else f"the keys are {', '.join(known)}"
 

@@ -2,23 +2,30 @@
 
 from __future__ import annotations
 
+import json
 import os
 import threading
 import time
 from abc import ABC, abstractmethod
 from collections.abc import Callable
 from contextlib import ExitStack
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
-from typing import Protocol
+from typing import Protocol, Self
 
 from stager.cache.store import FileCache
 from stager.mapper.dispatch.batch import BatchSystem
 from stager.mapper.dispatch.command import CommandDispatcher
 from stager.mapper.dispatch.local import LocalDispatcher
+from stager.mapper.dispatch.posting import Webhook
+from stager.mapper.dispatch.runs import Outcome
+from stager.mapper.dispatch.signing import read_secret
+from stager.mapper.dispatch.webhook import WebhookDispatcher
 from stager.mapper.ports import JobPlace
 from stager.model.backoff import RetryPolicy
 from stager.model.events import DispatchInput, DispatchOrder, JobEnded, JobSignal
 from tests.support.batch.site import Site
+from tests.support.receiver import ReceiverProcess
 
 PATIENCE = 20.0
 
@@ -147,5 +154,60 @@ class CommandPlace(Place):
         )
 
 
-PLACES: list[type[Place]] = [LocalPlace, CommandPlace]
+class WebhookPlace(Place):
+    """Another job server: the receiver of the documentation, which reports to what stands for the API."""
+
+    def __init__(self, root: Path) -> None:
+        super().__init__(root)
+        self.current: WebhookDispatcher | None = None
+        self.made.callback(lambda: setattr(self, "current", None))
+        self.api = self.made.enter_context(ReportsTo(self))
+        self.receiver = self.made.enter_context(ReceiverProcess(root, self.api.url, "token"))
+
+    def make(self, emit: Callable[[JobSignal], None]) -> WebhookDispatcher:
+        self.current = WebhookDispatcher(
+            self.cache,
+            self.root / "runs",
+            emit,
+            webhook=Webhook(self.receiver.url, read_secret(str(self.receiver.secret_file))),
+            retry=RetryPolicy(attempts=3, first_seconds=0.01),
+        )
+        return self.current
+
+
+class ReportsTo:
+    """The route for reports without the rest of the API: 503 while no dispatcher is open."""
+
+    def __init__(self, place: WebhookPlace) -> None:
+        class Handler(BaseHTTPRequestHandler):
+            def do_POST(self) -> None:
+                body = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
+                job, epoch = self.path.split("/")[-2:]
+                status, current = 503, place.current
+                if current is not None and not current._hand_overs._closed:
+                    outcome = None
+                    if body["state"] == "ended":
+                        outcome = Outcome(body.get("exit_code"), body.get("error"), 0.0)
+                    current.report(job, int(epoch), outcome)
+                    status = 200
+                self.send_response(status)
+                self.end_headers()
+
+            def log_message(self, *_: object) -> None: ...
+
+        self._server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+        self.url = f"http://127.0.0.1:{self._server.server_port}"
+        self._thread = threading.Thread(target=self._server.serve_forever, kwargs={"poll_interval": 0.02})
+
+    def __enter__(self) -> Self:
+        self._thread.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._server.shutdown()
+        self._thread.join()
+        self._server.server_close()
+
+
+PLACES: list[type[Place]] = [LocalPlace, CommandPlace, WebhookPlace]
 """Every kind there is: the contract holds for each."""

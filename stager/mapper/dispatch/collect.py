@@ -52,7 +52,7 @@ def _verdict(order: DispatchOrder, outcome: Outcome) -> StagerError | None:
         )
     return CommandFailedError(
         f"the command of job {order.job} failed",
-        cause=f"status {outcome.exit_code}",
+        cause=f"status {outcome.exit_code}" + (f", {outcome.error}" if outcome.error else ""),
         remedy=f"see `stager logs {order.job}`",
         exit_code=outcome.exit_code,
     )
