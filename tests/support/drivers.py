@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import threading
 from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor
 from concurrent.futures import wait as wait_for
 from typing import Any, Protocol
 
@@ -67,13 +67,19 @@ class LoopFetcher:
         progress: ProgressReport | None = None,
         cancelled: Callable[[], bool] = never,
     ) -> FetchResult:
+        return self.begin(order, progress=progress, cancelled=cancelled).result()
+
+    def begin(
+        self,
+        order: FetchOrder,
+        *,
+        progress: ProgressReport | None = None,
+        cancelled: Callable[[], bool] = never,
+    ) -> Begun:
+        """The same, to be waited for later."""
         attempt = self._fetcher.attempt(order, progress=progress, cancelled=cancelled)
         future = asyncio.run_coroutine_threadsafe(attempt.run(), self.loop)
-        if cancelled is not never:
-            while not cancelled() and not wait_for([future], LOOK_SECONDS).done:
-                pass
-            self.loop.call_soon_threadsafe(attempt.wake)
-        return future.result()
+        return Begun(future, cancelled, lambda: self.loop.call_soon_threadsafe(attempt.wake))
 
     def close(self) -> None:
         asyncio.run_coroutine_threadsafe(self._fetcher.close(), self.loop).result()
@@ -81,6 +87,25 @@ class LoopFetcher:
         self._thread.join()
         self._off.shutdown()
         self.loop.close()
+
+
+class Begun:
+    """A try that is under way in the loop."""
+
+    def __init__(
+        self, future: Future[FetchResult], cancelled: Callable[[], bool], wake: Callable[[], object]
+    ) -> None:
+        self._future = future
+        self._cancelled = cancelled
+        self._wake = wake
+
+    def result(self) -> FetchResult:
+        """What it delivers; `cancelled` is watched meanwhile."""
+        if self._cancelled is not never:
+            while not self._cancelled() and not wait_for([self._future], LOOK_SECONDS).done:
+                pass
+            self._wake()
+        return self._future.result()
 
 
 def on_threads(cache: FileCache, *, options: TransferOptions | None = None, **wanted: Any) -> AnyFetcher:
