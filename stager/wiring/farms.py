@@ -11,13 +11,12 @@ from stager.cache.store import FileCache
 from stager.clock import SystemClock
 from stager.errors import SignalsError
 from stager.farm.base import Emit, Farm
-from stager.farm.threads import ThreadFarm
 from stager.mapper.ports import Deliver, SignalSource
 from stager.model.events import JobSignal
 from stager.model.fetches import Signal
 from stager.model.records import Position
 from stager.settings import Settings
-from stager.wiring import build_fetcher
+from stager.wiring.here import aio_farm, process_farm, thread_farm
 
 if TYPE_CHECKING:
     from stager.farm.celery import CeleryFarm
@@ -39,15 +38,34 @@ def fetch_seats(settings: Settings) -> int:
     return settings.fetch_window if settings.farm == "celery" else settings.fetch_threads
 
 
+FILES_IN_A_TASK = 32
+"""Small files of one origin that go to a Celery worker together: a task costs as much as several of them."""
+
+
+def files_in_a_seat(settings: Settings) -> int:
+    """How many small files of one origin are given out together."""
+    return FILES_IN_A_TASK if settings.farm == "celery" else 1
+
+
 def build_farm(settings: Settings, cache: FileCache, emit: Emit, made: ExitStack) -> Farming:
-    """The farm that setting `farm` names; closed with `made`."""
-    if settings.farm == "celery":
-        return _celery(settings, emit, made)
-    fetcher = build_fetcher(settings, cache)
-    made.callback(fetcher.close)
-    threads = ThreadFarm(fetcher.fetch, emit, size=settings.fetch_threads)
-    made.callback(threads.close)
-    return Farming(threads)
+    """The farm that setting `farm` names; closed with `made`.
+
+    Raises:
+        SettingsError: what it needs is not installed.
+        ServerBusyError: another server uses the Redis of a Celery farm.
+    """
+    farm: Farm
+    match settings.farm:
+        case "celery":
+            return _celery(settings, emit, made)
+        case "process":
+            farm = process_farm(settings, cache, emit)
+        case "aio":
+            farm = aio_farm(settings, cache, emit)
+        case _:
+            farm = thread_farm(settings, cache, emit, made)
+    made.callback(farm.close)
+    return Farming(farm)
 
 
 def _celery(settings: Settings, emit: Emit, made: ExitStack) -> Farming:

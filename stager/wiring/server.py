@@ -17,7 +17,7 @@ from stager.settings import Settings
 from stager.state.lock import StateLock
 from stager.state.store import Store
 from stager.wiring import build_cache, retry_policy
-from stager.wiring.farms import build_farm, fetch_seats
+from stager.wiring.farms import build_farm, fetch_seats, files_in_a_seat
 from stager.wiring.places import build_job_place, build_run_service, job_slots
 
 
@@ -44,7 +44,13 @@ class JobServer:
             made.callback(store.close)
 
             def new_machine() -> Machine:
-                admission = Admission(slots=fetch_seats(settings), per_origin=settings.origin_connections)
+                admission = Admission(
+                    slots=fetch_seats(settings),
+                    per_origin=settings.origin_connections,
+                    ageing_seconds=settings.ageing_seconds,
+                    batch=files_in_a_seat(settings),
+                    longest_pause_seconds=settings.retry_longest_seconds,
+                )
                 return Machine(
                     admission, retry_policy(settings), job_slots=job_slots(settings), fetch_ids=ids
                 )

@@ -19,7 +19,7 @@ from stager.cache.store import FileCache
 from stager.errors import CancelledError, WorkerLostError
 from stager.farm.process import ProcessFarm
 from stager.model.fetches import Started
-from stager.wiring.apart import process_farm
+from stager.wiring.here import process_farm
 from tests.support.farms import PATIENCE, Ear, cache_of, ordered, settings_for
 from tests.support.origin import Origin, content, silence
 
@@ -221,7 +221,7 @@ SERVER = """
 import sys
 from pathlib import Path
 from tests.support.farms import cache_of, ordered, settings_for
-from stager.wiring.apart import process_farm
+from stager.wiring.here import process_farm
 root = Path(sys.argv[1])
 farm = process_farm(settings_for(root), cache_of(root), print)
 farm.start(ordered("f1", sys.argv[2]))

@@ -21,7 +21,7 @@ from stager.model.fetches import FetchOrder, FetchRequest, FetchResult
 from stager.transfer.buffers import BLOCK_BYTES
 from stager.transfer.digest import BUFFERS
 from stager.transfer.options import TransferOptions
-from stager.wiring.apart import aio_farm
+from stager.wiring.here import aio_farm
 from tests.support.drivers import LoopFetcher
 from tests.support.farms import Ear, cache_of, ordered, settings_for
 from tests.support.origin import Exchange, Origin, content, silence

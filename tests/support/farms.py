@@ -15,7 +15,7 @@ from stager.farm.base import Emit, Farm
 from stager.model.fetches import Failed, FetchOrder, FetchRequest, Ready, Signal
 from stager.settings import Settings
 from stager.wiring import build_cache
-from stager.wiring.apart import aio_farm, process_farm, thread_farm
+from stager.wiring.here import aio_farm, process_farm, thread_farm
 
 PATIENCE = 30.0
 """Seconds after which a test that waits for something is a failure."""
@@ -36,7 +36,7 @@ def cache_of(root: Path) -> FileCache:
 @contextmanager
 def threads(root: Path, emit: Emit) -> Iterator[Farm]:
     with ExitStack() as made:
-        farm = thread_farm(settings_for(root), emit, made)
+        farm = thread_farm(settings_for(root), cache_of(root), emit, made)
         made.callback(farm.close)
         yield farm
 

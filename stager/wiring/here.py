@@ -1,4 +1,4 @@
-"""Farms whose tries are not made by threads of the server: its own event loop, or a process of its own."""
+"""Farms on this machine: threads of the server, its own event loop, or a process of its own."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 from stager.cache.store import FileCache
 from stager.farm.base import Emit
 from stager.settings import Settings
-from stager.wiring import build_cache, build_fetcher, transfer_options
+from stager.wiring import build_fetcher, transfer_options
 
 if TYPE_CHECKING:
     from stager.farm.aio import AioFarm
@@ -28,11 +28,11 @@ def process_farm(settings: Settings, cache: FileCache, emit: Emit) -> ProcessFar
     return ProcessFarm(FETCH_PROCESS, settings.model_dump(mode="json"), emit, locate=cache.object_path)
 
 
-def thread_farm(settings: Settings, emit: Emit, made: ExitStack) -> ThreadFarm:
-    """The farm inside of that process; its fetcher is closed with `made`."""
+def thread_farm(settings: Settings, cache: FileCache, emit: Emit, made: ExitStack) -> ThreadFarm:
+    """A farm on threads of this process; its fetcher is closed with `made`."""
     from stager.farm.threads import ThreadFarm
 
-    fetcher = build_fetcher(settings, build_cache(settings))
+    fetcher = build_fetcher(settings, cache)
     made.callback(fetcher.close)
     return ThreadFarm(fetcher.fetch, emit, size=settings.fetch_threads)
 
