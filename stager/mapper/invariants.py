@@ -41,6 +41,10 @@ def _check_fetch(machine: Machine, fetch: FetchRecord) -> None:
     assert queued == (fetch.state is FetchState.QUEUED), (
         f"fetch {fetch.id} is {fetch.state}, queued: {queued}"
     )
+    running = machine.flights.admission.is_running(fetch.id)
+    assert running == (fetch.state is FetchState.RUNNING), (
+        f"fetch {fetch.id} is {fetch.state}, has a seat: {running}"
+    )
 
 
 def _is_decided(machine: Machine, precondition: str) -> bool:

@@ -106,12 +106,11 @@ class Order:
         if top is None:
             return None, 0.0
         par = self.now / self._ageing_seconds - top + _HAIR
-        while (rank := self._below.first_key()) is not None and rank <= par:
-            owner = self._below.first()
-            assert owner is not None
-            self._below.drop(owner)
-            self.stir(owner)
-        while (owner := self._pool.first()) is not None:
+        while (low := self._below.first()) is not None and low[0] <= par:
+            self._below.drop(low[2])
+            self.stir(low[2])
+        while (place := self._pool.first()) is not None:
+            owner = place[2]
             entry = self._first_of(owner)
             if entry is not None and entry.rank <= par:
                 return entry, par
@@ -122,15 +121,17 @@ class Order:
 
     def _top(self) -> int | None:
         """The highest priority of a fetch that stands first in a line of an origin with a seat free."""
-        while (queue := self._open.first()) is not None:
-            line, top = queue.tops.first(), queue.tops.first_key()
-            if line is None or top is None or not self.is_open(queue):
+        while (place := self._open.first()) is not None:
+            known, _, queue = place
+            highest = queue.tops.first()
+            if highest is None or not self.is_open(queue):
                 self._open.drop(queue)
                 continue
+            top, _, line = highest
             entry = self.first(line)
             if entry is None or -entry.priority != top:
                 self.look_at(line)
-            elif self._open.first_key() != top:
+            elif known != top:
                 self._open.put(queue, top)
             else:
                 return entry.priority
@@ -138,12 +139,13 @@ class Order:
 
     def _first_of(self, owner: Owner) -> Entry | None:
         """The first fetch of an owner; lines of origins without a seat are put aside on the way."""
-        while (line := owner.ranking.first()) is not None:
+        while (place := owner.ranking.first()) is not None:
+            known, _, line = place
             if not self.is_open(line.origin):
                 owner.ranking.drop(line)
                 line.parked = True
                 line.origin.parked.append(line)
-            elif (entry := self.first(line)) is not owner.ranking.first_key():
+            elif (entry := self.first(line)) is not known:
                 self.look_at(line)
             else:
                 return entry
@@ -205,13 +207,13 @@ class Order:
         """Whether a seat may begin."""
         origin = queue.state
         return (
-            origin.in_flight < origin.limit and not queue.paused and (origin.is_small or not self.small_only)
+            origin.in_flight < origin.limit and not queue.paused and (not self.small_only or origin.is_small)
         )
 
     def _offer(self, queue: OriginQueue) -> None:
-        top = queue.tops.first_key()
-        if top is not None and self.is_open(queue):
-            self._open.put(queue, top)
+        highest = queue.tops.first()
+        if highest is not None and self.is_open(queue):
+            self._open.put(queue, highest[0])
 
     # -- what has work --------------------------------------------------------------------------
 

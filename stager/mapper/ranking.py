@@ -49,15 +49,11 @@ class Ranking(Generic[K, T]):
         """Take it out, if it is in."""
         self._keys.pop(thing, None)
 
-    def first(self) -> T | None:
-        """The thing of the lowest key; None when there is none."""
+    def first(self) -> tuple[K, int, T] | None:
+        """The lowest key, a number and the thing that has it; None when there is none."""
         while self._heap:
-            key, _, thing = self._heap[0]
-            if self._keys.get(thing) == key:
-                return thing
+            place = self._heap[0]
+            if self._keys.get(place[2]) == place[0]:
+                return place
             heapq.heappop(self._heap)
         return None
-
-    def first_key(self) -> K | None:
-        """The lowest key; None when there is none."""
-        return None if self.first() is None else self._heap[0][0]

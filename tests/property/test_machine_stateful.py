@@ -49,10 +49,23 @@ class MachineInTheWorld(RuleBasedStateMachine):
     sim: Simulation
 
     @initialize(
-        slots=st.integers(1, 3), per_origin=st.integers(1, 2), job_slots=st.sampled_from((None, 1, 2, 3))
+        slots=st.integers(1, 3),
+        per_origin=st.integers(1, 2),
+        job_slots=st.sampled_from((None, 1, 2, 3)),
+        batch=st.sampled_from((1, 3)),
+        outlives=st.booleans(),
     )
-    def begin(self, slots: int, per_origin: int, job_slots: int | None) -> None:
-        self.sim = Simulation(slots=slots, per_origin=per_origin, job_slots=job_slots)
+    def begin(
+        self,
+        slots: int,
+        per_origin: int,
+        job_slots: int | None,
+        batch: int,
+        outlives: bool,
+    ) -> None:
+        self.sim = Simulation(
+            slots=slots, per_origin=per_origin, job_slots=job_slots, batch=batch, outlives=outlives
+        )
 
     # -- users ----------------------------------------------------------------------------------
 
@@ -60,14 +73,20 @@ class MachineInTheWorld(RuleBasedStateMachine):
         wanted=st.lists(inputs(), max_size=3),
         after=st.lists(st.sampled_from(NAMES), max_size=2),
         priority=st.integers(-1, 2),
+        owner=st.sampled_from(("", "ann", "bob")),
     )
     def submit(
-        self, wanted: list[tuple[FetchRequest, float | None, str | None]], after: list[str], priority: int
+        self,
+        wanted: list[tuple[FetchRequest, float | None, str | None]],
+        after: list[str],
+        priority: int,
+        owner: str,
     ) -> None:
         self.sim.submit(
             [(request, self._entry(request, fresh, held)) for request, fresh, held in wanted],
             tuple(after),
             priority,
+            owner,
         )
 
     def _entry(self, request: FetchRequest, fresh: float | None, held: str | None) -> Entry | None:
@@ -107,7 +126,12 @@ class MachineInTheWorld(RuleBasedStateMachine):
     @precondition(lambda self: self.sim.world.tries)
     @rule(
         number=choice,
-        outcome=st.sampled_from(("ready", "ready", "ready", "transient", "progressed", "permanent")),
+        outcome=st.sampled_from(
+            (
+                *("ready", "ready", "ready", "ready"),
+                *("transient", "progressed", "permanent", "busy", "handed back", "worker lost"),
+            )
+        ),
         fresh_for=st.sampled_from((None, 0.0, 30.0)),
         tell=st.sampled_from((True, True, False)),
         jitter=st.floats(0, 0.99),

@@ -19,12 +19,23 @@ from stager.errors import (
     CancelledError,
     CommandFailedError,
     ConnectionFailedError,
+    HandedBackError,
     InputFailedError,
+    OriginBusyError,
     OriginRefusedError,
     StagerError,
+    WorkerLostError,
 )
 from stager.mapper.admission import Admission
-from stager.mapper.instructions import Dispatch, Instruction, NewJob, StartFetch, StopFetch, StopJob
+from stager.mapper.instructions import (
+    AdoptFetch,
+    Dispatch,
+    Instruction,
+    NewJob,
+    StartFetch,
+    StopFetch,
+    StopJob,
+)
 from stager.mapper.invariants import validate
 from stager.mapper.machine import MOST_HAND_OVERS, Machine
 from stager.model.backoff import RetryPolicy
@@ -32,6 +43,7 @@ from stager.model.entries import Entry
 from stager.model.events import JobEnded, JobRefused, JobSignal, JobStarted
 from stager.model.fetches import (
     Failed,
+    FetchOrder,
     FetchRequest,
     FetchResult,
     FetchState,
@@ -62,7 +74,7 @@ class Database:
         self.fetches.update({f.id: replace(f, jobs={}, saved=False) for f in changes.fetches})
         self.names.update({n.name: replace(n, jobs={}, saved=False) for n in changes.names})
 
-    def load_into(self, machine: Machine, *, now: float) -> None:
+    def load_into(self, machine: Machine, *, now: float, keep_running: bool = False) -> None:
         """What a start does: open jobs, the fetches they refer to, all names."""
         jobs = [j for j in self.jobs.values() if j.handed or not j.state.is_final]
         wanted = {fetch for job in jobs for fetch in job.fetches}
@@ -71,6 +83,7 @@ class Database:
             [replace(f, jobs={}, saved=True) for f in self.fetches.values() if f.id in wanted],
             [replace(n, jobs={}, saved=True) for n in self.names.values()],
             now=now,
+            keep_running=keep_running,
         )
 
 
@@ -164,13 +177,16 @@ class Oracle:
         if isinstance(signal, Ready):
             self.ready[signal.fetch] = (signal.result.sha256, signal.result.fresh_until)
             return
+        if isinstance(signal.error, HandedBackError):
+            return
         self.fruitless[signal.fetch] += 1
-        if signal.progressed:
+        if signal.progressed or isinstance(signal.error, WorkerLostError):
             self.fruitless[signal.fetch] = 0
         if not signal.error.transient or self.fruitless[signal.fetch] >= retry.attempts:
             self.failed.add(signal.fetch)
-        else:
-            self.not_before[signal.fetch] = now + 0.5 * retry.first_seconds
+        elif not isinstance(signal.error, WorkerLostError):
+            wait = signal.error.details.get("retry_after", 0.5 * retry.first_seconds)
+            self.not_before[signal.fetch] = now + wait
 
     def lost(self, fetch: str) -> None:
         if fetch in self.ready:
@@ -190,12 +206,18 @@ class Place(StrEnum):
 
 
 class World:
-    """Tries of fetches, which die with the server, and processes of jobs, which do not."""
+    """Tries of fetches, which die with the server unless they outlive it, and processes of jobs, which do not."""
 
-    def __init__(self, slots: int, per_origin: int) -> None:
+    def __init__(self, slots: int, per_origin: int, *, batch: int = 1, outlives: bool = False) -> None:
         self.slots = slots
         self.per_origin = per_origin
+        self.batch = batch
+        self.outlives = outlives
         self.tries: dict[tuple[str, int], FetchRequest] = {}
+        self.seats: dict[tuple[str, int], tuple[str, int]] = {}
+        """Try → the first try in its seat."""
+        self.orphans: set[tuple[str, int]] = set()
+        """Tries that the server does not know any more."""
         self.tried: set[tuple[str, int]] = set()
         self.stopped: set[tuple[str, int]] = set()
         self.places: dict[tuple[str, int], Place] = {}
@@ -203,16 +225,40 @@ class World:
         self.starts: Counter[str] = Counter()
         self.inbox: list[Signal | JobSignal] = []
         self.past: list[Signal | JobSignal] = []
+        self.unrecorded: list[Ready | Failed] = []
+        """Delivered since the last commit: a stream brings them again after a crash."""
 
-    def start_try(self, order: StartFetch) -> None:
-        request, one = order.order.request, (order.order.fetch, order.order.generation)
-        assert one not in self.tried, f"try {one} was ordered twice"
-        assert request.key not in {r.key for r in self.tries.values()}, f"two tries of {request.key} at once"
-        self.tries[one] = request
-        self.tried.add(one)
-        assert len(self.tries) <= self.slots, "more tries than slots"
-        origins = Counter(parse_url(r.url).origin for r in self.tries.values())
-        assert max(origins.values()) <= self.per_origin, "more tries of one origin than allowed"
+    def start_seat(self, start: StartFetch) -> None:
+        orders = (start.order, *start.then)
+        assert len(orders) <= self.batch, "more tries in a seat than allowed"
+        assert len({o.request.origin for o in orders}) == 1, "a seat of several origins"
+        for order in orders:
+            one = (order.fetch, order.generation)
+            assert one not in self.tried, f"try {one} was ordered twice"
+            others = {r.key for o, r in self.tries.items() if o not in self.orphans}
+            assert order.request.key not in others, f"two tries of {order.request.key} at once"
+            self.tries[one] = order.request
+            self.seats[one] = (orders[0].fetch, orders[0].generation)
+            self.tried.add(one)
+        assert sum(self.seats_by_origin().values()) <= self.slots, "more seats than slots"
+        seats = self.seats_by_origin()[start.order.request.origin]
+        assert seats <= self.per_origin, "more seats of one origin than allowed"
+
+    def seats_by_origin(self) -> Counter[str]:
+        """Seats of which the server knows."""
+        known = self.tries.keys() - self.orphans
+        return Counter(
+            parse_url(url).origin
+            for _, url in {self.seats[one]: self.tries[one].url for one in known}.items()
+        )
+
+    def adopt(self, order: FetchOrder) -> None:
+        """A try that was ordered and never begun is found out by those who look for signs of life."""
+        one = (order.fetch, order.generation)
+        if one not in self.tried:
+            self.tried.add(one)
+            url = parse_url(order.request.url).redacted
+            self.inbox.append(Failed(*one, WorkerLostError("no sign of life", url=url), progressed=True))
 
     def hand_over(self, job: str, epoch: int) -> None:
         """A second hand-over of the same id repeats what is known; a refused one is tried again."""
@@ -256,18 +302,37 @@ class World:
         """Processes live on; what was only in the server's memory is gone."""
         for one in self.in_place(Place.ORDERED):
             del self.places[one]
-        self.tries.clear()
-        self.stopped.clear()
-        self.inbox.clear()
+        if self.outlives:
+            kept = [s for s in self.inbox if isinstance(s, Ready | Failed)]
+            self.inbox[:] = [*self.unrecorded, *(s for s in kept if s not in self.unrecorded)]
+            self.past[:] = [s for s in self.past if s not in self.unrecorded]
+            self.seats = {one: one for one in self.tries}
+        else:
+            self.tries.clear()
+            self.stopped.clear()
+            self.inbox.clear()
+        self.unrecorded.clear()
+
+    def taken_over(self, running: set[tuple[str, int]]) -> None:
+        """A new server knows of these tries only."""
+        self.orphans = self.tries.keys() - running
 
 
 class Simulation:
     """Drives the machine as the loop would, checks it after every step, and crashes it."""
 
-    def __init__(self, *, slots: int = 3, per_origin: int = 2, job_slots: int | None = 2) -> None:
+    def __init__(
+        self,
+        *,
+        slots: int = 3,
+        per_origin: int = 2,
+        job_slots: int | None = 2,
+        batch: int = 1,
+        outlives: bool = False,
+    ) -> None:
         self.retry = RetryPolicy(attempts=3, first_seconds=1.0, longest_seconds=20.0)
         self.limits = (slots, per_origin, job_slots)
-        self.world = World(slots, per_origin)
+        self.world = World(slots, per_origin, batch=batch, outlives=outlives)
         self.database = Database()
         self.oracle = Oracle()
         self.committed = Oracle()
@@ -279,7 +344,7 @@ class Simulation:
 
     def _new_machine(self) -> Machine:
         slots, per_origin, job_slots = self.limits
-        admission = Admission(slots=slots, per_origin=per_origin)
+        admission = Admission(slots=slots, per_origin=per_origin, batch=self.world.batch)
         return Machine(admission, self.retry, job_slots=job_slots, fetch_ids=self._fetch_ids)
 
     # -- users ----------------------------------------------------------------------------------
@@ -289,9 +354,14 @@ class Simulation:
         inputs: Iterable[tuple[FetchRequest, Entry | None]] = (),
         after: tuple[str, ...] = (),
         priority: int = 0,
+        owner: str = "",
     ) -> str:
-        new = NewJob(f"j{next(self._numbers):05}", tuple(inputs), after, priority)
+        new = NewJob(f"j{next(self._numbers):05}", tuple(inputs), after, priority, owner)
         record = self.machine.submit(new, now=self.now)
+        for fetch in record.fetches:
+            held = self.machine.fetches[fetch]
+            assert fetch in self.oracle.requests or held.owner == owner, "a fetch counts for somebody else"
+            assert held.priority >= priority or held.state not in {FetchState.QUEUED, FetchState.RUNNING}
         self.oracle.submitted(new, record.fetches, self.now)
         if self.oracle.may_run(new.id):
             assert record.state is JobState.READY, f"job {new.id} waits although all holds already"
@@ -315,8 +385,10 @@ class Simulation:
     # -- signals --------------------------------------------------------------------------------
 
     def answer(self, one: tuple[str, int], outcome: str, *, fresh_for: float | None = None) -> None:
-        """A live try ends: ``ready``, ``transient``, ``progressed`` or ``permanent``."""
+        """A live try ends: ``ready``, ``permanent``, or one of the transient failures."""
         request = self.world.tries.pop(one)
+        self.world.seats.pop(one)
+        self.world.orphans.discard(one)
         url = parse_url(request.url).redacted
         signal: Signal
         if outcome == "ready":
@@ -332,8 +404,12 @@ class Simulation:
             )
             signal = Failed(*one, error)
         else:
-            error = ConnectionFailedError("reset", cause="by peer", url=url)
-            signal = Failed(*one, error, progressed=outcome == "progressed")
+            error = {
+                "busy": OriginBusyError("busy", status=429, retry_after=6.0, url=url),
+                "handed back": HandedBackError("worker stops", url=url),
+                "worker lost": WorkerLostError("no sign of life", url=url),
+            }.get(outcome, ConnectionFailedError("reset", cause="by peer", url=url))
+            signal = Failed(*one, error, progressed=outcome in {"progressed", "worker lost"})
         self.world.inbox.append(signal)
 
     def deliver(self, signal: Signal | JobSignal, *, jitter: float = 0.0) -> None:
@@ -347,6 +423,7 @@ class Simulation:
             if first and self._is_wanted(signal.fetch):
                 self.oracle.fetch_ended(signal, self.now, self.retry)
             self.machine.fetch_signal(signal, now=self.now, jitter=jitter)
+            self.world.unrecorded.append(signal)
         if signal in self.world.inbox:
             self.world.inbox.remove(signal)
             self.world.past.append(signal)
@@ -389,6 +466,7 @@ class Simulation:
         instructions = self.machine.advance(self.now, limit=limit)
         self._note(instructions)
         self.database.write(self.machine.take_changes())
+        self.world.unrecorded.clear()
         self.committed = copy.deepcopy(self.oracle)
         self.acknowledged |= set(self.oracle.jobs)
         for instruction in instructions[:crash_after]:
@@ -409,7 +487,9 @@ class Simulation:
         self.world.crash()
         self.oracle = copy.deepcopy(self.committed)
         self.machine = self._new_machine()
-        self.database.load_into(self.machine, now=self.now)
+        self.database.load_into(self.machine, now=self.now, keep_running=self.world.outlives)
+        running = (f for f in self.machine.fetches.values() if f.state is FetchState.RUNNING)
+        self.world.taken_over({(f.id, f.generation) for f in running})
         self._note_failures()
 
     def _note(self, instructions: Sequence[Instruction]) -> None:
@@ -417,7 +497,11 @@ class Simulation:
         new: list[int] = []
         for instruction in instructions:
             if isinstance(instruction, StartFetch):
-                assert self.oracle.not_before.get(instruction.order.fetch, 0.0) <= self.now, "tried too soon"
+                for order in (instruction.order, *instruction.then):
+                    assert self.oracle.not_before.get(order.fetch, 0.0) <= self.now, "tried too soon"
+                    assert not instruction.then or self.machine.fetches[order.fetch].error is None, (
+                        "a fetch that failed shares a seat"
+                    )
             if not isinstance(instruction, Dispatch):
                 continue
             job, epoch = instruction.job, instruction.epoch
@@ -442,7 +526,9 @@ class Simulation:
 
     def _carry_out(self, instruction: Instruction) -> None:
         if isinstance(instruction, StartFetch):
-            self.world.start_try(instruction)
+            self.world.start_seat(instruction)
+        elif isinstance(instruction, AdoptFetch):
+            self.world.adopt(instruction.order)
         elif isinstance(instruction, StopFetch):
             one = (instruction.fetch, instruction.generation)
             if one in self.world.tries:
@@ -474,16 +560,19 @@ class Simulation:
 
     def check_no_fetch_idles(self) -> None:
         """Right after a round of the loop no fetch waits that could run."""
-        running = Counter(parse_url(r.url).origin for r in self.world.tries.values())
         undelivered = [s for s in self.world.inbox if isinstance(s, Ready | Failed)]
         if undelivered:
             return  # their places are not free yet, as far as the machine can know
-        keys = {r.key for r in self.world.tries.values()}
+        seats = self.world.seats_by_origin()
+        origins = {v.origin: v for v in self.machine.flights.admission.origins()}
+        keys = {r.key for o, r in self.world.tries.items() if o not in self.world.orphans}
         for fetch in self.machine.fetches.values():
             if fetch.state is FetchState.QUEUED and fetch.not_before <= self.now:
+                origin = origins[parse_url(fetch.request.url).origin]
                 assert (
-                    len(self.world.tries) == self.limits[0]
-                    or running[parse_url(fetch.request.url).origin] == self.limits[1]
+                    sum(seats.values()) >= self.limits[0]
+                    or seats[origin.origin] >= origin.limit
+                    or (origin.paused_until is not None and origin.paused_until > self.now)
                     or fetch.request.key in keys
                 ), f"fetch {fetch.id} could run and does not"
 

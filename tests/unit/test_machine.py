@@ -9,18 +9,29 @@ from pathlib import Path
 import pytest
 
 from stager.errors import (
+    CacheFullError,
     CancelledError,
     CommandFailedError,
     ConflictError,
     ConnectionFailedError,
+    HandedBackError,
     IllegalTransitionError,
     InputFailedError,
     NotFoundError,
     OriginRefusedError,
     StagerError,
+    WorkerLostError,
 )
 from stager.mapper.admission import Admission
-from stager.mapper.instructions import Dispatch, Instruction, NewJob, StartFetch, StopFetch, StopJob
+from stager.mapper.instructions import (
+    AdoptFetch,
+    Dispatch,
+    Instruction,
+    NewJob,
+    StartFetch,
+    StopFetch,
+    StopJob,
+)
 from stager.mapper.invariants import validate
 from stager.mapper.machine import MOST_HAND_OVERS, Machine
 from stager.model.backoff import RetryPolicy
@@ -41,7 +52,10 @@ GOOD, BAD = "a" * 64, "b" * 64
 class Bench:
     """A machine on the bench: short words for what the loop does, validated after every step."""
 
-    def __init__(self, *, slots: int = 8, per_origin: int = 8, job_slots: int | None = None) -> None:
+    def __init__(
+        self, *, slots: int = 8, per_origin: int = 8, job_slots: int | None = None, batch: int = 1
+    ) -> None:
+        self.batch = batch
         self.database = Database()
         self.now = 1_000.0
         self.limits = (slots, per_origin, job_slots)
@@ -51,7 +65,7 @@ class Bench:
     def new_machine(self) -> Machine:
         slots, per_origin, job_slots = self.limits
         retry = RetryPolicy(attempts=3, first_seconds=1.0, longest_seconds=100.0, deadline_seconds=1000.0)
-        admission = Admission(slots=slots, per_origin=per_origin)
+        admission = Admission(slots=slots, per_origin=per_origin, batch=self.batch)
         return Machine(admission, retry, job_slots=job_slots, fetch_ids=self._fetch_ids)
 
     def submit(
@@ -60,6 +74,7 @@ class Bench:
         *inputs: str | FetchRequest | tuple[FetchRequest, Entry],
         after: tuple[str, ...] = (),
         priority: int = 0,
+        owner: str = "",
     ) -> JobRecord:
         pairs: list[tuple[FetchRequest, Entry | None]] = []
         for item in inputs:
@@ -67,7 +82,7 @@ class Bench:
                 pairs.append(item)
             else:
                 pairs.append((FetchRequest(item) if isinstance(item, str) else item, None))
-        record = self.machine.submit(NewJob(job, tuple(pairs), after, priority), now=self.now)
+        record = self.machine.submit(NewJob(job, tuple(pairs), after, priority, owner), now=self.now)
         validate(self.machine)
         return record
 
@@ -111,10 +126,10 @@ class Bench:
         validate(self.machine)
         return cancelled
 
-    def crash(self) -> None:
-        """What was not written is gone."""
+    def crash(self, *, keep_running: bool = False) -> None:
+        """What was not written is gone; fetches that run end with it, or go on."""
         self.machine = self.new_machine()
-        self.database.load_into(self.machine, now=self.now)
+        self.database.load_into(self.machine, now=self.now, keep_running=keep_running)
         validate(self.machine)
 
     def state(self, job: str = "j1") -> JobState:
@@ -133,7 +148,16 @@ def entry(sha256: str = GOOD, fresh_until: float | None = None, url: str = URL) 
 
 
 def orders(instructions: list[Instruction]) -> list[tuple[str, int]]:
-    return [(i.order.fetch, i.order.generation) for i in instructions if isinstance(i, StartFetch)]
+    return [
+        (order.fetch, order.generation)
+        for i in instructions
+        if isinstance(i, StartFetch)
+        for order in (i.order, *i.then)
+    ]
+
+
+def seats(instructions: list[Instruction]) -> list[list[str]]:
+    return [[o.fetch for o in (i.order, *i.then)] for i in instructions if isinstance(i, StartFetch)]
 
 
 def dispatched(instructions: list[Instruction]) -> list[str]:
@@ -402,6 +426,120 @@ def test_the_other_fetches_of_a_failed_job_are_stopped(bench: Bench) -> None:
     bench.failed("f1", error=REFUSED)
     assert bench.run() == [StopFetch("f2", 1)]
     assert bench.database.fetches["f2"].state is FetchState.CANCELLED
+
+
+def test_what_a_worker_hands_back_starts_again_at_once_and_is_no_failed_try(bench: Bench) -> None:
+    bench.submit("j1", URL)
+    bench.run()
+    bench.failed()
+    bench.now += 10.0
+    for generation in range(2, 12):
+        assert orders(bench.run()) == [("f1", generation)]
+        bench.failed(generation=generation, error=HandedBackError("worker stops", url=URL))
+    assert bench.machine.fetches["f1"].tries == 1
+    assert orders(bench.run()) == [("f1", 12)]
+
+
+def test_a_fetch_whose_worker_is_lost_starts_again_at_once_and_its_tries_count_anew(bench: Bench) -> None:
+    bench.submit("j1", URL)
+    bench.run()
+    bench.failed()
+    bench.now += 10.0
+    for generation in range(2, 12):
+        assert orders(bench.run()) == [("f1", generation)]
+        bench.failed(generation=generation, error=WorkerLostError("no sign of life", url=URL))
+    assert bench.machine.fetches["f1"].tries == 0
+
+
+def test_a_fetch_whose_workers_are_always_lost_fails_after_its_deadline(bench: Bench) -> None:
+    bench.submit("j1", URL)
+    bench.run()
+    bench.now += 1_001.0
+    bench.failed(error=WorkerLostError("no sign of life", url=URL))
+    bench.run()
+    assert bench.state() is JobState.FAILED
+
+
+def test_a_full_cache_holds_back_other_fetches_until_the_failed_one_is_due(bench: Bench) -> None:
+    bench.submit("j1", URL)
+    bench.run()
+    bench.submit("j2", THIRD)
+    bench.failed(error=CacheFullError("no space left"))
+    assert orders(bench.run()) == []
+    at = bench.machine.next_time()
+    assert at is not None
+    bench.now = at
+    assert sorted(orders(bench.run())) == [("f1", 2), ("f2", 1)]
+
+
+# -- whose turn it is -----------------------------------------------------------------------------
+
+
+def test_a_fetch_counts_for_the_owner_of_the_job_that_wanted_it_first() -> None:
+    bench = Bench(slots=1)
+    bench.submit("j1", URL, owner="ann")
+    bench.run()
+    for number in range(3):
+        bench.submit(f"a{number}", f"http://origin.example/a{number}", owner="ann")
+    bench.submit("b0", "http://origin.example/a2", owner="bob")
+    bench.submit("b1", "http://origin.example/b1", owner="bob")
+    order = []
+    for fetch in ("f1", "f2", "f5", "f3"):
+        bench.ready(fetch)
+        order += orders(bench.run())
+    assert order == [("f2", 1), ("f5", 1), ("f3", 1), ("f4", 1)]
+    assert bench.database.fetches["f4"].owner == "ann"
+
+
+def test_a_job_of_higher_priority_lifts_a_running_fetch_for_its_next_try() -> None:
+    bench = Bench(slots=1)
+    bench.submit("j1", URL)
+    bench.run()
+    bench.submit("j2", OTHER, priority=1)
+    bench.submit("j3", URL, priority=2)
+    assert bench.machine.fetches["f1"].priority == 2
+    bench.failed()
+    bench.now += 0.1
+    assert orders(bench.run()) == [("f2", 1)]
+    bench.now += 10.0
+    bench.submit("j4", THIRD, priority=1)
+    bench.ready("f2")
+    assert orders(bench.run()) == [("f1", 2)]
+    assert bench.database.fetches["f1"].priority == 2
+
+
+def test_small_files_of_one_origin_are_ordered_together_and_one_that_failed_alone() -> None:
+    bench = Bench(slots=1, batch=4)
+    bench.submit("j0", "http://origin.example/first")
+    bench.run()
+    bench.ready("f1")
+    for number in range(2, 6):
+        bench.now += 1.0
+        bench.submit(f"j{number}", f"http://origin.example/{number}")
+    assert seats(bench.run()) == [["f2", "f3"]]
+    bench.failed("f2", error=ConnectionFailedError("reset", url=URL))
+    bench.ready("f3")
+    bench.now += 10.0
+    assert seats(bench.run()) == [["f2"]]
+    bench.ready("f2", generation=2)
+    assert seats(bench.run()) == [["f4", "f5"]]
+
+
+def test_the_other_fetches_of_a_seat_stay_when_one_is_stopped() -> None:
+    bench = Bench(slots=1, batch=4)
+    bench.submit("j0", "http://origin.example/first")
+    bench.run()
+    bench.ready("f1")
+    bench.submit("j1", URL)
+    bench.submit("j2", OTHER)
+    bench.submit("j3", "http://origin.example/last")
+    assert seats(bench.run()) == [["f2", "f3"]]
+    bench.cancel("j2")
+    assert bench.run() == [StopFetch("f3", 1)]
+    bench.ready("f2")
+    assert seats(bench.run()) == []
+    bench.failed("f3", error=CancelledError("cancelled", url=OTHER))
+    assert seats(bench.run()) == [["f4"]]
 
 
 # -- signals that come late, twice or out of nowhere ----------------------------------------------
@@ -1033,6 +1171,26 @@ def test_a_cancelled_job_that_may_still_run_is_stopped_again_after_a_crash() -> 
     bench.job(JobEnded("j1", 1, None, CommandFailedError("never ran")))
     assert bench.run() == [Dispatch("j2", 1)]
     assert bench.state("j1") is JobState.CANCELLED
+
+
+def test_fetches_that_outlive_the_server_are_adopted_with_their_generation_and_keep_their_seats() -> None:
+    bench = Bench(slots=2)
+    bench.submit("j1", URL)
+    bench.submit("j2", OTHER)
+    bench.submit("j3", THIRD)
+    bench.run()
+    bench.failed("f2")
+    bench.now += 10.0
+    bench.run()
+    bench.crash(keep_running=True)
+    adopted = bench.run()
+    assert [(i.order.fetch, i.order.generation) for i in adopted if isinstance(i, AdoptFetch)] == [
+        ("f1", 1),
+        ("f3", 1),
+    ]
+    assert orders(adopted) == []
+    bench.ready("f3")
+    assert orders(bench.run()) == [("f2", 2)]
 
 
 def test_a_fetch_that_only_running_jobs_used_is_forgotten_by_a_start(bench: Bench) -> None:
