@@ -15,6 +15,7 @@ import pytest
 
 from stager.errors import CommandFailedError, JobError, RunnerLostError
 from stager.mapper.dispatch import runner
+from stager.mapper.dispatch.command import CommandDispatcher
 from stager.model.events import JobStarted
 from tests.support.batch.site import SYSTEMS
 from tests.support.places import PATIENCE, CommandPlace, order, until
@@ -233,13 +234,16 @@ def test_a_cancel_that_fails_is_tried_again(place: CommandPlace) -> None:
     assert place.heard.ended().exit_code == 128 + signal.SIGTERM
 
 
-def test_a_restarted_server_knows_the_batch_id_of_a_job_in_the_queue(place: CommandPlace) -> None:
+def test_a_restarted_server_knows_the_batch_id_of_a_job_in_the_queue(
+    place: CommandPlace, monkeypatch: pytest.MonkeyPatch
+) -> None:
     place.site.hold()
     first = place.new()
     first.hand_over(order(slow(place)))
     notes = place.root / "runs" / "job1.1.json"
     until(lambda: notes.exists() and json.loads(notes.read_text()).get("batch_ids") == ["17"])
     first.close()
+    monkeypatch.setattr(CommandDispatcher, "_begin", lambda *_: None)  # the cancel is the quicker one
     second = place.new()
     second.hand_over(order(slow(place)))
     second.stop("job1", 1)

@@ -43,6 +43,7 @@ _NOT_IN_NAMES = re.compile(r"[^A-Za-z0-9_.-]+")
 
 @dataclass(slots=True, eq=False)
 class _Run(HandOver):
+    recalled: bool = False  # what a server before this one noted
     batch_ids: list[str] = field(default_factory=list)
     submissions: int = 0  # begun; more than there are ids when one was cut short
     tries: int = 0
@@ -121,9 +122,7 @@ class CommandDispatcher:
         """Submit the job, or find out what became of an earlier submission under the same id."""
         if not self._hand_overs.holds(run):
             return
-        note = self._notes.read(*run.id)
-        run.batch_ids = list(note.get("batch_ids", ()))
-        run.submissions = int(note.get("submissions", 0))
+        self._recall(run)
         seen = self._look(run)
         if seen is None:
             self._executor.submit_after(AGAIN_SECONDS, self._begin, run)
@@ -283,6 +282,7 @@ class CommandDispatcher:
 
     def _halt(self, run: _Run) -> None:
         """Make sure that it never starts, or end it; the poll sees the end."""
+        self._recall(run)
         seen = self._look(run)
         if seen is None:
             self._executor.submit_after(AGAIN_SECONDS, self._halt, run)
@@ -315,6 +315,14 @@ class CommandDispatcher:
         run.cancelled = done
 
     # -- parts ----------------------------------------------------------------------------------
+
+    def _recall(self, run: _Run) -> None:
+        with self._lock:
+            if not run.recalled:
+                note = self._notes.read(*run.id)
+                run.batch_ids = list(note.get("batch_ids", ()))
+                run.submissions = int(note.get("submissions", 0))
+                run.recalled = True
 
     def _files(self, run: _Run) -> SharedRun:
         return SharedRun(self._cache.root / "jobs" / run.order.job, run.order.epoch)
