@@ -1,6 +1,6 @@
 # `make` alone prints the targets.
 .DEFAULT_GOAL := help
-.PHONY: help setup test test-nfs lint format demo bench reference lock test-lowest test-all-pythons clean
+.PHONY: help setup test test-nfs lint format demo farm flower bench reference lock test-lowest test-all-pythons clean
 
 # A figure each; the others in the directory are their helpers.
 BENCHMARKS = $(shell grep -l '^if __name__ == "__main__"' benchmarks/*.py)
@@ -28,6 +28,12 @@ format: setup ## put the code into its one style
 
 demo: setup ## run the main job, end to end, on this machine
 	@.venv/bin/python demo/run.py
+
+farm: setup ## run a farm on this machine and the main job through it, until Ctrl-C
+	@.venv/bin/python demo/run.py --farm --stay
+
+flower: setup ## run the dashboard of the configured Redis's workers (FLOWER_PASSWORD_FILE: who may look)
+	@scripts/flower
 
 bench: ## measure, with peers beside it (BENCHMARKS=... chooses the scripts)
 	@scripts/system-packages bench

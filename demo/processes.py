@@ -8,7 +8,7 @@ import os
 import signal
 import subprocess
 import sys
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from types import TracebackType
@@ -27,6 +27,12 @@ PR_SET_CHILD_SUBREAPER = 36
 
 class DemoError(Exception):
     """The demo can't go on; the text says why."""
+
+
+def environment(root: Path) -> dict[str, str]:
+    """That of the demo, without the user's own settings."""
+    kept = {k: v for k, v in os.environ.items() if not k.startswith(("STAGER_", "FLOWER_"))}
+    return kept | {"XDG_CONFIG_HOME": str(root / "config")}
 
 
 class Origin:
@@ -58,13 +64,18 @@ class Origin:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        _end(self._process)
+        end(self._process)
 
 
 class Server:
-    """``stager serve`` with everything below one directory, configured by its environment alone."""
+    """``stager serve`` with everything below one directory, configured by its environment alone.
 
-    def __init__(self, root: Path) -> None:
+    Args:
+        root: the directory.
+        settings: more variables, for the server and the commands.
+    """
+
+    def __init__(self, root: Path, settings: Mapping[str, str] | None = None) -> None:
         self.root = root
         self.cache = root / "cache"
         self._state = root / "state"
@@ -73,10 +84,9 @@ class Server:
             "STAGER_STATE_DIR": str(self._state),
             "STAGER_PORT": "0",  # any free one; the commands find it by the state directory
             "STAGER_JOB_GRACE_SECONDS": "2",
+            **(settings or {}),
         }
-        own = {k: v for k, v in os.environ.items() if not k.startswith("STAGER_")}
-        own["XDG_CONFIG_HOME"] = str(root / "config")  # not the user's settings file
-        self._environment = own | self.settings
+        self.environment = environment(root) | self.settings
         self._process: subprocess.Popen[str] | None = None
         self.client: Client
 
@@ -85,7 +95,7 @@ class Server:
         with (self.root / "server.log").open("a") as log:
             self._process = subprocess.Popen(
                 [sys.executable, "-m", "stager", "serve", "--json"],
-                env=self._environment,
+                env=self.environment,
                 cwd=self.root,
                 stdin=subprocess.DEVNULL,
                 stdout=subprocess.PIPE,
@@ -115,7 +125,7 @@ class Server:
         """Run ``stager ARGUMENTS``; what it prints, unless that is to be shown to the user right away."""
         done = subprocess.run(
             [sys.executable, "-m", "stager", *arguments],
-            env=self._environment,
+            env=self.environment,
             check=False,
             stdout=None if show else subprocess.PIPE,
             text=True,
@@ -136,7 +146,7 @@ class Server:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         if self._process is not None:
-            _end(self._process)
+            end(self._process)
 
 
 @contextmanager
@@ -157,7 +167,8 @@ def orphans_ended() -> Iterator[None]:
                 os.wait()
 
 
-def _end(process: subprocess.Popen[str]) -> None:
+def end(process: subprocess.Popen[str]) -> None:
+    """Ask it to end, and see that it does."""
     for stream in (process.stdin, process.stdout):
         if stream is not None:
             stream.close()

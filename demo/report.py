@@ -144,7 +144,8 @@ class Report:
         requests = self._play.origin.requests("events.bin")
         rows = table(("Range", "If-Range", "status", "sent", "connection"), right=("sent",))
         for r in requests:
-            rows.add_row(r.range or "-", r.if_range or "-", str(r.status), f"{r.sent}", _ENDED[r.ended])
+            ended = _ENDED[r.ended].replace("server", "worker" if self._play.farm else "server")
+            rows.add_row(r.range or "-", r.if_range or "-", str(r.status), f"{r.sent}", ended)
         self._out.print(rows)
         whole = (self._play.files / "events.bin").stat().st_size
         again = sum(request.sent for request in requests) - whole
@@ -181,6 +182,15 @@ class Report:
             f"{len(waited)} jobs that waited when the server was killed ran afterwards",
             {"count", "spectrum", "plan"} <= set(waited),
         )
+        if self._play.farm is not None:
+            self._claim(
+                f"the worker that was killed with events.bin in hand, and the one that went on: {', '.join(self._play.workers)}",
+                len(self._play.workers) == 2,
+            )
+            self._claim(
+                f"{size(self._play.without_server)} of events.bin arrived while no server ran",
+                self._play.without_server > 0,
+            )
 
     def _failures(self) -> None:
         self._title("What failed, and why")

@@ -1,11 +1,13 @@
 """The main job, end to end, on real bytes over a real socket.
 
     make demo    or    python demo/run.py [--quick] [--keep]
+    make farm    or    python demo/run.py --farm [--stay] [--quick] [--keep]
 
 It starts an origin that misbehaves, a real server, submits jobs that share inputs, kills the server
-half-way, starts it again, and at the end checks everything that it claims. It needs no root and no
-network beyond the loopback; all it writes is in a temporary directory that is gone afterwards.
-The data are SIMULATED neutron-reflectometry runs.
+half-way, starts it again, and at the end checks everything that it claims. With --farm Redis, the
+workers of a data node and of a compute node, and Flower run beside the server, and a worker is killed
+too. It needs no root and no network beyond the loopback; all it writes is in a temporary directory that
+is gone afterwards. The data are SIMULATED neutron-reflectometry runs.
 """
 
 from __future__ import annotations
@@ -19,17 +21,21 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from string import Template
 from types import FrameType
+from typing import TYPE_CHECKING
 
 import report
 import simulate
 from processes import DemoError, Origin, Server, orphans_ended
 from show import Scene, Stage, console, stage
 from stager.errors import ServerUnreachableError
+
+if TYPE_CHECKING:
+    from farm import Farm
 
 PROGRAMS = Path(__file__).parent
 MIB = 1 << 20
@@ -59,27 +65,38 @@ class Scale:
 FULL = Scale(event_bytes=48 * MIB, event_rate=5 * MIB // 2, run_rate=1500, resamples=60)
 QUICK = Scale(event_bytes=6 * MIB, event_rate=3 * MIB // 2, run_rate=8000, resamples=4)
 RESET_AT, KILL_AT = 0.2, 0.33
-"""Parts of the large file after which the origin resets the connection, and after which the server is killed."""
+"""Parts of the large file: the origin resets the connection; who transfers it is killed."""
+FARM_SERVER_KILL_AT = 0.55
+"""With a farm the server is killed too, later."""
+WITHOUT_SERVER = 0.05
+"""So much of the large file arrives at a farm before the server is started again."""
 
 
 class Play:
     """The story. Each act waits for what it needs to see, never for a time."""
 
-    def __init__(self, files: Path, origin: Origin, server: Server, on: Stage, scale: Scale) -> None:
+    def __init__(
+        self, files: Path, origin: Origin, server: Server, on: Stage, scale: Scale, farm: Farm | None
+    ) -> None:
         self.files = files
         self.origin = origin
         self.server = server
+        self.farm = farm
         self.scene = Scene()
         self._on = on
         self._scale = scale
         self._ids: list[str] = []
         self.killed_at = 0.0
         self.restart_seconds = 0.0
+        self.without_server = 0
+        self.workers: list[str] = []
 
     def run(self) -> None:
         """All acts."""
         self._introduce()
         self._submit()
+        if self.farm is not None:
+            self._kill_worker(self.farm)
         self._kill_and_restart()
         self._change_calibration()
         self._approve()
@@ -92,6 +109,14 @@ class Play:
             f"A Stager server at {self.server.client.url} stages them for its jobs; all its settings:"
         )
         self._command(*(f"{name}={value}" for name, value in self.server.settings.items()), "stager", "serve")
+        if self.farm is not None:
+            self._on.say(
+                "It hands the fetches to the workers of a data node, and the jobs to that of a compute node.\n"
+                f"Flower shows them at {self.farm.flower_url} (user {self.farm.flower_user}, "
+                f"password {self.farm.flower_password})."
+            )
+            for card in self.farm.workers():
+                self._on.say(f"worker {card.name.rpartition('/')[0]}: {card.threads} threads, pid {card.pid}")
 
     def _submit(self) -> None:
         self._on.say(
@@ -111,17 +136,34 @@ class Play:
             "utf-8",
         )
         self._ids += self._stager("submit", str(jobs)).split()
-
-    def _kill_and_restart(self) -> None:
         self._on.say(
             f"The origin will reset the connection at {RESET_AT:.0%} of events.bin. Watch it being resumed."
         )
+
+    def _kill_worker(self, farm: Farm) -> None:
         self._until(lambda: self._fraction() > KILL_AT)
+        self._on.say(
+            "kill -9 of the worker that has events.bin in hand. Its lease runs out, and another one goes on."
+        )
+        fetch = self.scene.input("count", "events.bin").fetch
+        killed = farm.kill_holder(fetch)
+        self._on.command(f"kill -9 {killed.pid}")
+        self._until(lambda: farm.holder(fetch) not in {None, killed})
+        heir = farm.holder(fetch)
+        self.workers = [one.name.partition("/")[0] for one in (killed, heir) if one is not None]
+
+    def _kill_and_restart(self) -> None:
+        self._until(lambda: self._fraction() > (FARM_SERVER_KILL_AT if self.farm else KILL_AT))
         self._on.say("kill -9 of the server, in the middle of it all. Jobs that run go on without it.")
         self.killed_at = time.time()
         pid = self.server.kill()
         self._on.command(f"kill -9 {pid}")
         self._look()
+        if self.farm is not None:
+            self._on.say("The data node goes on without it.")
+            before = self._partial_bytes()
+            self._until(lambda: self._partial_bytes() - before > WITHOUT_SERVER * self._scale.event_bytes)
+            self.without_server = self._partial_bytes() - before
         began = time.monotonic()
         self._on.say(
             "Start it again. It finds its jobs, what they wait for, and the part of the file it has."
@@ -191,6 +233,11 @@ class Play:
             self.scene.up = False
         self._on.draw(self.scene)
 
+    def _partial_bytes(self) -> int:
+        """Of the largest file that is on its way, as it is on disk."""
+        partial = self.server.cache / "partial"
+        return max((path.stat().st_size for path in partial.rglob("*") if path.is_file()), default=0)
+
     def _fraction(self) -> float:
         events = self.scene.input("count", "events.bin")
         return events.received / self._scale.event_bytes
@@ -202,13 +249,17 @@ def main() -> int:
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument("--quick", action="store_true", help="less data, in a few seconds")
+    parser.add_argument(
+        "--farm", action="store_true", help="with workers, Redis and Flower beside the server"
+    )
+    parser.add_argument("--stay", action="store_true", help="with --farm: go on running until Ctrl-C")
     parser.add_argument("--keep", action="store_true", help="keep the directory with everything in it")
     options = parser.parse_args()
     for number in ENDINGS:
         signal.signal(number, _interrupt)
     try:
         with _directory(keep=options.keep) as root, orphans_ended():
-            return _demo(root, QUICK if options.quick else FULL)
+            return _demo(root, QUICK if options.quick else FULL, farm=options.farm, stay=options.stay)
     except BrokenPipeError:  # the reader has seen enough
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 141
@@ -220,7 +271,7 @@ def main() -> int:
         return 1
 
 
-def _demo(root: Path, scale: Scale) -> int:
+def _demo(root: Path, scale: Scale, *, farm: bool, stay: bool) -> int:
     out = console()
     files = root / "origin"
     files.mkdir()
@@ -231,11 +282,34 @@ def _demo(root: Path, scale: Scale) -> int:
         f"--reset=events.bin={int(RESET_AT * scale.event_bytes)}",
         "--no-cache=calibration.txt",
     ]
-    with Origin(files, root / "requests.jsonl", behaviour) as origin, Server(root) as server:
+    with ExitStack() as running:
+        origin = running.enter_context(Origin(files, root / "requests.jsonl", behaviour))
+        parts = _start_farm(root, running) if farm else None
+        server = running.enter_context(Server(root, parts.settings if parts else {}))
         with stage(out) as on:
-            play = Play(files, origin, server, on, scale)
+            play = Play(files, origin, server, on, scale, parts)
             play.run()
-        return 0 if report.show(out, play) else 1
+        status = 0 if report.show(out, play) else 1
+        if stay and parts is not None:
+            _stay(server, parts)
+        return status
+
+
+def _start_farm(root: Path, running: ExitStack) -> Farm:
+    from farm import Farm  # the parts of a farm need more packages
+
+    print("Starting Redis, the workers and Flower; each is asked whether it works ...", flush=True)
+    return running.enter_context(Farm(root))
+
+
+def _stay(server: Server, farm: Farm) -> None:
+    """Let people try it, until Ctrl-C."""
+    for name, value in server.settings.items():
+        print(f"export {name}={shlex.quote(value)}")
+    print("\nAll of it goes on running; with the lines above `stager submit` and the others find it.")
+    print(f"Flower: {farm.flower_url} (user {farm.flower_user}, password {farm.flower_password})")
+    print("Ctrl-C ends everything.", flush=True)
+    signal.pause()
 
 
 @contextmanager
