@@ -81,7 +81,7 @@ class Settings(BaseSettings):
     """Transfers at once from one origin, at most; an origin in trouble gets fewer."""
     ageing_seconds: Seconds = 60.0
     """A fetch that waits this long gains one point of priority."""
-    min_free_bytes: Annotated[int, Field(ge=0)] = 1 << 30
+    min_free_bytes: Annotated[int, Field(ge=0)] = 0
     """A fetch is not begun that would leave less than this free on the cache's file system."""
     connect_timeout_seconds: Seconds = 10.0
     """Longest wait for a connection."""

@@ -10,7 +10,6 @@ import typer
 
 from stager.cli.jobspec import command_of
 from stager.cli.options import CacheDir
-from stager.errors import SettingsError
 
 
 class Queue(StrEnum):
@@ -47,17 +46,15 @@ def worker(
     from stager.cli.connect import logging_to_stderr
     from stager.cli.supervise import Supervisor
     from stager.settings import load_settings
-    from stager.wiring.redis import node_name, redis_address
+    from stager.wiring import check_farm_installed
 
     settings = load_settings(cache_dir=cache_dir)
     if cache_dir is not None:
         os.environ["STAGER_CACHE_DIR"] = str(settings.cache_dir)
-    try:
-        import celery  # noqa: F401 - is it there?
-    except ImportError:
-        raise SettingsError(
-            "Celery is not installed", remedy="install stager with its farm: pip install 'stager[farm]'"
-        ) from None
+    check_farm_installed()
+
+    from stager.wiring.redis import node_name, redis_address
+
     address = redis_address(settings)
     fetches = queue is Queue.FETCH
     count = processes or (settings.worker_processes or settings.cores if fetches else 1)

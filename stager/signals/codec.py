@@ -59,8 +59,8 @@ def _signal_to_list(signal: Signal | JobSignal) -> list[Any]:
             return ["ready", fetch, generation, _result_to_list(result)]
         case Failed(fetch, generation, error, progressed):
             return ["failed", fetch, generation, error.to_dict(), progressed]
-        case JobStarted(job, epoch):
-            return ["job-started", job, epoch]
+        case JobStarted(job, epoch, seconds):
+            return ["job-started", job, epoch, seconds]
         case JobRefused(job, epoch, lost):
             return ["job-refused", job, epoch, lost]
         case JobEnded(job, epoch, exit_code, error, results, seconds):
@@ -79,8 +79,8 @@ def _signal_from_list(item: list[Any]) -> Signal | JobSignal | None:
             return Ready(fetch, generation, _result_from_list(result))
         case ["failed", str(fetch), int(generation), error, bool(progressed)]:
             return Failed(fetch, generation, error_from_dict(error), progressed=progressed)
-        case ["job-started", str(job), int(epoch)]:
-            return JobStarted(job, epoch)
+        case ["job-started", str(job), int(epoch), *seconds]:
+            return JobStarted(job, epoch, *map(float, seconds[:1]))
         case ["job-refused", str(job), int(epoch), list(lost)]:
             return JobRefused(job, epoch, tuple(lost))
         case ["job-ended", str(job), int(epoch), exit_code, error, list(results), seconds]:

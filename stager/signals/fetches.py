@@ -103,6 +103,7 @@ class FetchBook:
         with self._address.speaking():
             pipe = self._redis.pipeline(transaction=False)
             pipe.hdel(keys.FETCHES, *fetches)
+            pipe.hdel(keys.RESERVED, *fetches)
             pipe.delete(*(keys.CANCEL + fetch for fetch in fetches))
             pipe.execute()
 

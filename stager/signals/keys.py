@@ -25,6 +25,8 @@ JOBS = "stager:jobs"
 """Hash: ``job:epoch`` → its order (JSON), from the hand-over to the recorded end."""
 CANCEL = "stager:cancel:"
 """Text, followed by the id of a fetch: the newest generation of it that is not wanted any more."""
+CANCEL_JOB = "stager:cancel-job:"
+"""Text, followed by ``job:epoch``: that hand-over is not wanted any more."""
 CANCEL_SECONDS = 86_400
 """How long that is remembered: longer than a message lies in a queue."""
 LEASE = "stager:lease:"
@@ -35,3 +37,7 @@ WORKER = "stager:worker:"
 """Text, followed by the name of a worker: what it says of itself (JSON), renewed while it lives."""
 WORKER_SECONDS = 35
 """After so long without a word a worker is not listed any more; it speaks three times as often."""
+HOLDINGS = "stager:holdings:"
+"""Set, followed by the name of a node: digests of the objects in its own cache, renewed while it lives."""
+HOLDINGS_SECONDS = 900
+"""After so long without a word a node's cache counts as empty; it speaks three times as often."""

@@ -53,13 +53,21 @@ class Outbox:
             self._waiting.append((signals[-1], then))
             self._changed.notify_all()
 
-    def progress(self, reports: Sequence[Progress], held: Sequence[tuple[str, int]]) -> None:
-        """Say how far transfers are, and which are worked on; may get lost.
+    def progress(
+        self,
+        reports: Sequence[Progress] = (),
+        held: Sequence[tuple[str, int]] = (),
+        *,
+        jobs: Sequence[tuple[str, int]] = (),
+    ) -> None:
+        """Say how far transfers are, which are worked on, and which `jobs` (with epochs) are; may get lost.
 
         Raises:
             SignalsError: Redis can't be used.
         """
         entry = {"p": signals_to_json(reports), "h": json.dumps(held)}
+        if jobs:
+            entry["j"] = json.dumps(jobs)
         with self._address.speaking():
             self._redis.xadd(keys.PROGRESS, entry, maxlen=keys.PROGRESS_ENTRIES, approximate=True)  # type: ignore[arg-type]  # texts are fine
 

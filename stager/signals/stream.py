@@ -47,6 +47,7 @@ class StreamReader:
         server: who reads; nobody else may while it does.
         on_progress: told how far transfers are, and which ones are being worked on.
         on_emptied: called when Redis has come back without what it knew, before anything is read from it.
+        on_jobs: told which jobs (with their epochs) somebody answers for.
     """
 
     def __init__(
@@ -56,6 +57,7 @@ class StreamReader:
         server: str,
         on_progress: Callable[[Sequence[Progress], Sequence[tuple[str, int]]], None],
         on_emptied: Callable[[], None],
+        on_jobs: Callable[[Sequence[tuple[str, int]]], None] = lambda _: None,
     ) -> None:
         self._address = address
         self._redis = address.connect()
@@ -63,6 +65,7 @@ class StreamReader:
         self._claim = self._redis.register_script(_CLAIM)
         self._on_progress = on_progress
         self._on_emptied = on_emptied
+        self._on_jobs = on_jobs
         self._wake = ""
         self._lock = threading.Lock()
         self._thread: threading.Thread | None = None
@@ -178,13 +181,16 @@ class StreamReader:
     def _report(self, fields: dict[bytes, bytes]) -> None:
         try:
             reports = [s for s in _signals(fields.get(b"p")) if isinstance(s, Progress)]
-            held = [
-                (str(fetch), int(generation)) for fetch, generation in json.loads(fields.get(b"h", b"[]"))
-            ]
+            held, jobs = (
+                [(str(one), int(number)) for one, number in json.loads(fields.get(name, b"[]"))]
+                for name in (b"h", b"j")
+            )
         except (ValueError, TypeError):
             log.warning("an entry of %s makes no sense", keys.PROGRESS)
             return
         self._on_progress(reports, held)
+        if jobs:
+            self._on_jobs(jobs)
 
     def _trim(self, stream: str) -> None:
         now = time.monotonic()

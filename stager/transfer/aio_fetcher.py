@@ -12,6 +12,7 @@ from concurrent.futures import Executor
 from functools import partial
 from typing import cast
 
+from stager.cache.space import LocalPromises, Space
 from stager.cache.store import FileCache
 from stager.clock import Clock, SystemClock
 from stager.model.fetches import FetchOrder, FetchResult
@@ -41,6 +42,7 @@ class AioFetcher:
         off: threads for what may take a while; as many as tries at once, or they wait for each other.
         options: the site's choices.
         clock: wall clock for freshness, monotonic clock for speed.
+        space: the room of the cache; by default all of it, promised to none but these tries.
     """
 
     def __init__(
@@ -51,10 +53,17 @@ class AioFetcher:
         *,
         options: TransferOptions | None = None,
         clock: Clock | None = None,
+        space: Space | None = None,
     ) -> None:
         self._transport = transport
         self._off = off
-        self._means = Means(cache, options or TransferOptions(), clock or SystemClock(), BufferPool())
+        self._means = Means(
+            cache,
+            options or TransferOptions(),
+            clock or SystemClock(),
+            BufferPool(),
+            space or Space(cache.root, LocalPromises()),
+        )
 
     def attempt(
         self, order: FetchOrder, *, progress: ProgressReport | None, cancelled: Callable[[], bool]

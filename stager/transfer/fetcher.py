@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
+from stager.cache.space import LocalPromises, Space
 from stager.cache.store import FileCache
 from stager.clock import Clock, SystemClock
 from stager.model.fetches import FetchOrder, FetchResult
@@ -33,6 +34,7 @@ class Fetcher:
         transport: how origins are read; closed with the fetcher.
         options: the site's choices.
         clock: wall clock for freshness, monotonic clock for speed.
+        space: the room of the cache; by default all of it, promised to none but these tries.
     """
 
     def __init__(
@@ -42,11 +44,18 @@ class Fetcher:
         *,
         options: TransferOptions | None = None,
         clock: Clock | None = None,
+        space: Space | None = None,
     ) -> None:
         self.cache = cache
         self._announced: set[str] = set()
         self._transport = transport
-        self._means = Means(cache, options or TransferOptions(), clock or SystemClock(), BufferPool())
+        self._means = Means(
+            cache,
+            options or TransferOptions(),
+            clock or SystemClock(),
+            BufferPool(),
+            space or Space(cache.root, LocalPromises()),
+        )
 
     def fetch(
         self,

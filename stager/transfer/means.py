@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
+from stager.cache.space import Space
 from stager.cache.store import FileCache
 from stager.clock import Clock
 from stager.model.entries import Entry
@@ -21,6 +22,7 @@ class Means:
     options: TransferOptions
     clock: Clock
     buffers: BufferPool
+    space: Space
 
     def hit(self, request: FetchRequest, entry: Entry | None, started: float) -> FetchResult | None:
         """The result without asking the origin, if the cache's `entry` for the request is enough for that."""

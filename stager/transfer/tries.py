@@ -68,6 +68,7 @@ class Try:
         self._options = options = means.options
         self._clock = means.clock
         self._buffers = means.buffers
+        self._space = means.space
         self._order = order
         self._request = order.request
         self._entry = entry
@@ -90,6 +91,7 @@ class Try:
         self._small: memoryview | None = None  # the body, when it is held in memory
         self._received = 0
         self._written = 0  # bytes that this try brought and put into the partial
+        self._promised: int | None = None  # size for which space was reserved
         self._resumed_from: int | None = None
         self._plan = TransferPlan(self._request, options, entry=entry)
 
@@ -166,6 +168,9 @@ class Try:
 
     def _receive_file(self, answer: Answer, order: Receive) -> Receiving:
         """Write the body to the partial, hashing beside it."""
+        if order.total is not None:
+            self._space.reserve(self._order.fetch, order.total - order.offset)
+            self._promised = order.total
         digest = self._prepare(order)
         assert self._partial is not None
         end = None if order.length is None else order.offset + order.length
@@ -238,11 +243,13 @@ class Try:
             self._in_place = writer.offset
 
     def _report(self, total: int | None) -> None:
-        if self._progress is None:
-            return
         now = self._clock.monotonic()
-        if now - self._reported >= REPORT_SECONDS:
-            self._reported = now
+        if now - self._reported < REPORT_SECONDS:
+            return
+        self._reported = now
+        if self._promised is not None:
+            self._space.written(self._order.fetch, self._promised - self._in_place)
+        if self._progress is not None:
             self._progress(self._in_place, total, self._resumed_from or 0)
 
     # -- ends -------------------------------------------------------------------------------------
@@ -322,6 +329,8 @@ class Try:
                 self._partial = None
 
     def _release(self) -> None:
+        if self._promised is not None:
+            self._space.release(self._order.fetch)
         self._drop_digest()
         self._drop_small()
 

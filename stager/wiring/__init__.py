@@ -9,9 +9,11 @@ import threading
 from collections.abc import Callable, Generator, Sequence
 from contextlib import closing
 from functools import lru_cache, partial
+from importlib.util import find_spec
 from typing import TYPE_CHECKING
 
 from stager.cache.store import FileCache
+from stager.errors import SettingsError
 from stager.farm.base import Fetch
 from stager.model.backoff import RetryPolicy
 from stager.model.fetches import FetchRequest
@@ -21,6 +23,7 @@ from stager.service.spread import fetch_spread
 from stager.settings import Settings, current_settings
 
 if TYPE_CHECKING:
+    from stager.cache.space import Promises, Space
     from stager.transfer.fetcher import Fetcher
     from stager.transfer.options import TransferOptions
 
@@ -38,6 +41,21 @@ def build_cache(settings: Settings) -> FileCache:
 def default_cache() -> FileCache:
     """The cache at the configured path, one for the process: `stager.urlcache`."""
     return build_cache(current_settings())
+
+
+def check_farm_installed() -> None:
+    """A farm needs packages that one machine does not.
+
+    Raises:
+        SettingsError: they are not there.
+    """
+    missing = [name for name in ("celery", "redis") if find_spec(name) is None]
+    if missing:
+        raise SettingsError(
+            f"the package {missing[0]} is not installed",
+            cause="a farm of Celery workers needs it",
+            remedy="pip install 'stager[farm]'",
+        )
 
 
 def retry_policy(settings: Settings) -> RetryPolicy:
@@ -92,7 +110,19 @@ def fetch_all(
             yield from fetch_here(build_fetch_service(settings, fetcher.fetch), requests, tick)
 
 
-def build_fetcher(settings: Settings, cache: FileCache, origin_connections: int | None = None) -> Fetcher:
+def build_space(settings: Settings, cache: FileCache, promises: Promises | None = None) -> Space:
+    """The room of the cache; `promises` are those of this process alone unless given."""
+    from stager.cache.space import LocalPromises, Space
+
+    return Space(cache.root, promises or LocalPromises(), keep_free=settings.min_free_bytes)
+
+
+def build_fetcher(
+    settings: Settings,
+    cache: FileCache,
+    origin_connections: int | None = None,
+    promises: Promises | None = None,
+) -> Fetcher:
     """Makes tries of fetches over HTTP, with at most `origin_connections` (by default as set) to one origin."""
     from stager.transfer.fetcher import Fetcher
     from stager.transfer.http import HttpTransport
@@ -106,7 +136,8 @@ def build_fetcher(settings: Settings, cache: FileCache, origin_connections: int 
         ca_bundle=settings.ca_bundle,
     )
     limited = LimitedTransport(transport, connections)
-    return Fetcher(cache, limited, options=transfer_options(settings))
+    space = build_space(settings, cache, promises)
+    return Fetcher(cache, limited, options=transfer_options(settings), space=space)
 
 
 def default_fetcher(cache: FileCache) -> Fetcher:

@@ -16,6 +16,7 @@ from stager.model.events import JobSignal
 from stager.model.fetches import Signal
 from stager.model.records import Position
 from stager.settings import Settings
+from stager.wiring import check_farm_installed
 from stager.wiring.here import aio_farm, process_farm, thread_farm
 
 if TYPE_CHECKING:
@@ -69,6 +70,8 @@ def build_farm(settings: Settings, cache: FileCache, emit: Emit, made: ExitStack
 
 
 def _celery(settings: Settings, emit: Emit, made: ExitStack) -> Farming:
+    check_farm_installed()
+
     from stager.farm.celery import CeleryFarm, TaskSender
     from stager.signals.fetches import FetchBook
     from stager.signals.stream import StreamReader

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 from stager.cache.store import FileCache
 from stager.farm.base import Emit
 from stager.settings import Settings
-from stager.wiring import build_fetcher, transfer_options
+from stager.wiring import build_fetcher, build_space, transfer_options
 
 if TYPE_CHECKING:
     from stager.farm.aio import AioFarm
@@ -63,6 +63,7 @@ def aio_farm(settings: Settings, cache: FileCache, emit: Emit) -> AioFarm:
             connect_timeout_seconds=settings.connect_timeout_seconds,
             ca_bundle=settings.ca_bundle,
         )
-        return AioFetcher(cache, transport, off, options=transfer_options(settings))
+        space = build_space(settings, cache)
+        return AioFetcher(cache, transport, off, options=transfer_options(settings), space=space)
 
     return AioFarm(make, emit, size=settings.fetch_threads)

@@ -9,6 +9,7 @@ from stager.farm.worker import FetchWorker
 from stager.settings import Settings
 from stager.signals.fetches import FetchBook
 from stager.signals.outbox import Outbox
+from stager.signals.promises import SharedPromises
 from stager.wiring import build_cache, build_fetcher
 from stager.wiring.redis import redis_address
 
@@ -28,7 +29,9 @@ class FetchWorkerParts:
     def __init__(self, settings: Settings, name: str) -> None:
         address = redis_address(settings)
         with ExitStack() as made:
-            fetcher = build_fetcher(settings, build_cache(settings))
+            self._promises = SharedPromises(address)
+            made.callback(self._promises.close)
+            fetcher = build_fetcher(settings, build_cache(settings), promises=self._promises)
             made.callback(fetcher.close)
             book = FetchBook(address, lease_seconds=settings.lease_seconds)
             made.callback(book.close)
@@ -42,3 +45,4 @@ class FetchWorkerParts:
 
     def __exit__(self, *_: object) -> None:
         self.worker.close()
+        self._promises.close()

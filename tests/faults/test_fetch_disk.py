@@ -11,10 +11,13 @@ from random import Random
 
 import pytest
 
+from stager.cache.space import LocalPromises, Space
 from stager.cache.store import FileCache
 from stager.errors import CacheError, CacheFullError, CacheIOError, CachePermissionError
 from stager.model.fetches import FetchOrder, FetchRequest
 from stager.transfer.buffers import BLOCK_BYTES
+from stager.transfer.fetcher import Fetcher
+from stager.transfer.http import HttpTransport
 from tests.support.drivers import DRIVERS, AnyFetcher, Driver
 from tests.support.origin import Origin, content
 
@@ -140,3 +143,19 @@ def test_a_small_body_that_can_not_be_kept_costs_nothing_but_a_new_try(
             fetcher.fetch(order(url))
     assert "progressed" not in caught.value.details  # type: ignore[attr-defined]
     assert fetcher.fetch(order(url)).path.read_bytes() == small
+
+
+def test_a_file_that_is_larger_than_the_room_is_refused_before_its_first_byte_is_kept(
+    tmp_path: Path, origin: Origin
+) -> None:
+    url = origin.serve("/large.dat", content(bytes(2_000_000), etag='"1"'))
+    cache = FileCache(tmp_path / "cache")
+    promises = LocalPromises()
+    promises.promise("others", 1 << 60, 1 << 61)
+    with closing(Fetcher(cache, HttpTransport(), space=Space(cache.root, promises))) as fetcher:
+        with pytest.raises(CacheFullError, match="has no room for 2,000,000 bytes"):
+            fetcher.fetch(FetchOrder("f", 1, FetchRequest(url)))
+        assert not list((cache.root / "partial").rglob("*.part"))
+        promises.withdraw("others")
+        fetcher.fetch(FetchOrder("f", 2, FetchRequest(url)))
+    assert promises.promise("next", 1, 1) is None  # what was promised to it is free again
