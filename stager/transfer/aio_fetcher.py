@@ -103,10 +103,7 @@ class AioAttempt:
     async def run(self) -> FetchResult:
         """See `Fetcher.fetch`."""
         loop = asyncio.get_running_loop()
-        begun = await loop.run_in_executor(self._off, self._begin)
-        if isinstance(begun, FetchResult):
-            return begun
-        steps = begun
+        steps = self._steps()
         outcome: Callable[[], Open | Fill] = partial(next, steps)
         while True:
             ask = await loop.run_in_executor(self._off, _step, outcome)
@@ -121,14 +118,15 @@ class AioAttempt:
         """Look again at `cancelled`, which has turned True; in the loop's thread."""
         self._patience.urge()
 
-    def _begin(self) -> FetchResult | Steps:
+    def _steps(self) -> Steps:
         means, order = self._means, self._order
         started = means.clock.monotonic()
         entry = means.cache.lookup(order.request.key)
         hit = means.hit(order.request, entry, started)
         if hit is not None:
             return hit
-        return Try(means, order, entry, started, self._progress, self._cancelled, _nothing).steps()
+        attempt = Try(means, order, entry, started, self._progress, self._cancelled, _nothing)
+        return (yield from attempt.steps())
 
     async def _do(self, ask: Open | Fill) -> object:
         if isinstance(ask, Open):
