@@ -83,6 +83,10 @@ class Farm(Protocol):
         """Answer for an order that a process before this one gave; only where tries outlive it."""
         ...
 
+    def holds(self, fetch: str, generation: int) -> bool:
+        """Whether this try is here, and will end."""
+        ...
+
     def cancel(self, fetch: str, generation: int) -> None:
         """Break the try off; it ends with `Failed`. One that is not here is ignored."""
         ...

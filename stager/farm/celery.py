@@ -33,6 +33,10 @@ log = logging.getLogger(__name__)
 
 UNTAKEN_SECONDS = 5.0
 """A task that is in no queue and was not taken after so long is lost."""
+SWEEP_SECONDS = 60.0
+"""Between two looks for orders that nobody remembers."""
+NEWEST = 1_000_000_000
+"""A generation that is later than any."""
 UNTAKEN_LEASES = 10
 """One that was not taken after so many lease times is sent again, whatever lies in the queue."""
 
@@ -150,6 +154,7 @@ class CeleryFarm:
         self._lock = threading.Lock()
         self._given: dict[str, _Given] = {}
         self._over: list[str] = []
+        self._swept_at = clock.monotonic()
         self.lost_workers = 0
         self.lost_tasks = 0
         self._sender: Sender[Callable[[], None] | tuple[FetchOrder, ...]] = Sender(
@@ -169,6 +174,12 @@ class CeleryFarm:
         """See `Farm.adopt`."""
         self._note((order,))
         self._sender.put([lambda: self._send_if_missing(order)])
+
+    def holds(self, fetch: str, generation: int) -> bool:
+        """See `Farm.holds`."""
+        with self._lock:
+            given = self._given.get(fetch)
+        return given is not None and given.order.generation == generation
 
     def cancel(self, fetch: str, generation: int) -> None:
         """See `Farm.cancel`."""
@@ -256,9 +267,12 @@ class CeleryFarm:
             self._book.drop(gone)
 
     def _tend(self) -> None:
-        """Look for orders that nobody works on."""
+        """Look for orders that nobody works on, and for those that nobody remembers."""
         self._drop_over()
         now = self._clock.monotonic()
+        if now - self._swept_at > SWEEP_SECONDS:
+            self._swept_at = now
+            self._forget_unknown()
         with self._lock:
             silent = [g for g in self._given.values() if g.is_taken and now - g.heard_at > self._lease]
             untaken = [
@@ -273,6 +287,15 @@ class CeleryFarm:
             if self._book.backlog(self._queues):
                 untaken = [g for g in untaken if now - g.heard_at > longest]
             self._send_again(untaken, now)
+
+    def _forget_unknown(self) -> None:
+        """Orders of a server that was killed, and whose jobs were over when the next one started."""
+        written = self._book.fetches()
+        with self._lock:
+            unknown = [fetch for fetch in written if fetch not in self._given]
+        if unknown:
+            self._book.cancel([(fetch, NEWEST) for fetch in unknown])
+            self._book.forget(unknown)
 
     def _fail(self, given: _Given) -> None:
         order = given.order

@@ -104,6 +104,11 @@ class ProcessFarm:
         """See `Farm.adopt`: the process ends with this one."""
         raise ConflictError(f"fetch {order.fetch} can't be adopted", cause="it ended with its process")
 
+    def holds(self, fetch: str, generation: int) -> bool:
+        """See `Farm.holds`."""
+        with self._changed:
+            return (fetch, generation) in self._tries
+
     def cancel(self, fetch: str, generation: int) -> None:
         """See `Farm.cancel`."""
         with self._changed:

@@ -70,6 +70,11 @@ class ThreadFarm:
         """See `Farm.adopt`: threads end with their process."""
         raise ConflictError(f"fetch {order.fetch} can't be adopted", cause="it ended with its process")
 
+    def holds(self, fetch: str, generation: int) -> bool:
+        """See `Farm.holds`."""
+        with self._lock:
+            return (fetch, generation) in self._tries
+
     def cancel(self, fetch: str, generation: int) -> None:
         """See `Farm.cancel`."""
         with self._lock:

@@ -167,6 +167,10 @@ class Mapper:
         """What `look` says of the machine, between two batches; it must not change anything."""
         return self._ask(lambda machine, _: look(machine))
 
+    def repair(self, mend: Callable[[Machine, float], Any]) -> Future[Any]:
+        """Change the machine, between two batches; the answer is what `mend` says, once it is durable."""
+        return self._ask(mend)
+
     def progress(self, fetch: str) -> Progress | None:
         """How far a running fetch is."""
         return self._progress.get(fetch)

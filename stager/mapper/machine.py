@@ -61,7 +61,8 @@ class Machine:
         self.wakes: deque[tuple[str, deque[str]]] = deque()
         """A precondition that is decided, and the jobs still to be looked at for it."""
         self.stale_job_signals = 0
-        self._again: list[str] = []  # loaded as handed over; their place has to be told again
+        self.again: list[str] = []
+        """Jobs handed over whose place has to be told again, under the same id."""
         self._instructions: list[Instruction] = []
         self._loaded = False  # and not advanced since: fetches that were queued may start
         self._dirty_jobs: dict[str, JobRecord] = {}
@@ -94,8 +95,8 @@ class Machine:
     ) -> None:
         """Take in what the database holds, at start.
 
-        Fetches that were running start anew with the next generation (their partial files are
-        resumed), unless they go on without a server (`keep_running`); jobs handed over and not known to be over are handed over again under the same id.
+        Fetches that were running start anew with the next generation, unless they go on without a
+        server (`keep_running`); jobs handed over and not known to be over are handed over again.
         """
         self._loaded = True
         for name in names:
@@ -107,12 +108,18 @@ class Machine:
                 self._attach(job)
             if job.handed:
                 self.handed.add(job.id)
-                self._again.append(job.id)
+                self.again.append(job.id)
         going_on = self.flights.resume(now, keep_running=keep_running)
         self._instructions += [AdoptFetch(order) for order in going_on]
         for job in list(self.jobs.values()):
             if job.state in {JobState.WAITING, JobState.READY}:
                 self._settle(job, now)
+
+    def settle_anew(self, job: JobRecord, now: float) -> None:
+        """Find out from the beginning what a job that is not handed over waits for, and act on it."""
+        job.unmet.clear()
+        self._attach(job)
+        self._settle(job, now)
 
     def _settle(self, job: JobRecord, now: float) -> None:
         """Bring a job that is not handed over to where its preconditions say it belongs."""
@@ -230,9 +237,7 @@ class Machine:
             self._finish(job, JobState.FAILED, now)
         elif job.state is JobState.DISPATCHED:
             self._move_job(job, JobState.WAITING)
-            job.unmet.clear()
-            self._attach(job)  # anew: what was lost may have come back, or failed, meanwhile
-            self._settle(job, now)
+            self.settle_anew(job, now)  # what was lost may have come back, or failed, meanwhile
         elif job.state.is_final:
             self._forget(job)
 
@@ -269,7 +274,7 @@ class Machine:
     @property
     def pending(self) -> bool:
         """Whether `advance` has more to do right now."""
-        return bool(self._loaded or self.wakes or self._instructions or self._again) or (
+        return bool(self._loaded or self.wakes or self._instructions or self.again) or (
             bool(self.ready_queue) and self._has_slot()
         )
 
@@ -308,12 +313,12 @@ class Machine:
 
     def _hand_over_again(self) -> None:
         """What was told since the load counts: a hand-over that is over now must not be repeated."""
-        for job_id in self._again:
+        for job_id in self.again:
             job = self.jobs.get(job_id)
             if job is not None and job.handed:
                 again = StopJob if job.state.is_final else Dispatch
                 self._instructions.append(again(job.id, job.epoch))
-        self._again.clear()
+        self.again.clear()
 
     def _dispatch_ready(self, now: float, limit: int) -> None:
         while self.ready_queue and limit > 0 and self._has_slot():

@@ -55,6 +55,10 @@ class FetchPlace(Protocol):
         """Answer for a try that a server before this one ordered."""
         ...
 
+    def holds(self, fetch: str, generation: int) -> bool:
+        """Whether this try is here, and will end."""
+        ...
+
     def cancel(self, fetch: str, generation: int) -> None:
         """Give this try up within a second; its partial file stays."""
         ...
@@ -81,6 +85,10 @@ class JobPlace(Protocol):
 
     def hand_over(self, order: DispatchOrder) -> None:
         """Run a job; returns at once. A second hand-over of the same ``job:epoch`` starts nothing."""
+        ...
+
+    def holds(self, job: str, epoch: int) -> bool:
+        """Whether this hand-over is here, and its end will be told."""
         ...
 
     def stop(self, job: str, epoch: int) -> None:

@@ -107,6 +107,11 @@ class FetchBook:
             pipe.delete(*(keys.CANCEL + fetch for fetch in fetches))
             pipe.execute()
 
+    def forget(self, fetches: Sequence[str]) -> None:
+        """Nobody wants to know of these any more; whoever works on them is to stop."""
+        with self._address.speaking():
+            self._redis.hdel(keys.FETCHES, *fetches)
+
     def cancel(self, tries: Iterable[Try]) -> None:
         """These tries, and those before them, are not wanted any more."""
         with self._address.speaking():

@@ -6,10 +6,12 @@ import random
 from contextlib import ExitStack
 from typing import Self
 
+from stager.cache.upkeep import Upkeep
 from stager.clock import SystemClock
 from stager.mapper.admission import Admission
 from stager.mapper.loop import Mapper
 from stager.mapper.machine import Machine
+from stager.mapper.reconcile import Reconciler
 from stager.service.ids import IdMaker
 from stager.service.jobs import JobService
 from stager.service.watch import Watch
@@ -60,6 +62,14 @@ class JobServer:
             self._job_place = build_job_place(settings, self.cache, self._mapper.job_signal, made)
             self._farming = build_farm(settings, self.cache, self._mapper.fetch_signal, made)
             made.callback(self._mapper.stop)
+            self.reconciler = Reconciler(
+                self._mapper,
+                self._farming.farm,
+                self._job_place,
+                Upkeep(self.cache.root).step,
+                every_seconds=settings.reconcile_seconds,
+            )
+            made.callback(self.reconciler.close)
             self.jobs = JobService(self.cache, store, self._mapper, watch, clock=clock, ids=ids)
             self.runs = build_run_service(store, self._job_place)
             self._made = made.pop_all()
@@ -68,6 +78,7 @@ class JobServer:
         """Go on with what is not over, and take commands."""
         self.cache.sweep()
         self._mapper.start(self._farming.farm, self._job_place, self._farming.source)
+        self.reconciler.start()
 
     def close(self) -> None:
         """Stop. Transfers are broken off and resumed by the next start; jobs go on running meanwhile."""

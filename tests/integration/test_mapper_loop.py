@@ -54,6 +54,9 @@ class Places:
     def adopt(self, order: FetchOrder) -> None:
         self._note(lambda: self.adopted.append(order))
 
+    def holds(self, _id: str, _number: int) -> bool:
+        return True
+
     def cancel(self, fetch: str, generation: int) -> None:
         self._note(lambda: self.cancelled.append(f"{fetch}:{generation}"))
 

@@ -27,7 +27,7 @@ from stager.cache.store import FileCache
 from stager.errors import CacheError, CommandFailedError, JobError
 from stager.mapper.dispatch import runner
 from stager.mapper.dispatch.collect import Refusals, collect, cut_short
-from stager.mapper.dispatch.prepare import environment, prepare
+from stager.mapper.dispatch.prepare import Prepare, environment, prepare
 from stager.mapper.dispatch.runs import RunFiles, RunsDirectory
 from stager.model.events import DispatchOrder, JobEnded, JobRefused, JobSignal, JobStarted
 
@@ -59,12 +59,20 @@ class LocalDispatcher:
         runs: directory on a local disk for claims and exit files.
         emit: takes the signals; called from several threads.
         grace_seconds: from SIGTERM to SIGKILL.
+        prepare: makes a job's directory and shows it its inputs.
     """
 
     def __init__(
-        self, cache: FileCache, runs: Path, emit: Callable[[JobSignal], None], *, grace_seconds: float
+        self,
+        cache: FileCache,
+        runs: Path,
+        emit: Callable[[JobSignal], None],
+        *,
+        grace_seconds: float,
+        prepare: Prepare = prepare,
     ) -> None:
         self._cache = cache
+        self._prepared = prepare
         self._runs = RunsDirectory(runs)
         self._emit = emit
         self._grace = grace_seconds
@@ -97,6 +105,11 @@ class LocalDispatcher:
             self._emit(refused)
         elif run is not None and run.started:
             self._emit(JobStarted(order.job, order.epoch))
+
+    def holds(self, job: str, epoch: int) -> bool:
+        """See `JobPlace.holds`."""
+        with self._lock:
+            return (job, epoch) in self._active
 
     def stop(self, job: str, epoch: int) -> None:
         """See `JobPlace.stop`."""
@@ -161,7 +174,7 @@ class LocalDispatcher:
     def _prepare(self, run: _Run) -> None:
         order = run.order
         try:
-            directory = prepare(self._cache, order)
+            directory = self._prepared(self._cache, order)
         except CacheError as error:
             self._not_prepared(run, error)
             return

@@ -83,6 +83,10 @@ class WebhookDispatcher:
         if run is not None:
             self._executor.submit(self._begin, run)
 
+    def holds(self, job: str, epoch: int) -> bool:
+        """See `JobPlace.holds`."""
+        return self._hand_overs.get(job, epoch) is not None
+
     def stop(self, job: str, epoch: int) -> None:
         """See `JobPlace.stop`."""
         run, new = self._hand_overs.stop(job, epoch)

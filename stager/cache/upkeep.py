@@ -1,0 +1,132 @@
+"""What nobody will ever ask for again, found a piece at a time: entries without objects, files without owners.
+
+A step looks at so many names and goes on where the last one ended, so that it costs the same however
+large the cache is. Whatever is young is left alone: another host may be about to finish it.
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+import time
+from collections import Counter
+from collections.abc import Iterator
+from contextlib import suppress
+from itertools import islice
+
+from stager.cache.entries import EntryFiles
+from stager.cache.failures import cache_error
+from stager.cache.files import remove_quietly
+from stager.cache.layout import ENTRIES, PARTIAL, TRASH, is_digest
+from stager.cache.owner import is_alive, is_here
+from stager.cache.tree import open_tree
+
+ENTRY_SECONDS = 600.0
+"""An entry whose object is missing is left alone for so long: its fetch is perhaps on the way again."""
+PARTIAL_SECONDS = 86_400.0
+"""How long the bytes of a dead owner wait for somebody to go on with them."""
+FOREIGN_SECONDS = 7 * 86_400.0
+"""The same where nothing is known of the owner, since it is on another host."""
+TRASH_SECONDS = 86_400.0
+"""How long what was evicted can be brought back by hand."""
+ENTRY, FILE, THROWN = "entry-without-object", "file-without-owner", "trash-past-its-grace"
+_DRAFT = ".json."
+
+
+class Upkeep:
+    """Walks one cache, again and again.
+
+    Args:
+        root: of the cache, which exists.
+        shards: for the case that it does not.
+
+    Raises:
+        CacheError: it can't be read.
+    """
+
+    def __init__(self, root: str | os.PathLike[str], shards: str = "2+2") -> None:
+        self._tree = open_tree(root, shards)
+        self._entries = EntryFiles(self._tree)
+        self._round = self._walk()
+
+    def step(self, names: int) -> Counter[str]:
+        """Look at the next `names` names; how many of each kind were put right.
+
+        Raises:
+            CacheError: the file system failed; the next step begins from the beginning.
+        """
+        try:
+            done = list(islice(self._round, names))
+        except OSError as error:
+            self._round = self._walk()
+            raise cache_error(error, error.filename or self._tree.root, "look through") from error
+        if len(done) < names:
+            self._round = self._walk()
+        return Counter(kind for kind in done if kind)
+
+    def _walk(self) -> Iterator[str]:
+        """One look at everything; for each name what was put right, or nothing."""
+        for directory in self._leaves(f"{self._tree.root}/{ENTRIES}", self._tree.layout.levels):
+            for name in self._tree.names(directory):
+                yield self._look_at_entry(directory, name)
+        for directory in self._leaves(f"{self._tree.root}/{PARTIAL}", 1):
+            for name in self._tree.names(directory):
+                yield self._look_at_partial(f"{directory}/{name}")
+        for name in self._tree.names(f"{self._tree.root}/{TRASH}"):
+            yield self._look_at_trash(f"{self._tree.root}/{TRASH}/{name}")
+
+    def _leaves(self, directory: str, levels: int) -> Iterator[str]:
+        if levels == 0:
+            yield directory
+            return
+        for name in self._tree.names(directory):
+            yield from self._leaves(f"{directory}/{name}", levels - 1)
+
+    def _look_at_entry(self, directory: str, name: str) -> str:
+        digest, draft, owner = name.partition(_DRAFT)
+        path = f"{directory}/{name}"
+        if draft and _is_dead(owner):
+            remove_quietly(path)
+            return FILE
+        digest = name.removesuffix(".json")
+        if digest == name or not is_digest(digest) or _age(path) < ENTRY_SECONDS:
+            return ""
+        if self._entries.current(digest) is not None:
+            return ""
+        self._entries.remove(digest)
+        return ENTRY
+
+    def _look_at_partial(self, path: str) -> str:
+        name = os.path.basename(path)
+        owner = name.removesuffix(".new").rpartition(".")[0].rpartition(".")[2]
+        if is_here(owner):
+            forgotten = not is_alive(owner) and (
+                name.endswith((".tmp", ".new")) or _age(path) > PARTIAL_SECONDS
+            )
+        else:
+            forgotten = _age(path) > FOREIGN_SECONDS
+        if forgotten:
+            remove_quietly(path)
+        return FILE if forgotten else ""
+
+    def _look_at_trash(self, path: str) -> str:
+        if _age(path) < TRASH_SECONDS:
+            return ""
+        if os.path.isdir(path):
+            shutil.rmtree(path, ignore_errors=True)
+        else:
+            with suppress(FileNotFoundError):
+                os.unlink(path)
+        return THROWN
+
+
+def _is_dead(owner: str) -> bool:
+    return is_here(owner) and not is_alive(owner)
+
+
+def _age(path: str) -> float:
+    """Seconds since it was changed; 0 when it is gone."""
+    try:
+        return max(0.0, time.time() - os.stat(path, follow_symlinks=False).st_mtime)
+    except OSError:
+        return 0.0
