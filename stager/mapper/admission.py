@@ -254,9 +254,11 @@ class Admission:
             self._alone.discard(entry.fetch)
             self._begin(seat, entry.fetch, entry.key)
             fetches.append(entry.fetch)
-            entry = self._order.first(line) if len(fetches) < most else None
+            if len(fetches) == most:
+                break
+            entry = self._order.first(line)
             if entry is not None and (entry.rank > par or entry.fetch in self._alone):
-                entry = None
+                break
         line.owner.served = self._order.next_serial()
         self._order.look_at(line)
         self._order.stir(line.owner)

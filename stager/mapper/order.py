@@ -176,11 +176,11 @@ class Order:
             if not line.waiting:
                 self._close(line)
             return
-        queue.tops.put(line, -entry.priority)
+        if queue.tops.put(line, -entry.priority):
+            self._offer(queue)
         if not line.parked:
             owner.ranking.put(line, entry)
             self.stir(owner)
-        self._offer(queue)
 
     def stir(self, owner: Owner) -> None:
         """Something changed for the owner: it is looked at again when its turn comes."""
@@ -190,7 +190,7 @@ class Order:
 
     def reopen(self, queue: OriginQueue) -> None:
         """The origin may have a seat again."""
-        if not self.is_open(queue):
+        if (not queue.parked and queue in self._open) or not self.is_open(queue):
             return
         parked, queue.parked = queue.parked, []
         for line in parked:

@@ -34,16 +34,17 @@ class Ranking(Generic[K, T]):
     def __len__(self) -> int:
         return len(self._keys)
 
-    def put(self, thing: T, key: K) -> None:
-        """Put it at `key`, wherever it was before."""
+    def put(self, thing: T, key: K) -> bool:
+        """Put it at `key`, wherever it was before; False when it is there already."""
         if self._keys.get(thing) == key:
-            return
+            return False
         self._keys[thing] = key
         self._serial += 1
         heapq.heappush(self._heap, (key, self._serial, thing))
         if len(self._heap) > 2 * len(self._keys) + 16:
             self._heap = [(k, n, t) for n, (t, k) in enumerate(self._keys.items())]
             heapq.heapify(self._heap)
+        return True
 
     def drop(self, thing: T) -> None:
         """Take it out, if it is in."""

@@ -153,7 +153,7 @@ class Oracle:
                     assert entry is not None
                     self.ready[fetch] = (entry.object, entry.fresh_until)
                 else:
-                    twins = self.under_way(request) - self.lost_once
+                    twins = set() if self._lost_twin(request) else self.under_way(request)
                     assert not twins, f"a second transfer of {request.url} beside {twins}"
             else:
                 known = self.requests[fetch]
@@ -166,6 +166,12 @@ class Oracle:
                     )
         self.jobs[new.id] = new
         self.fetches_of[new.id] = fetches
+
+    def _lost_twin(self, request: FetchRequest) -> bool:
+        """Whether such bytes were lost once: then two transfers may be under way, and a third begun when
+        the one that jobs join is given up; the key lets them run one after the other."""
+        same = (request.key, request.sha256)
+        return any((r.key, r.sha256) == same for r in (self.requests[f] for f in self.lost_once))
 
     def _is_new(self, fetch: str, request: FetchRequest, new: NewJob) -> bool:
         """Whether the fetch was made for another input of the same job."""
@@ -423,7 +429,8 @@ class Simulation:
             if first and self._is_wanted(signal.fetch):
                 self.oracle.fetch_ended(signal, self.now, self.retry)
             self.machine.fetch_signal(signal, now=self.now, jitter=jitter)
-            self.world.unrecorded.append(signal)
+            if first:
+                self.world.unrecorded.append(signal)
         if signal in self.world.inbox:
             self.world.inbox.remove(signal)
             self.world.past.append(signal)

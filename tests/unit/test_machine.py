@@ -1193,6 +1193,17 @@ def test_fetches_that_outlive_the_server_are_adopted_with_their_generation_and_k
     assert orders(bench.run()) == [("f2", 2)]
 
 
+def test_fetches_that_outlive_the_server_count_for_their_owners() -> None:
+    bench = Bench(slots=2)
+    bench.submit("j1", URL, owner="ann")
+    bench.run()
+    bench.submit("j2", OTHER, owner="ann")
+    bench.submit("j3", THIRD, owner="bob")
+    bench.database.write(bench.machine.take_changes())
+    bench.crash(keep_running=True)
+    assert orders(bench.run()) == [("f3", 1)]
+
+
 def test_a_fetch_that_only_running_jobs_used_is_forgotten_by_a_start(bench: Bench) -> None:
     bench.submit("j1", URL)
     bench.run()
