@@ -25,10 +25,11 @@ GRACE_SECONDS = 10.0
 class _Held:
     """A try that this worker has leased."""
 
-    __slots__ = ("at", "last", "order", "reported", "stop")
+    __slots__ = ("at", "last", "note", "order", "reported", "stop")
 
-    def __init__(self, order: FetchOrder) -> None:
+    def __init__(self, order: FetchOrder, note: Callable[[str], None]) -> None:
         self.order = order
+        self.note = note
         self.stop = threading.Event()
         self.at: tuple[int, int | None, int] | None = None  # bytes in place, of how many, resumed from
         self.reported: tuple[int, int | None, int] | None = None
@@ -82,21 +83,21 @@ class FetchWorker:
         Raises:
             SignalsError: Redis can't be used, so nothing was begun; the server will find out.
         """
-        taken = self._take(tries)
+        taken = self._take(tries, note)
         if not taken:
             return
         self._outbox.tell(*(Started(*held.key) for held in taken))
         for held, following in zip(taken, [*taken[1:], None], strict=True):
-            note(_words(held.order, len(taken)))
+            note(_words(held))
             self._finish(held, self._try(held, following))
 
-    def _take(self, tries: Sequence[Try]) -> list[_Held]:
+    def _take(self, tries: Sequence[Try], note: Callable[[str], None]) -> list[_Held]:
         """Lease what is not leased, by another worker or by a thread of this one."""
         with self._changed:
             fresh = [one for one in tries if one not in self._held and one not in self._asked]
             self._asked |= set(fresh)
         try:
-            taken = [_Held(order) for order in self._book.take(self._name, fresh)] if fresh else []
+            taken = [_Held(order, note) for order in self._book.take(self._name, fresh)] if fresh else []
             with self._changed:
                 self._held |= {held.key: held for held in taken}
                 self._changed.notify_all()
@@ -203,6 +204,8 @@ class FetchWorker:
         self._outbox.progress(reports, [one.key for one in held] if alive else [])
         for one, at in moved:
             one.reported = at
+            if alive:
+                one.note(_words(one))
 
 
 def _handed_back(order: FetchOrder, error: StagerError) -> HandedBackError:
@@ -212,6 +215,12 @@ def _handed_back(order: FetchOrder, error: StagerError) -> HandedBackError:
     return given_back
 
 
-def _words(order: FetchOrder, count: int) -> str:
-    url = parse_url(order.request.url)
-    return f"{url.redacted} ({count} files)" if count > 1 else url.redacted
+def _words(held: _Held) -> str:
+    """What is fetched and how much of it is here; a dashboard is no place for a URL."""
+    url = parse_url(held.order.request.url)
+    words = f"{url.name or '/'} of {url.host}"
+    if held.at is None:
+        return words
+    received, total, _ = held.at
+    here = f"{received / 1e6:.1f} MB"
+    return f"{words}: {here} of {total / 1e6:.1f} MB" if total else f"{words}: {here}"
