@@ -15,13 +15,14 @@ def fetch_process() -> None:
     from stager.cli.connect import logging_to_stderr
     from stager.farm.process_loop import serve
     from stager.settings import Settings
-    from stager.wiring.apart import thread_farm
+    from stager.wiring import build_cache
+    from stager.wiring.here import thread_farm
 
     with ExitStack() as made:
 
         def make(greeting: Any, emit: Emit) -> Farm:
             settings = Settings(**greeting)
             made.enter_context(logging_to_stderr(settings.log_level, settings.log_format))
-            return thread_farm(settings, emit, made)
+            return thread_farm(settings, build_cache(settings), emit, made)
 
         serve(make)
