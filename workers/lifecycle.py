@@ -23,10 +23,12 @@ from kombu.entity import Exchange, Queue
 from stager import __version__
 from stager.cli.connect import logging_to_stderr
 from stager.errors import SignalsError
-from stager.farm.names import QUEUES, node_queue
+from stager.farm.names import QUEUES, WORK_QUEUE, node_queue
 from stager.farm.worker import FetchWorker
+from stager.mapper.dispatch.node import JobWorker
 from stager.settings import current_settings
 from stager.signals.roster import Roster, WorkerCard
+from stager.wiring.node import JobWorkerParts
 from stager.wiring.redis import node_name, redis_address
 from stager.wiring.worker import FetchWorkerParts
 from workers.celery import app
@@ -38,6 +40,8 @@ ANNOUNCE_SECONDS = 10.0
 
 _made = ExitStack()
 _parts: FetchWorkerParts | None = None
+_jobs: JobWorkerParts | None = None
+_slots = 1
 _lock = threading.Lock()
 _ending = threading.Event()
 _name = uuid.uuid4().hex[:8]
@@ -52,12 +56,21 @@ def fetch_worker() -> FetchWorker:
         return _parts.worker
 
 
-def notes(task: str) -> Callable[[str], None]:
-    """Says on the dashboard what the task is at."""
+def job_worker() -> JobWorker:
+    """The one of this process; made at its start, since there may be jobs that go on."""
+    global _jobs  # noqa: PLW0603 - a process is one worker
+    with _lock:
+        if _jobs is None:
+            _jobs = _made.enter_context(JobWorkerParts(current_settings(), _name, _slots))
+        return _jobs.worker
+
+
+def notes(task: str, node: str) -> Callable[[str], None]:
+    """Says on the dashboard what the task, which this Celery node runs, is at."""
 
     def note(text: str) -> None:
         try:
-            with app.events.default_dispatcher() as dispatcher:
+            with app.events.default_dispatcher(hostname=node) as dispatcher:
                 dispatcher.send("task-progress", uuid=task, result=text)
         except Exception as error:  # noqa: BLE001 - whatever it is: nobody needs a note to go on
             log.debug("note for the dashboard was not sent: %s", error)
@@ -83,6 +96,14 @@ def _take_tasks_of_this_node(instance: Any, **_: Any) -> None:
             queues.select_add(Queue(own, exchange, routing_key=own))  # type: ignore[no-untyped-call]
 
 
+def _go_on_with_jobs(instance: Any, **_: Any) -> None:
+    """A process before this one may have left some."""
+    global _slots  # noqa: PLW0603
+    _slots = int(instance.concurrency or 1)
+    if WORK_QUEUE in instance.app.amqp.queues.consume_from:
+        job_worker()
+
+
 def _begin(sender: Any, **_: Any) -> None:
     global _name  # noqa: PLW0603
     _name = f"{sender.hostname}/{_name}"
@@ -90,9 +111,11 @@ def _begin(sender: Any, **_: Any) -> None:
 
 
 def _drain(**_: Any) -> None:
-    """What is on is broken off and given back; the pool waits for that."""
+    """Transfers are broken off and given back, and the pool waits for that; jobs go on without us."""
     if _parts is not None:
         _parts.worker.drain()
+    if _jobs is not None:
+        _jobs.worker.drain()
 
 
 def _end(**_: Any) -> None:
@@ -108,7 +131,7 @@ def _announce(worker: Any) -> None:
     try:
         while True:
             queues = tuple(q for q in worker.app.amqp.queues.consume_from if q.partition(".")[0] in QUEUES)
-            busy = _parts.worker.busy if _parts is not None else 0
+            busy = sum(parts.worker.busy for parts in (_parts, _jobs) if parts is not None)
             threads = int(worker.concurrency or 1)
             card = WorkerCard(
                 _name, node_name(settings), queues, os.getpid(), threads, busy, __version__, started
@@ -129,6 +152,7 @@ def _announce(worker: Any) -> None:
 for signal, handler in (
     (setup_logging, _log_to_stderr),
     (celeryd_after_setup, _take_tasks_of_this_node),
+    (celeryd_after_setup, _go_on_with_jobs),
     (worker_init, _begin),
     (worker_shutting_down, _drain),
     (worker_shutdown, _end),

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from stager.farm.names import FETCH_TASK
+from stager.farm.names import FETCH_TASK, RUN_TASK
 from workers import lifecycle
 from workers.celery import app
 
@@ -13,5 +13,12 @@ from workers.celery import app
 def fetch(self: Any, tries: list[tuple[str, int]]) -> None:
     """Fetch these, one after another: pairs of fetch and generation."""
     lifecycle.fetch_worker().run(
-        [(str(fetch), int(generation)) for fetch, generation in tries], lifecycle.notes(self.request.id)
+        [(str(fetch), int(generation)) for fetch, generation in tries],
+        lifecycle.notes(self.request.id, self.request.hostname),
     )
+
+
+@app.task(name=RUN_TASK, bind=True)  # type: ignore[untyped-decorator]  # celery has no types
+def run(self: Any, job: str, epoch: int) -> None:
+    """Run a job, unless another node has it."""
+    lifecycle.job_worker().run(job, epoch, lifecycle.notes(self.request.id, self.request.hostname))

@@ -18,10 +18,11 @@ _MESSAGES_AT_ONCE = 1000
 
 
 class Found(NamedTuple):
-    """What a node finds: the order (None: there is none), and whether it is cancelled."""
+    """What a node finds: the order (None: there is none), whether it is cancelled, in which stream signals go now."""
 
     order: str | None
     cancelled: bool
+    stream: str
 
 
 class News(NamedTuple):
@@ -109,8 +110,11 @@ class JobBook:
             pipe = self._redis.pipeline(transaction=False)
             pipe.hget(keys.JOBS, _field(one))
             pipe.exists(keys.CANCEL_JOB + _field(one))
-            order, cancelled = pipe.execute()
-        return Found(None if order is None else order.decode(), bool(cancelled))
+            pipe.get(keys.STREAM)
+            order, cancelled, stream = pipe.execute()
+        return Found(
+            None if order is None else order.decode(), bool(cancelled), stream.decode() if stream else ""
+        )
 
     def look(self, ids: Sequence[HandOverId]) -> News:
         """What has become of these."""
@@ -119,7 +123,9 @@ class JobBook:
             for one in ids:
                 pipe.hexists(keys.JOBS, _field(one))
                 pipe.exists(keys.CANCEL_JOB + _field(one))
-            pipe.get(keys.STREAM)  # last: a stream that is there still saw all the rest there
+            pipe.get(
+                keys.STREAM
+            )  # last: if it is still the same, nothing was emptied before the answers above
             *found, stream = pipe.execute()
         return News(
             {one for one, there in zip(ids, found[::2], strict=True) if there},

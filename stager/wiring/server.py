@@ -20,6 +20,7 @@ from stager.state.lock import StateLock
 from stager.state.store import Store
 from stager.wiring import build_cache, retry_policy
 from stager.wiring.farms import build_farm, fetch_seats, files_in_a_seat
+from stager.wiring.hearing import build_hearing
 from stager.wiring.places import build_job_place, build_run_service, job_slots
 
 
@@ -59,12 +60,15 @@ class JobServer:
 
             watch = Watch()
             self._mapper = Mapper(new_machine, store, clock=clock, jitter=random.random, on_change=watch.tell)
-            self._job_place = build_job_place(settings, self.cache, self._mapper.job_signal, made)
-            self._farming = build_farm(settings, self.cache, self._mapper.fetch_signal, made)
+            self._hearing = build_hearing(settings, made)
+            self._job_place = build_job_place(
+                settings, self.cache, self._mapper.job_signal, self._hearing, made
+            )
+            self._farm = build_farm(settings, self.cache, self._mapper.fetch_signal, self._hearing, made)
             made.callback(self._mapper.stop)
             self.reconciler = Reconciler(
                 self._mapper,
-                self._farming.farm,
+                self._farm,
                 self._job_place,
                 Upkeep(self.cache.root).step,
                 every_seconds=settings.reconcile_seconds,
@@ -77,7 +81,7 @@ class JobServer:
     def start(self) -> None:
         """Go on with what is not over, and take commands."""
         self.cache.sweep()
-        self._mapper.start(self._farming.farm, self._job_place, self._farming.source)
+        self._mapper.start(self._farm, self._job_place, self._hearing)
         self.reconciler.start()
 
     def close(self) -> None:

@@ -7,16 +7,20 @@ import os
 import threading
 import time
 from abc import ABC, abstractmethod
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import ExitStack
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Protocol, Self
 
 from stager.cache.store import FileCache
+from stager.clock import SystemClock
+from stager.farm.celery import TaskSender
 from stager.mapper.dispatch.batch import BatchSystem
+from stager.mapper.dispatch.celery import CeleryDispatcher
 from stager.mapper.dispatch.command import CommandDispatcher
 from stager.mapper.dispatch.local import LocalDispatcher
+from stager.mapper.dispatch.nearest import Nearest
 from stager.mapper.dispatch.posting import Webhook
 from stager.mapper.dispatch.runs import Outcome
 from stager.mapper.dispatch.signing import read_secret
@@ -24,8 +28,17 @@ from stager.mapper.dispatch.webhook import WebhookDispatcher
 from stager.mapper.ports import JobPlace
 from stager.model.backoff import RetryPolicy
 from stager.model.events import DispatchInput, DispatchOrder, JobEnded, JobSignal
+from stager.model.fetches import Signal
+from stager.model.records import Position
+from stager.signals.connection import RedisAddress
+from stager.signals.holdings import Holdings
+from stager.signals.jobs import JobBook
+from stager.signals.roster import Roster
+from stager.signals.stream import StreamReader
 from tests.support.batch.site import Site
+from tests.support.farm import WorkerProcess
 from tests.support.receiver import ReceiverProcess
+from tests.support.valkey import Valkey
 
 PATIENCE = 20.0
 
@@ -209,5 +222,88 @@ class ReportsTo:
         self._server.server_close()
 
 
-PLACES: list[type[Place]] = [LocalPlace, CommandPlace, WebhookPlace]
+class CeleryPlace(Place):
+    """Compute workers of Celery: a real Redis and a real worker process."""
+
+    def __init__(self, root: Path) -> None:
+        super().__init__(root)
+        self.redis = self.made.enter_context(Valkey(root / "redis"))
+        self.settings = {
+            "STAGER_CACHE_DIR": str(root / "cache"),
+            "STAGER_STATE_DIR": str(root / "state"),
+            "STAGER_NODE": "node1",
+            "STAGER_JOB_GRACE_SECONDS": "0.3",
+            "STAGER_LEASE_SECONDS": "2",
+            "STAGER_LOG_FORMAT": "text",
+            "PYTHONWARNINGS": "default",
+            **self.redis.environment(),
+        }
+        self.address = RedisAddress(self.redis.url)
+        self.workers: list[WorkerProcess] = []
+        self.made.callback(self._end_workers)
+        self.position: Position | None = None
+
+    def start_worker(self, **settings: str) -> WorkerProcess:
+        """One more process that runs jobs."""
+        name = f"w{len(self.workers) + 1}"
+        log = self.root / "workers.log"
+        self.workers.append(WorkerProcess(self.settings | settings, log, queue="work", name=name))
+        return self.workers[-1]
+
+    def make(self, emit: Callable[[JobSignal], None], **changed: float) -> CeleryPlaceDispatcher:
+        if not self.workers:
+            self.start_worker()
+        return CeleryPlaceDispatcher(self, emit, **changed)
+
+    def _end_workers(self) -> None:
+        for worker in self.workers:
+            if worker.process.poll() is None:
+                worker.kill()
+
+
+class CeleryPlaceDispatcher(CeleryDispatcher):
+    """With an ear of its own, which goes on where that of the one before it ended, as the database has it.
+
+    Args:
+        place: whose Redis and cache it uses.
+        emit: told of what comes by the stream as well.
+        changed: other arguments of the dispatcher.
+    """
+
+    def __init__(self, place: CeleryPlace, emit: Callable[[JobSignal], None], **changed: float) -> None:
+        super().__init__(
+            place.cache,
+            JobBook(place.address),
+            TaskSender(place.address),
+            emit,
+            clock=SystemClock(),
+            nearest=Nearest(Roster(place.address), Holdings(place.address)),
+            **({"lost_seconds": 20.0} | changed),
+        )
+
+        def deliver(signals: Sequence[Signal | JobSignal], position: Position) -> None:
+            self.heard(signals)
+            place.position = position
+            for signal in signals:
+                if isinstance(signal, JobSignal):
+                    emit(signal)
+
+        self._reader = StreamReader(
+            place.address,
+            server="test",
+            on_progress=lambda *_: None,
+            on_emptied=self.emptied,
+            on_jobs=self.alive,
+        )
+        self._reader.start(place.position, deliver)
+        self._is_open = True
+
+    def close(self) -> None:
+        if self._is_open:
+            self._is_open = False
+            self._reader.close()
+            super().close()
+
+
+PLACES: list[type[Place]] = [LocalPlace, CommandPlace, WebhookPlace, CeleryPlace]
 """Every kind there is: the contract holds for each."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import os
+from collections.abc import Callable
 from pathlib import Path
 
 from stager.cache.store import FileCache
@@ -26,6 +27,10 @@ INHERITED = (
     "LD_LIBRARY_PATH",
 )
 """Variables that a job sees of the process that starts it; all others are that process's own business."""
+
+
+Prepare = Callable[[FileCache, DispatchOrder], Path | JobRefused]
+"""What `prepare` is, or does it in another way."""
 
 
 def prepare(cache: FileCache, order: DispatchOrder) -> Path | JobRefused:

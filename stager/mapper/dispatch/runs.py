@@ -96,6 +96,15 @@ class RunsDirectory:
         """The files of a hand-over."""
         return RunFiles(self._path / f"{job}.{epoch}")
 
+    def forget_old(self, open_jobs: Collection[str], *, now: float) -> None:
+        """Drop what runs of other jobs left, once no runner can still be starting."""
+        with os.scandir(self._path) as found:
+            for item in found:
+                if item.name.partition(".")[0] in open_jobs:
+                    continue
+                if item.stat().st_mtime < now - CLAIM_SECONDS:
+                    Path(item.path).unlink(missing_ok=True)
+
     def settle_all_but(self, open_jobs: Collection[str], *, now: float) -> None:
         """Settle the runs of all other jobs, and drop claims so old that no runner can still be starting."""
         with os.scandir(self._path) as found:

@@ -1,0 +1,89 @@
+"""The server's one ear at Redis, and who listens to it."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Sequence
+from contextlib import ExitStack
+from typing import TYPE_CHECKING
+
+from stager.errors import SignalsError
+from stager.mapper.ports import Deliver
+from stager.model.events import JobSignal
+from stager.model.fetches import Progress, Signal
+from stager.model.records import Position
+from stager.settings import Settings
+from stager.wiring import check_farm_installed
+
+if TYPE_CHECKING:
+    from stager.farm.celery import CeleryFarm
+    from stager.mapper.dispatch.celery import CeleryDispatcher
+
+log = logging.getLogger(__name__)
+
+
+class Hearing:
+    """The stream of signals; `farm` and `place` hear of each before it is delivered. See `SignalSource`.
+
+    Args:
+        settings: where Redis is.
+        made: closes it.
+
+    Raises:
+        ServerBusyError: another server uses the Redis.
+        SettingsError: what it needs is not installed, or the address makes no sense.
+    """
+
+    def __init__(self, settings: Settings, made: ExitStack) -> None:
+        check_farm_installed()
+
+        from stager.signals.stream import StreamReader
+        from stager.wiring.redis import node_name, redis_address
+
+        self.farm: CeleryFarm | None = None
+        self.place: CeleryDispatcher | None = None
+        self._reader = StreamReader(
+            redis_address(settings),
+            server=f"{node_name(settings)}:{settings.state_dir}",
+            on_progress=self._progress,
+            on_emptied=self._emptied,
+            on_jobs=self._jobs,
+        )
+        made.callback(self._reader.close)
+        try:
+            self._reader.claim()
+        except SignalsError as error:  # it may come up later than we do
+            log.error("%s; trying again until it can", error)  # noqa: TRY400 - it says all there is
+
+    def start(self, position: Position | None, deliver: Deliver) -> None:
+        """See `SignalSource.start`."""
+
+        def hear(signals: Sequence[Signal | JobSignal], at: Position) -> None:
+            for listener in (self.farm, self.place):
+                if listener is not None:
+                    listener.heard(signals)
+            deliver(signals, at)
+
+        self._reader.start(position, hear)
+
+    def recorded(self, position: Position) -> None:
+        """See `SignalSource.recorded`."""
+        self._reader.recorded(position)
+
+    def _progress(self, reports: Sequence[Progress], held: Sequence[tuple[str, int]]) -> None:
+        if self.farm is not None:
+            self.farm.alive(reports, held)
+
+    def _jobs(self, jobs: Sequence[tuple[str, int]]) -> None:
+        if self.place is not None:
+            self.place.alive(jobs)
+
+    def _emptied(self) -> None:
+        for listener in (self.farm, self.place):
+            if listener is not None:
+                listener.emptied()
+
+
+def build_hearing(settings: Settings, made: ExitStack) -> Hearing | None:
+    """The ear, if there is anything to hear: closed with `made`."""
+    return Hearing(settings, made) if "celery" in {settings.farm, settings.dispatch} else None
