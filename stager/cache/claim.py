@@ -81,10 +81,7 @@ class _Leftover:
 
 def _leftovers(tree: Tree, digest: str) -> Iterator[_Leftover]:
     directory = tree.partial_directory(digest)
-    try:
-        names = [name for name in os.listdir(directory) if name.startswith(digest)]
-    except FileNotFoundError:
-        return
+    names = [name for name in tree.names(directory) if name.startswith(digest)]
     for name in names:
         stem, dot, suffix = name.rpartition(".")
         if not dot or suffix not in {"part", "tmp"}:
@@ -163,7 +160,8 @@ def _open_dead(leftover: _Leftover) -> int | None:
     except OSError:  # taken by another, or not ours to read
         return None
     try:
-        locked = try_lock(fd)
+        # What is open for reading only can't be locked against other readers everywhere (not by NFS 4).
+        locked = try_lock(fd, shared=not leftover.in_place)
         same = os.path.samestat(os.fstat(fd), os.stat(leftover.path, follow_symlinks=False))
     except OSError:
         locked = same = False

@@ -10,8 +10,11 @@ from typing import TypeVar
 
 T = TypeVar("T")
 
-STALE_TRIES = 3
-"""Over NFS a file that another host replaces while it is opened gives ESTALE; the next try sees the new one."""
+STALE_TRIES = 32
+"""Over NFS a file that another host replaces while it is opened gives ESTALE; the next try sees the new one.
+
+Three were not enough for a slow host whose every other try was too late; a mount that is broken says so at once.
+"""
 
 
 def unless_stale(action: Callable[[], T]) -> T:

@@ -171,10 +171,10 @@ def _create(tree: Tree, digest: str, infix: str, suffix: str) -> tuple[str, str,
             return owner, stem, fd
 
 
-def try_lock(fd: int) -> bool | None:
-    """Whether we have the lock now; None where there are no locks."""
+def try_lock(fd: int, *, shared: bool = False) -> bool | None:
+    """Whether we have the lock now (the owner's, or beside other readers); None where there are no locks."""
     try:
-        fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        fcntl.flock(fd, (fcntl.LOCK_SH if shared else fcntl.LOCK_EX) | fcntl.LOCK_NB)
     except BlockingIOError:
         return False
     except OSError as error:

@@ -104,6 +104,20 @@ class Tree:
                     raise
         return None
 
+    def names(self, directory: str) -> list[str]:
+        """What is in the directory; nothing if there is none, and none that another host made just now.
+
+        Raises:
+            OSError: the file system failed.
+        """
+        for _ in range(2):
+            try:
+                return os.listdir(directory)
+            except FileNotFoundError:
+                if not self.refresh(directory):
+                    break
+        return []
+
     def make_directory(self, path: str) -> bool:
         """Make the directory `path`, inside the root, and those above it; whether it was missing."""
         mode = directory_mode(path[len(self.root) + 1 :])

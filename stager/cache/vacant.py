@@ -1,8 +1,12 @@
-"""Listing a directory that is empty most of the time: asked again, it costs one call."""
+"""Listing a directory that is empty most of the time: asked again, it costs opening it.
+
+Without opening it an NFS client may say for half a minute what was in it before.
+"""
 
 from __future__ import annotations
 
 import os
+from collections.abc import Callable
 
 from stager.clock import Clock
 
@@ -11,10 +15,16 @@ SETTLED_SECONDS = 2.0
 
 
 class VacantDirectories:
-    """Remembers directories that were empty, by the time at which they changed last."""
+    """Remembers directories that were empty, by the time at which they changed last.
 
-    def __init__(self, clock: Clock) -> None:
+    Args:
+        clock: the time now, for comparison.
+        refresh: whether a directory that seems to be missing is there after all (see `Tree.refresh`).
+    """
+
+    def __init__(self, clock: Clock, refresh: Callable[[str], bool]) -> None:
         self._clock = clock
+        self._refresh = refresh
         self._changed: dict[str, int] = {}
 
     def names(self, directory: str) -> list[str]:
@@ -23,13 +33,25 @@ class VacantDirectories:
         Raises:
             OSError: it can't be read.
         """
+        fd = _open(directory)
+        if fd is None and self._refresh(directory):
+            fd = _open(directory)
+        if fd is None:
+            return []
         try:
-            changed = os.stat(directory).st_mtime_ns  # before listing: what comes meanwhile changes it
+            changed = os.fstat(fd).st_mtime_ns  # before listing: what comes meanwhile changes it
             if self._changed.get(directory) == changed:
                 return []
-            names = os.listdir(directory)
-        except FileNotFoundError:
-            return []
+            names = os.listdir(fd)
+        finally:
+            os.close(fd)
         if not names and self._clock.time() - changed / 1e9 > SETTLED_SECONDS:
             self._changed[directory] = changed
         return names
+
+
+def _open(directory: str) -> int | None:
+    try:
+        return os.open(directory, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    except FileNotFoundError:
+        return None

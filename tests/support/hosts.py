@@ -136,7 +136,7 @@ class Guest:
                     *(f"umid={self.name}", f"uml_dir={self._directory}/", "con=null", "con0=null,fd:1"),
                     *("root=/dev/root", "rootfstype=hostfs", "hostfs=/", "ro", "panic=-1"),
                     f"init={Path(__file__).parent / 'guest_init.sh'}",
-                    f"vec0:transport=tap,ifname={self._tap},mac={self._mac},depth=64",
+                    f"vec0:transport=tap,ifname={self._tap},mac={self._mac},depth=64,gro=1",
                     *(f"{name}={value}" for name, value in variables.items()),
                 ],
                 stdin=subprocess.DEVNULL,
