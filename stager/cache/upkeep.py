@@ -17,6 +17,7 @@ from itertools import islice
 from stager.cache.entries import EntryFiles
 from stager.cache.failures import cache_error
 from stager.cache.files import remove_quietly
+from stager.cache.fresh import names
 from stager.cache.layout import ENTRIES, PARTIAL, TRASH, is_digest
 from stager.cache.owner import is_alive, is_here
 from stager.cache.tree import open_tree
@@ -49,37 +50,37 @@ class Upkeep:
         self._entries = EntryFiles(self._tree)
         self._round = self._walk()
 
-    def step(self, names: int) -> Counter[str]:
-        """Look at the next `names` names; how many of each kind were put right.
+    def step(self, count: int) -> Counter[str]:
+        """Look at the next `count` names; how many of each kind were put right.
 
         Raises:
             CacheError: the file system failed; the next step begins from the beginning.
         """
         try:
-            done = list(islice(self._round, names))
+            done = list(islice(self._round, count))
         except OSError as error:
             self._round = self._walk()
             raise cache_error(error, error.filename or self._tree.root, "look through") from error
-        if len(done) < names:
+        if len(done) < count:
             self._round = self._walk()
         return Counter(kind for kind in done if kind)
 
     def _walk(self) -> Iterator[str]:
         """One look at everything; for each name what was put right, or nothing."""
         for directory in self._leaves(f"{self._tree.root}/{ENTRIES}", self._tree.layout.levels):
-            for name in self._tree.names(directory):
+            for name in names(directory):
                 yield self._look_at_entry(directory, name)
         for directory in self._leaves(f"{self._tree.root}/{PARTIAL}", 1):
-            for name in self._tree.names(directory):
+            for name in names(directory):
                 yield self._look_at_partial(f"{directory}/{name}")
-        for name in self._tree.names(f"{self._tree.root}/{TRASH}"):
+        for name in names(f"{self._tree.root}/{TRASH}"):
             yield self._look_at_trash(f"{self._tree.root}/{TRASH}/{name}")
 
     def _leaves(self, directory: str, levels: int) -> Iterator[str]:
         if levels == 0:
             yield directory
             return
-        for name in self._tree.names(directory):
+        for name in names(directory):
             yield from self._leaves(f"{directory}/{name}", levels - 1)
 
     def _look_at_entry(self, directory: str, name: str) -> str:
