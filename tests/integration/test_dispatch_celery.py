@@ -1,0 +1,192 @@
+"""Jobs on Celery compute workers: real processes, a real Redis, one host that plays several nodes."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+from collections.abc import Iterator
+from contextlib import AbstractContextManager
+from pathlib import Path
+
+import pytest
+
+from stager.cache.store import FileCache
+from stager.model.events import DispatchInput
+from stager.model.jobs import JobInput, JobSpec, JobState
+from stager.signals import keys
+from tests.support.farm import Farm, until
+from tests.support.origin import Origin, content
+from tests.support.places import CeleryPlace, order
+from tests.support.places import until as happened
+
+SECRET = "canary-of-a-variable"
+
+
+@pytest.fixture
+def origin() -> Iterator[Origin]:
+    with Origin() as running:
+        yield running
+
+
+@pytest.fixture
+def farm(tmp_path: Path) -> Iterator[Farm]:
+    with Farm(tmp_path, STAGER_DISPATCH="celery", STAGER_FARM="threads") as running:
+        yield running
+
+
+def job(root: Path, script: str = "", *urls: str, name: str = "") -> JobSpec:
+    """A job that says that it runs, then does what the script says."""
+    command = ("/bin/sh", "-c", f"echo $STAGER_JOB_ID >> {root}/ran; {script}")
+    return JobSpec(
+        command, tuple(JobInput(url) for url in urls), name=name, environment=(("TOKEN_OF_MINE", SECRET),)
+    )
+
+
+def ran(root: Path) -> list[str]:
+    """Ids of the jobs that ran, once for each time."""
+    path = root / "ran"
+    return path.read_text().split() if path.exists() else []
+
+
+def whole(stream: AbstractContextManager[Iterator[bytes]]) -> bytes:
+    """All of a result or log."""
+    with stream as blocks:
+        return b"".join(blocks)
+
+
+def gate(root: Path) -> str:
+    """A script that waits for the file ``go``."""
+    return f"until [ -e {root}/go ]; do sleep 0.05; done"
+
+
+def test_a_job_runs_on_a_worker_with_its_inputs_and_nothing_is_left_over(
+    farm: Farm, tmp_path: Path, origin: Origin
+) -> None:
+    url = origin.serve("/a.dat", content(b"abc", etag='"a"'))
+    farm.start_worker(queue="work")
+    with farm.server.client() as client:
+        (one,) = client.submit([job(tmp_path, "cat inputs/a.dat; cp inputs/a.dat results/b.dat", url)])
+        assert client.wait(one, 30).state is JobState.DONE
+        done = client.job(one)
+        assert (done.exit_code, [result.name for result in done.results]) == (0, ["b.dat"])
+        assert whole(client.result(one, "b.dat")) == b"abc"
+        assert whole(client.log(one, "stdout")) == b"abc"
+    with farm.redis.client() as redis:
+        until(lambda: not redis.exists(keys.JOBS), "the order is dropped")
+        until(lambda: redis.xlen(keys.SIGNALS) == 0, "what is recorded is cut off")
+    until(lambda: not list((tmp_path / "state" / "nodes").rglob("*.json")), "the node has forgotten it")
+    until(lambda: not (tmp_path / "cache" / "jobs" / one / "inputs").exists(), "its inputs are gone")
+
+
+def test_neither_command_nor_variables_are_in_what_celery_and_its_log_see(farm: Farm, tmp_path: Path) -> None:
+    with farm.server.client() as client, farm.redis.client() as redis:
+        (one,) = client.submit([job(tmp_path, "true", name="reduce-7")])
+        until(lambda: redis.llen("work"), "the task is in the queue")
+        (message,) = redis.lrange("work", 0, -1)
+        assert SECRET not in message.decode()
+        assert "/bin/sh" not in message.decode()
+        assert json.loads(message)["headers"]["argsrepr"] == "job reduce-7"
+        worker = farm.start_worker(queue="work", STAGER_LOG_LEVEL="debug")
+        assert client.wait(one, 30).state is JobState.DONE
+    arguments = Path(f"/proc/{worker.process.pid}/cmdline").read_text()
+    assert SECRET not in (tmp_path / "workers.log").read_text() + "\n".join(farm.server.said) + arguments
+
+
+def test_a_job_that_waits_for_a_node_is_cancelled_at_once_and_never_starts(
+    farm: Farm, tmp_path: Path
+) -> None:
+    with farm.server.client() as client, farm.redis.client() as redis:
+        one, two = client.submit([job(tmp_path), job(tmp_path)])
+        until(lambda: redis.llen("work") == 2, "both are in the queue")
+        client.cancel(one)
+        assert client.wait(one, 10).state is JobState.CANCELLED
+        farm.start_worker(queue="work")
+        assert client.wait(two, 30).state is JobState.DONE
+        until(lambda: not redis.llen("work"), "both tasks were taken")
+    assert ran(tmp_path) == [two]
+
+
+def test_a_job_that_runs_is_ended_within_seconds_of_its_cancel(farm: Farm, tmp_path: Path) -> None:
+    farm.start_worker(queue="work", STAGER_JOB_GRACE_SECONDS="0.3")
+    with farm.server.client() as client:
+        (one,) = client.submit([job(tmp_path, f"echo $$ > {tmp_path}/pid; {gate(tmp_path)}")])
+        until((tmp_path / "pid").exists, "it runs")
+        client.cancel(one)
+        until(lambda: client.job(one).exit_code is not None, "it was ended", 10)
+        assert not Path("/proc", (tmp_path / "pid").read_text().strip()).exists()
+
+
+def test_a_task_that_is_delivered_twice_to_two_nodes_runs_once(farm: Farm, tmp_path: Path) -> None:
+    with farm.server.client() as client, farm.redis.client() as redis:
+        (one,) = client.submit([job(tmp_path, gate(tmp_path))])
+        until(lambda: redis.llen("work"), "the task is in the queue")
+        (message,) = redis.lrange("work", 0, -1)
+        redis.lpush("work", *[message] * 4)
+        farm.start_worker(queue="work", STAGER_NODE="node1")
+        farm.start_worker(queue="work", STAGER_NODE="node2")
+        until(lambda: ran(tmp_path), "it runs")
+        redis.lpush("work", *[message] * 4)
+        until(lambda: not redis.llen("work"), "all were taken")
+        (tmp_path / "go").touch()
+        assert client.wait(one, 30).state is JobState.DONE
+    assert ran(tmp_path) == [one]
+
+
+def test_a_node_runs_as_many_jobs_as_it_has_threads(farm: Farm, tmp_path: Path) -> None:
+    with farm.server.client() as client, farm.redis.client() as redis:
+        jobs = client.submit([job(tmp_path, gate(tmp_path)) for _ in range(6)])
+        until(lambda: redis.llen("work") == 6, "all are in the queue")
+        farm.start_worker(queue="work")  # of four threads
+        until(lambda: len(ran(tmp_path)) == 4, "four run")
+        assert redis.llen("work") == 2
+        (tmp_path / "go").touch()
+        assert {client.wait(one, 30).state for one in jobs} == {JobState.DONE}
+
+
+def test_a_job_goes_to_the_node_that_has_its_input_and_reads_it_there(
+    farm: Farm, tmp_path: Path, origin: Origin
+) -> None:
+    url = origin.serve("/a.dat", content(b"abc" * 100, etag='"a"'))
+    own = FileCache(tmp_path / "node2-cache")
+    entry = own.put("whatever", b"abc" * 100)
+    own.close()
+    farm.start_worker(queue="work", STAGER_NODE="node1")
+    farm.start_worker(queue="work", STAGER_NODE="node2", STAGER_NODE_CACHE_DIR=str(own.root))
+    with farm.redis.client() as redis, farm.server.client() as client:
+        until(lambda: redis.exists(f"{keys.HOLDINGS}node2"), "node2 says what it has")
+        jobs = client.submit(
+            [job(tmp_path, "readlink inputs/a.dat; cat inputs/a.dat", url) for _ in range(3)]
+        )
+        for one in jobs:
+            assert client.wait(one, 30).state is JobState.DONE
+            link, _, data = whole(client.log(one, "stdout")).partition(b"\n")
+            assert link.decode().startswith(str(own.root))
+            assert data == b"abc" * 100
+    until(lambda: own.object_path(entry.object).stat().st_nlink == 1, "it is not pinned any more")
+
+
+def test_a_job_does_not_wait_for_the_node_with_its_input_for_ever(tmp_path: Path) -> None:
+    place = CeleryPlace(tmp_path)
+    try:
+        own = FileCache(tmp_path / "node2-cache")
+        entry = own.put("whatever", b"abc")
+        place.cache.put("whatever", b"abc")
+        busy = place.start_worker(STAGER_NODE="node2", STAGER_NODE_CACHE_DIR=str(own.root))
+        with place.redis.client() as redis:
+            happened(lambda: redis.exists(f"{keys.HOLDINGS}node2"))
+            happened(lambda: any(b"node2" in redis.get(key) for key in redis.keys(f"{keys.WORKER}*")))
+            os.kill(busy.process.pid, signal.SIGSTOP)
+            dispatcher = place.make(place.heard, locality_wait_seconds=0.5)
+            try:
+                dispatcher.hand_over(
+                    order("readlink inputs/a >&2", DispatchInput("a", entry.object, entry.size, "f"))
+                )
+                happened(lambda: redis.llen("work.node2") or redis.llen("work"))
+                place.start_worker(STAGER_NODE="node1")
+                assert place.heard.ended().exit_code == 1  # no link: it is the object itself
+            finally:
+                os.kill(busy.process.pid, signal.SIGCONT)
+                dispatcher.close()
+    finally:
+        place.close()
