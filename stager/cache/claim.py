@@ -9,6 +9,7 @@ from contextlib import suppress
 from dataclasses import dataclass
 
 from stager.cache.files import remove_quietly
+from stager.cache.fresh import list_names
 from stager.cache.layout import PRIVATE_FILE_MODE
 from stager.cache.owner import is_alive, is_here, new_owner, retire
 from stager.cache.partial import Partial, create_partial, read_sidecar, try_lock
@@ -81,7 +82,7 @@ class _Leftover:
 
 def _leftovers(tree: Tree, digest: str) -> Iterator[_Leftover]:
     directory = tree.partial_directory(digest)
-    names = [name for name in tree.names(directory) if name.startswith(digest)]
+    names = [name for name in list_names(directory) if name.startswith(digest)]
     for name in names:
         stem, dot, suffix = name.rpartition(".")
         if not dot or suffix not in {"part", "tmp"}:

@@ -22,6 +22,7 @@ from contextlib import suppress
 
 from stager.cache.failures import LINK_REFUSED, cache_error
 from stager.cache.files import remove_quietly, unless_stale, write_all
+from stager.cache.fresh import refresh, status
 from stager.cache.layout import ENTRIES, OBJECTS, SHARED_FILE_MODE, is_digest, is_hex
 from stager.cache.nameless import link_nameless, open_nameless
 from stager.cache.owner import new_owner, retire
@@ -90,7 +91,7 @@ class EntryFiles:
     def _has_object(self, entry: Entry) -> bool:
         path = self.object(entry)
         try:
-            found = self._tree.status(path)
+            found = status(path)
         except OSError as error:
             raise cache_error(error, path, "read") from error
         return found is not None and found.st_size == entry.size and stat.S_ISREG(found.st_mode)
@@ -271,7 +272,7 @@ def _read(tree: Tree, path: str) -> bytes | None:
     if not tree.growing:  # else the directory itself is likely to be missing
         with suppress(FileNotFoundError):
             return unless_stale(content)
-    tree.growing = not tree.refresh(path.rpartition("/")[0])
+    tree.growing = not refresh(path.rpartition("/")[0])
     if tree.growing:
         return None
     with suppress(FileNotFoundError):

@@ -62,6 +62,12 @@ def retire(owner: str) -> None:
     _mine.discard(owner)
 
 
+def former(owner: str) -> str:
+    """The name for what that owner has given up: of this place, and of nobody who lives."""
+    host, place, pid, _, number = owner.split("-")
+    return f"{host}-{place}-0-{pid}-{number}"
+
+
 def is_here(owner: str) -> bool:
     """Whether `is_alive` can tell."""
     return owner.startswith(here() + "-")
@@ -76,8 +82,8 @@ def is_alive(owner: str) -> bool:
         number = int(pid)
     except ValueError:  # not a name of ours
         return False
-    if number == os.getpid():
-        return False  # it would be in _mine
+    if number in {0, os.getpid()}:
+        return False  # given up; or it would be in _mine
     try:
         os.kill(number, 0)
     except ProcessLookupError:

@@ -15,7 +15,7 @@ from typing import Any
 from stager.cache.failures import cache_error
 from stager.cache.files import remove_quietly, write_all
 from stager.cache.layout import PRIVATE_FILE_MODE
-from stager.cache.owner import new_owner, retire
+from stager.cache.owner import former, new_owner, retire
 from stager.cache.tree import Tree
 
 _CREATE = os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC | os.O_NOFOLLOW
@@ -94,6 +94,17 @@ class Partial:
             raise cache_error(error, self.name, "close") from error
         finally:
             retire(self._owner)
+        self._give_up()
+
+    def _give_up(self) -> None:
+        """Say by the name that nobody writes to it any more: another process of this host need not wait for our end."""
+        stem = self._sidecar.removesuffix(".json")
+        past = stem.removesuffix(self._owner) + former(self._owner)
+        with suppress(OSError):  # under its old name it waits until this process has ended
+            with suppress(FileNotFoundError):
+                os.rename(self._sidecar, past + ".json")
+            os.rename(self.name, past + ".part")
+            self.name, self.path = past + ".part", Path(past + ".part")
 
     def discard(self) -> None:
         """Close and delete. Idempotent; what can't be deleted is left to the next claim or scrub."""

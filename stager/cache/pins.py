@@ -12,6 +12,7 @@ from contextlib import suppress
 
 from stager.cache.failures import LINK_REFUSED, cache_error
 from stager.cache.files import remove_quietly, unless_stale
+from stager.cache.fresh import refresh
 from stager.cache.layout import JOBS
 from stager.cache.owner import new_owner, retire
 from stager.cache.tree import Tree
@@ -108,7 +109,7 @@ def _remove_part(tree: Tree, job: str, part: str) -> None:
 def _link(tree: Tree, target: str, path: str, job: str) -> None:
     mends = (
         lambda: make_job_directory(tree, job),
-        lambda: tree.refresh(target.rpartition("/")[0]),  # another host may have made the object just now
+        lambda: refresh(target.rpartition("/")[0]),  # another host may have made the object just now
     )
     for mend in mends:
         try:

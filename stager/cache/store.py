@@ -16,6 +16,7 @@ from stager.cache.access import AccessTimes
 from stager.cache.claim import claim
 from stager.cache.entries import EntryFiles
 from stager.cache.failures import cache_error
+from stager.cache.fresh import status
 from stager.cache.layout import SHARED_FILE_MODE
 from stager.cache.partial import Partial, create_unnamed
 from stager.cache.publish import publish, publish_bytes
@@ -78,7 +79,7 @@ class FileCache:
         self._entries = EntryFiles(self._tree)
         self._seen: Recent[tuple[Path, float]] = Recent(remember)
         self._fresh: Recent[bool] = Recent(_FRESH_OBJECTS)
-        self._vacant = VacantDirectories(self._clock, self._tree.refresh)
+        self._vacant = VacantDirectories(self._clock)
         self._access = AccessTimes(self._entries.touch, self._clock)
         self._flush = weakref.finalize(self, self._access.flush)  # also when the interpreter ends
 
@@ -235,7 +236,7 @@ class FileCache:
     def has_object(self, sha256: str, size: int | None = None) -> bool:
         """Whether the object exists (and has that size)."""
         try:
-            found = self._tree.status(self._tree.object(sha256))
+            found = status(self._tree.object(sha256))
         except OSError:
             return False
         return found is not None and size in {None, found.st_size}

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import errno
 import os
 import stat
 from collections.abc import Callable
@@ -76,48 +75,6 @@ class Tree:
                 self.growing = missing if guess else self.growing
         return action()
 
-    def refresh(self, directory: str) -> bool:
-        """Let what other hosts made in `directory`, which is inside the root, be seen; whether it is there.
-
-        An NFS client that was told once that a name does not exist says so for half a minute after another
-        host made it, unless the directory that holds the name is opened. The same goes for the name of
-        that directory: those above are opened as far up as names are missing.
-        """
-        if _opens(directory):
-            return True
-        return directory != self.root and self.refresh(directory.rpartition("/")[0]) and _opens(directory)
-
-    def status(self, path: str) -> os.stat_result | None:
-        """Of the file at `path`; None when there is none, and none that another host made just now.
-
-        Raises:
-            OSError: the file system failed.
-        """
-        for _ in range(2):
-            try:
-                return os.stat(path)
-            except (FileNotFoundError, NotADirectoryError):
-                if not self.refresh(path.rpartition("/")[0]):
-                    break
-            except OSError as error:
-                if error.errno != errno.ESTALE:
-                    raise
-        return None
-
-    def names(self, directory: str) -> list[str]:
-        """What is in the directory; nothing if there is none, and none that another host made just now.
-
-        Raises:
-            OSError: the file system failed.
-        """
-        for _ in range(2):
-            try:
-                return os.listdir(directory)
-            except FileNotFoundError:
-                if not self.refresh(directory):
-                    break
-        return []
-
     def make_directory(self, path: str) -> bool:
         """Make the directory `path`, inside the root, and those above it; whether it was missing."""
         mode = directory_mode(path[len(self.root) + 1 :])
@@ -166,14 +123,6 @@ def open_tree(path: str | os.PathLike[str], shards: str) -> Tree:
         raise type(error)(
             f"{root}: {error.what}", cause=error.cause, remedy=error.remedy, path=root
         ) from None
-
-
-def _opens(directory: str) -> bool:
-    try:
-        os.close(os.open(directory, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC))
-    except OSError as error:
-        return error.errno not in {errno.ENOENT, errno.ENOTDIR}
-    return True
 
 
 def _read_layout(root: str) -> bytes | None:

@@ -17,7 +17,7 @@ from itertools import islice
 from stager.cache.entries import EntryFiles
 from stager.cache.failures import cache_error
 from stager.cache.files import remove_quietly
-from stager.cache.fresh import names
+from stager.cache.fresh import list_names
 from stager.cache.layout import ENTRIES, PARTIAL, TRASH, is_digest
 from stager.cache.owner import is_alive, is_here
 from stager.cache.tree import open_tree
@@ -68,19 +68,19 @@ class Upkeep:
     def _walk(self) -> Iterator[str]:
         """One look at everything; for each name what was put right, or nothing."""
         for directory in self._leaves(f"{self._tree.root}/{ENTRIES}", self._tree.layout.levels):
-            for name in names(directory):
+            for name in list_names(directory):
                 yield self._look_at_entry(directory, name)
         for directory in self._leaves(f"{self._tree.root}/{PARTIAL}", 1):
-            for name in names(directory):
+            for name in list_names(directory):
                 yield self._look_at_partial(f"{directory}/{name}")
-        for name in names(f"{self._tree.root}/{TRASH}"):
+        for name in list_names(f"{self._tree.root}/{TRASH}"):
             yield self._look_at_trash(f"{self._tree.root}/{TRASH}/{name}")
 
     def _leaves(self, directory: str, levels: int) -> Iterator[str]:
         if levels == 0:
             yield directory
             return
-        for name in names(directory):
+        for name in list_names(directory):
             yield from self._leaves(f"{directory}/{name}", levels - 1)
 
     def _look_at_entry(self, directory: str, name: str) -> str:

@@ -6,8 +6,8 @@ Without opening it an NFS client may say for half a minute what was in it before
 from __future__ import annotations
 
 import os
-from collections.abc import Callable
 
+from stager.cache.fresh import refresh
 from stager.clock import Clock
 
 SETTLED_SECONDS = 2.0
@@ -15,16 +15,10 @@ SETTLED_SECONDS = 2.0
 
 
 class VacantDirectories:
-    """Remembers directories that were empty, by the time at which they changed last.
+    """Remembers directories that were empty, by the time at which they changed last."""
 
-    Args:
-        clock: the time now, for comparison.
-        refresh: whether a directory that seems to be missing is there after all (see `Tree.refresh`).
-    """
-
-    def __init__(self, clock: Clock, refresh: Callable[[str], bool]) -> None:
+    def __init__(self, clock: Clock) -> None:
         self._clock = clock
-        self._refresh = refresh
         self._changed: dict[str, int] = {}
 
     def names(self, directory: str) -> list[str]:
@@ -34,7 +28,7 @@ class VacantDirectories:
             OSError: it can't be read.
         """
         fd = _open(directory)
-        if fd is None and self._refresh(directory):
+        if fd is None and refresh(directory):
             fd = _open(directory)
         if fd is None:
             return []

@@ -8,14 +8,9 @@ from pathlib import Path
 
 import pytest
 
+from stager.cache import vacant as vacant_module
 from stager.cache.vacant import SETTLED_SECONDS, VacantDirectories
 from stager.clock import ManualClock
-
-
-def never(directory: str) -> bool:
-    """What seems to be missing is missing."""
-    del directory
-    return False
 
 
 @pytest.fixture
@@ -40,18 +35,18 @@ def later() -> ManualClock:
 
 
 def test_a_missing_directory_has_nothing_in_it(tmp_path: Path, later: ManualClock) -> None:
-    assert VacantDirectories(later, never).names(f"{tmp_path}/none") == []
+    assert VacantDirectories(later).names(f"{tmp_path}/none") == []
 
 
 def test_an_empty_directory_is_listed_once(tmp_path: Path, later: ManualClock, listings: list[int]) -> None:
-    vacant = VacantDirectories(later, never)
+    vacant = VacantDirectories(later)
     assert [vacant.names(str(tmp_path)) for _ in range(3)] == [[], [], []]
     assert len(listings) == 1
 
 
 def test_what_comes_into_an_empty_directory_is_seen(tmp_path: Path, later: ManualClock) -> None:
     os.utime(tmp_path, (1000, 1000))
-    vacant = VacantDirectories(later, never)
+    vacant = VacantDirectories(later)
     assert vacant.names(str(tmp_path)) == []
     (tmp_path / "file").touch()
     assert vacant.names(str(tmp_path)) == ["file"]
@@ -65,7 +60,7 @@ def test_a_directory_that_changed_just_now_may_change_again_without_a_trace(
 ) -> None:
     clock = ManualClock()
     clock.advance(tmp_path.stat().st_mtime + SETTLED_SECONDS / 2 - clock.time())
-    vacant = VacantDirectories(clock, never)
+    vacant = VacantDirectories(clock)
     assert vacant.names(str(tmp_path)) == []
     before = tmp_path.stat()
     (tmp_path / "file").touch()
@@ -74,7 +69,9 @@ def test_a_directory_that_changed_just_now_may_change_again_without_a_trace(
     assert len(listings) == 2
 
 
-def test_a_directory_that_only_seemed_to_be_missing_is_listed(tmp_path: Path, later: ManualClock) -> None:
+def test_a_directory_that_only_seemed_to_be_missing_is_listed(
+    tmp_path: Path, later: ManualClock, monkeypatch: pytest.MonkeyPatch
+) -> None:
     directory = tmp_path / "made"
 
     def refresh(path: str) -> bool:
@@ -83,4 +80,5 @@ def test_a_directory_that_only_seemed_to_be_missing_is_listed(tmp_path: Path, la
         (directory / "file").touch()
         return True
 
-    assert VacantDirectories(later, refresh).names(str(directory)) == ["file"]
+    monkeypatch.setattr(vacant_module, "refresh", refresh)
+    assert VacantDirectories(later).names(str(directory)) == ["file"]

@@ -7,6 +7,8 @@ import uuid
 from dataclasses import dataclass
 from pathlib import Path
 
+from stager.cache.fresh import list_names
+
 NOBODY = "-"
 """Has the claim of a hand-over that was cancelled before any node took it; no node has such a name."""
 
@@ -56,10 +58,7 @@ class NodeClaim:
         Raises:
             OSError: the share can't be read; ask again.
         """
-        try:
-            names = os.listdir(self._path.parent)  # noqa: PTH208 - a name looked for too early would stay unseen on NFS
-        except FileNotFoundError:
-            return None
-        if self._path.name not in names:
+        there = list_names(self._path.parent)  # a name looked for too early would stay unseen on NFS
+        if self._path.name not in there:
             return None
         return self._path.read_text("utf-8", "replace")

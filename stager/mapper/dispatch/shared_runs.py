@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 import shlex
 import sys
 from collections.abc import Mapping
@@ -11,6 +10,7 @@ from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
+from stager.cache.fresh import list_names
 from stager.mapper.dispatch import runner
 from stager.mapper.dispatch.notes import write_whole
 from stager.mapper.dispatch.runs import Outcome, RunFiles
@@ -104,16 +104,13 @@ class SharedRun:
         Raises:
             OSError: the share can't be read; ask again.
         """
-        try:
-            names = set(os.listdir(self.directory / "run"))  # noqa: PTH208 - names are all that is needed
-        except FileNotFoundError:
-            return Look()
+        there = set(list_names(self.directory / "run"))
         claim = self.file("claim")
-        if claim.name not in names:
+        if claim.name not in there:
             return Look()
         process, _, rest = claim.read_text().partition(" ")
         batch_id = rest.partition(" ")[2]
-        outcome = self._files.outcome() if self.file("exit").name in names else None
+        outcome = self._files.outcome() if self.file("exit").name in there else None
         return Look(process != "0", process == "0", batch_id, outcome)
 
     def forbid(self) -> bool:

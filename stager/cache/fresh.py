@@ -1,0 +1,60 @@
+"""Names that another host made just now.
+
+An NFS client that was told once that a name does not exist says so for half a minute after another host
+made it, unless the directory that holds the name is opened. The same goes for the name of that directory:
+those above are opened as far up as names are missing. None of it costs anything where the name is found.
+"""
+
+from __future__ import annotations
+
+import errno
+import os
+
+
+def refresh(directory: str) -> bool:
+    """Let what other hosts made in the directory be seen; whether it is there."""
+    if _opens(directory):
+        return True
+    above = os.path.dirname(directory)
+    return above != directory and refresh(above) and _opens(directory)
+
+
+def list_names(directory: str | os.PathLike[str]) -> list[str]:
+    """What is in the directory; nothing if there is none.
+
+    Raises:
+        OSError: the file system failed.
+    """
+    for _ in range(2):
+        try:
+            return os.listdir(directory)
+        except FileNotFoundError:
+            if not refresh(os.fspath(directory)):
+                break
+    return []
+
+
+def status(path: str) -> os.stat_result | None:
+    """Of the file at `path`; None when there is none.
+
+    Raises:
+        OSError: the file system failed.
+    """
+    for _ in range(2):
+        try:
+            return os.stat(path)
+        except (FileNotFoundError, NotADirectoryError):
+            if not refresh(os.path.dirname(path)):
+                break
+        except OSError as error:
+            if error.errno != errno.ESTALE:
+                raise
+    return None
+
+
+def _opens(directory: str) -> bool:
+    try:
+        os.close(os.open(directory, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC))
+    except OSError as error:
+        return error.errno not in {errno.ENOENT, errno.ENOTDIR}
+    return True
