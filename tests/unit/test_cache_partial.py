@@ -5,6 +5,7 @@ import fcntl
 import os
 import re
 import subprocess
+import sys
 import threading
 from collections.abc import Iterator
 from hashlib import sha256
@@ -407,3 +408,20 @@ def test_without_proc_a_running_process_counts_as_alive(monkeypatch: pytest.Monk
 @pytest.mark.parametrize("name", ["", "x", "a-b-c-d-e", "host-place-notanumber-1-0", f"h-p-{10**30}-1-0"])
 def test_a_name_that_is_none_of_ours_is_no_crash(name: str) -> None:
     assert owner.is_alive(name) in {True, False}
+
+
+def test_what_a_living_process_gave_up_is_gone_on_with_by_another_process_in_place(cache: FileCache) -> None:
+    partial = cache.claim_partial("key", 1)
+    os.write(partial.fd, b"half")
+    partial.write_sidecar({"etag": '"1"'})
+    inode = os.fstat(partial.fd).st_ino
+    partial.keep()
+    script = (
+        "import os, sys; from stager.cache.store import FileCache\n"
+        "partial = FileCache(sys.argv[1]).claim_partial('key', 2)\n"
+        "print(partial.size, partial.sidecar(), os.fstat(partial.fd).st_ino)"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", script, str(cache.root)], check=True, capture_output=True, text=True
+    )
+    assert done.stdout.split("\n")[0] == f"4 {{'etag': '\"1\"'}} {inode}"
