@@ -19,6 +19,10 @@ def ask(guest: Guest, function: str, *arguments: object) -> Any:
     return guest.call(f"tests.support.guest_claims:{function}", *arguments, timeout=120)
 
 
+def make(pair: Pair, directory: str) -> None:
+    assert pair.first.run(["mkdir", "-p", f"{pair.root}/{directory}"]).status == 0
+
+
 def test_a_hand_over_that_two_nodes_take_at_once_goes_to_one_and_both_know_which(pair: Pair) -> None:
     with ThreadPoolExecutor(2) as pool:
         first, second = pool.map(
@@ -30,7 +34,7 @@ def test_a_hand_over_that_two_nodes_take_at_once_goes_to_one_and_both_know_which
 
 
 def test_a_run_that_runners_of_two_hosts_claim_at_once_is_won_by_one(pair: Pair) -> None:
-    (pair.truth / "run").mkdir(parents=True)
+    make(pair, "run")
     with ThreadPoolExecutor(2) as pool:
         first, second = pool.map(
             lambda guest: ask(guest, "run_all", pair.root, EPOCHS), (pair.first, pair.second)
@@ -43,8 +47,7 @@ def test_a_claim_is_seen_by_the_other_host_at_once_although_it_looked_too_early(
     pair: Pair, known: str
 ) -> None:
     job = f"{pair.root}/jobs/job"
-    made = {"nothing": "", "the job": "jobs/job", "its runs": "jobs/job/run"}[known]
-    (pair.truth / made).mkdir(parents=True)
+    make(pair, {"nothing": "", "the job": "jobs/job", "its runs": "jobs/job/run"}[known])
     assert ask(pair.second, "holder", job, 1) is None
     assert ask(pair.second, "is_claimed", job, 1) is False
     assert ask(pair.first, "take_all", job, "alpha", 1) == ["alpha"]

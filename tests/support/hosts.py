@@ -21,7 +21,7 @@ file system, read-only) are on a network of their own with the test's process. I
         hosts.cut_off(beta)                                # none between beta and the test's host either
         hosts.server.kill(); hosts.server.start()          # kill -9 of the NFS server, and a new one
         beta.kill_hard(); beta.boot()                      # pull the plug; boot anew (mounts are gone)
-        (hosts.export / "cache").iterdir()                 # the truth, past every NFS client's cache
+        (hosts.export / "cache").iterdir()                 # the truth, past every NFS client's cache: to read only
 
 A guest sees the project and its virtual environment at the same paths; it can write to /run (memory) and
 its mounts. It has one CPU and slow system calls: starting Python takes a second, importing Celery some
