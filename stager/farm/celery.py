@@ -16,6 +16,8 @@ from dataclasses import dataclass
 from typing import Any, NamedTuple
 
 from celery import Celery
+from celery.utils import uuid
+from celery.utils.nodenames import anon_nodename
 from kombu.exceptions import OperationalError
 
 from stager.clock import Clock
@@ -79,6 +81,7 @@ class TaskSender:
         self._address = address
         self._app = Celery("stager", broker=address.url, set_as_current=False)
         self._app.conf.update(task_ignore_result=True, **transport_options(address))
+        self._origin = anon_nodename()
 
     def send(self, tasks: Sequence[Task]) -> None:
         """Send all, with as few trips as possible.
@@ -88,15 +91,24 @@ class TaskSender:
         """
         try:
             with self._app.producer_pool.acquire(block=True) as producer, producer.batch(len(tasks)):
-                for task in tasks:
-                    self._app.send_task(
+                for task in tasks:  # what `send_task` does, without routes and signals: a quarter of its cost
+                    message = self._app.amqp.create_task_message(
+                        uuid(),
                         task.name,
-                        args=task.args,
-                        queue=task.queue,
-                        producer=producer,
-                        retry=False,
+                        task.args,
                         argsrepr=task.shown,
+                        kwargsrepr="{}",
                         ignore_result=True,
+                        origin=self._origin,
+                    )
+                    producer.publish(
+                        message.body,
+                        exchange="",
+                        routing_key=task.queue,
+                        serializer="json",
+                        headers=message.headers,
+                        retry=False,
+                        **message.properties,
                     )
         except (OperationalError, OSError) as error:
             raise SignalsError(
