@@ -12,7 +12,8 @@ import logging
 import ssl
 import threading
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import Any, NamedTuple
 
 from celery import Celery
@@ -141,8 +142,9 @@ class CeleryFarm:
         sender: sends tasks; closed with the farm.
         emit: told of the loss of a worker; all other signals come by the stream.
         lease_seconds: how long a worker may be silent.
-        queues: where tasks of this farm may lie.
         clock: monotonic.
+        locate: the path of an object in the cache, by its digest.
+        queues: where tasks of this farm may lie.
     """
 
     outlives = True
@@ -155,6 +157,7 @@ class CeleryFarm:
         *,
         lease_seconds: float,
         clock: Clock,
+        locate: Callable[[str], Path],
         queues: Sequence[str] = (FETCH_QUEUE,),
     ) -> None:
         self._book = book
@@ -163,6 +166,7 @@ class CeleryFarm:
         self._lease = lease_seconds
         self._queues = queues
         self._clock = clock
+        self._locate = locate
         self._lock = threading.Lock()
         self._given: dict[str, _Given] = {}
         self._over: list[str] = []
@@ -208,20 +212,27 @@ class CeleryFarm:
 
     # -- what is heard --------------------------------------------------------------------------
 
-    def heard(self, signals: Sequence[Signal | JobSignal]) -> None:
-        """Take note of what the stream of signals delivers."""
-        now = self._clock.monotonic()
+    def heard(self, signals: Sequence[Signal | JobSignal]) -> list[Signal | JobSignal]:
+        """Take note of what the stream of signals delivers; the same, with results made whole."""
         with self._lock:
-            for signal in signals:
-                if not isinstance(signal, Started | Ready | Failed):
-                    continue
-                given = self._given.get(signal.fetch)
-                if given is None or given.order.generation != signal.generation:
-                    continue
-                given.heard_at, given.is_taken = now, True
-                if not isinstance(signal, Started):
-                    del self._given[signal.fetch]
-                    self._over.append(signal.fetch)
+            return [
+                self._heard(signal) if isinstance(signal, Started | Ready | Failed) else signal
+                for signal in signals
+            ]
+
+    def _heard(self, signal: Started | Ready | Failed) -> Signal:
+        given = self._given.get(signal.fetch)
+        if given is None or given.order.generation != signal.generation:
+            return signal
+        given.heard_at, given.is_taken = self._clock.monotonic(), True
+        if isinstance(signal, Started):
+            return signal
+        del self._given[signal.fetch]
+        self._over.append(signal.fetch)
+        if isinstance(signal, Failed):
+            return signal
+        path = self._locate(signal.result.sha256)
+        return replace(signal, result=replace(signal.result, url=given.order.request.url, path=path))
 
     def alive(self, reports: Sequence[Progress], held: Sequence[Try]) -> None:
         """Take note of signs of life, and pass progress on."""

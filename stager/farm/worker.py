@@ -86,9 +86,9 @@ class FetchWorker:
         taken = self._take(tries, note)
         if not taken:
             return
-        self._outbox.tell(*(Started(*held.key) for held in taken))
         for held, following in zip(taken, [*taken[1:], None], strict=True):
             note(_words(held))
+            self._outbox.tell(Started(*held.key))
             self._finish(held, self._try(held, following))
 
     def _take(self, tries: Sequence[Try], note: Callable[[str], None]) -> list[_Held]:
@@ -97,7 +97,11 @@ class FetchWorker:
             fresh = [one for one in tries if one not in self._held and one not in self._asked]
             self._asked |= set(fresh)
         try:
-            taken = [_Held(order, note) for order in self._book.take(self._name, fresh)] if fresh else []
+            found = self._book.take(self._name, fresh) if fresh else []
+            taken = [_Held(order, note) for order, _ in found]
+            for held, (_, unwanted) in zip(taken, found, strict=True):
+                if unwanted or self._draining:
+                    held.stop.set()
             with self._changed:
                 self._held |= {held.key: held for held in taken}
                 self._changed.notify_all()

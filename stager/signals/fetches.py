@@ -34,6 +34,8 @@ for i = 3, #ARGV, 2 do
       redis.call('SET', KEYS[2] .. fetch, generation .. ' ' .. ARGV[1], 'PX', ARGV[2])
       taken[#taken + 1] = fetch
       taken[#taken + 1] = order
+      local unwanted = redis.call('GET', KEYS[3] .. fetch)
+      taken[#taken + 1] = (unwanted and tonumber(unwanted) >= generation) and 1 or 0
     end
   end
 end
@@ -142,13 +144,16 @@ class FetchBook:
 
     # -- the worker's side ----------------------------------------------------------------------
 
-    def take(self, worker: str, tries: Sequence[Try]) -> list[FetchOrder]:
-        """Lease those that are still to be done and that nobody else has; their orders."""
+    def take(self, worker: str, tries: Sequence[Try]) -> list[tuple[FetchOrder, bool]]:
+        """Lease those that are still to be done and that nobody else has; their orders, and which are cancelled."""
         with self._address.speaking():
             found: Any = self._take(
-                keys=[keys.FETCHES, keys.LEASE], args=[worker, self._lease, *_flat(tries)]
+                keys=[keys.FETCHES, keys.LEASE, keys.CANCEL], args=[worker, self._lease, *_flat(tries)]
             )
-        return [fetch_order_from_json(found[i].decode(), found[i + 1]) for i in range(0, len(found), 2)]
+        return [
+            (fetch_order_from_json(fetch.decode(), order), bool(unwanted))
+            for fetch, order, unwanted in zip(found[::3], found[1::3], found[2::3], strict=True)
+        ]
 
     def renew(self, worker: str, tries: Sequence[Try]) -> list[Hold]:
         """Say that the worker still works on these; what became of each."""

@@ -42,7 +42,7 @@ def build_farm(
     match settings.farm:
         case "celery":
             assert hearing is not None
-            farm = _celery(settings, emit, hearing)
+            farm = _celery(settings, cache, emit, hearing)
         case "process":
             farm = process_farm(settings, cache, emit)
         case "aio":
@@ -53,7 +53,7 @@ def build_farm(
     return farm
 
 
-def _celery(settings: Settings, emit: Emit, hearing: Hearing) -> CeleryFarm:
+def _celery(settings: Settings, cache: FileCache, emit: Emit, hearing: Hearing) -> CeleryFarm:
     from stager.farm.celery import CeleryFarm, TaskSender
     from stager.signals.fetches import FetchBook
     from stager.wiring.redis import redis_address
@@ -61,7 +61,12 @@ def _celery(settings: Settings, emit: Emit, hearing: Hearing) -> CeleryFarm:
     address = redis_address(settings)
     book = FetchBook(address, lease_seconds=settings.lease_seconds)
     farm = CeleryFarm(
-        book, TaskSender(address), emit, lease_seconds=settings.lease_seconds, clock=SystemClock()
+        book,
+        TaskSender(address),
+        emit,
+        lease_seconds=settings.lease_seconds,
+        clock=SystemClock(),
+        locate=cache.object_path,
     )
     hearing.farm = farm
     return farm

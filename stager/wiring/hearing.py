@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Sequence
 from contextlib import ExitStack
+from dataclasses import asdict
 from typing import TYPE_CHECKING
 
 from stager.errors import SignalsError
@@ -12,6 +13,8 @@ from stager.mapper.ports import Deliver
 from stager.model.events import JobSignal
 from stager.model.fetches import Progress, Signal
 from stager.model.records import Position
+from stager.model.views import WorkerView
+from stager.service.workers import WorkerService
 from stager.settings import Settings
 from stager.wiring import check_farm_installed
 
@@ -59,9 +62,10 @@ class Hearing:
         """See `SignalSource.start`."""
 
         def hear(signals: Sequence[Signal | JobSignal], at: Position) -> None:
-            for listener in (self.farm, self.place):
-                if listener is not None:
-                    listener.heard(signals)
+            if self.farm is not None:
+                signals = self.farm.heard(signals)
+            if self.place is not None:
+                self.place.heard(signals)
             deliver(signals, at)
 
         self._reader.start(position, hear)
@@ -86,4 +90,25 @@ class Hearing:
 
 def build_hearing(settings: Settings, made: ExitStack) -> Hearing | None:
     """The ear, if there is anything to hear: closed with `made`."""
-    return Hearing(settings, made) if "celery" in {settings.farm, settings.dispatch} else None
+    return Hearing(settings, made) if _has_workers(settings) else None
+
+
+def build_worker_service(settings: Settings, made: ExitStack) -> WorkerService:
+    """What there is to know of workers; its connection is closed with `made`."""
+    if not _has_workers(settings):
+        return WorkerService(settings.farm, settings.dispatch)
+
+    from stager.signals.roster import Roster
+    from stager.wiring.redis import redis_address
+
+    roster = Roster(redis_address(settings))
+    made.callback(roster.close)
+
+    def workers() -> list[WorkerView]:
+        return [WorkerView(**(asdict(card) | {"queues": list(card.queues)})) for card in roster.workers()]
+
+    return WorkerService(settings.farm, settings.dispatch, settings.flower_url, workers)
+
+
+def _has_workers(settings: Settings) -> bool:
+    return "celery" in {settings.farm, settings.dispatch}

@@ -70,8 +70,7 @@ def test_a_transfer_whose_worker_is_killed_ten_times_sends_at_most_a_block_twice
         (job,) = client.submit([JobSpec(("/bin/sh", "-c", "sha256sum inputs/*"), (JobInput(url),))])
         for number in range(KILLS):
             worker = farm.start_worker()
-            goal = (number + 1) * (4 << 20)
-            until(lambda goal=goal: client.job(job).inputs[0].received >= goal, f"{goal} bytes are there", 90)
+            until_received(client, job, (number + 1) * (4 << 20))
             worker.kill()
         farm.start_worker()
         assert client.wait(job, 120).state is JobState.DONE
@@ -151,7 +150,7 @@ def test_two_thousand_jobs_run_once_each_whatever_is_killed_meanwhile(tmp_path: 
         acts += [(0.05 + 0.1 * n, fire.server) for n in range(6)]
         acts += [(0.12, fire.redis_emptied), (0.33, fire.redis_absent), (0.55, fire.redis_emptied)]
         for part, act in sorted(acts, key=lambda pair: pair[0]):
-            until(lambda part=part: over(farm) >= part * JOBS, f"{part:.0%} of the jobs are over", PATIENCE)
+            until_over(farm, part * JOBS)
             act()
         until(lambda: over(farm) == JOBS, "all jobs are over", PATIENCE)
         with farm.server.client() as client:
@@ -165,6 +164,14 @@ def test_two_thousand_jobs_run_once_each_whatever_is_killed_meanwhile(tmp_path: 
     check_objects(tmp_path)
     kept = {path.name for path in (tmp_path / "cache" / "objects").rglob("*") if path.is_file()}
     assert kept >= set(digests.values())
+
+
+def until_received(client: Client, job: str, size: int) -> None:
+    until(lambda: client.job(job).inputs[0].received >= size, f"{size} bytes are there", 90)
+
+
+def until_over(farm: Farm, count: float) -> None:
+    until(lambda: over(farm) >= count, f"{count:.0f} of the jobs are over", PATIENCE)
 
 
 def over(farm: Farm) -> int:

@@ -6,16 +6,22 @@ Another place is added by a line in `FARMS`; tests/contract/test_farms.py then h
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, ExitStack, contextmanager
 from pathlib import Path
 
 from stager.cache.store import FileCache
 from stager.farm.base import Emit, Farm
+from stager.model.events import JobSignal
 from stager.model.fetches import Failed, FetchOrder, FetchRequest, Ready, Signal
+from stager.model.records import Position
 from stager.settings import Settings
 from stager.wiring import build_cache
+from stager.wiring.farms import build_farm
+from stager.wiring.hearing import build_hearing
 from stager.wiring.here import aio_farm, process_farm, thread_farm
+from tests.support.farm import WorkerProcess
+from tests.support.valkey import Valkey
 
 PATIENCE = 30.0
 """Seconds after which a test that waits for something is a failure."""
@@ -59,8 +65,36 @@ def aio(root: Path, emit: Emit) -> Iterator[Farm]:
         farm.close()
 
 
+@contextmanager
+def celery(root: Path, emit: Emit) -> Iterator[Farm]:
+    """One worker process with a thread per seat, a Redis, and this process in the place of the server."""
+    with ExitStack() as made:
+        redis = made.enter_context(Valkey(root / "redis"))
+        settings = settings_for(root, farm="celery", redis_url=redis.url, lease_seconds=5)
+        hearing = build_hearing(settings, made)
+        assert hearing is not None
+        farm = build_farm(settings, cache_of(root), emit, hearing, made)
+
+        def deliver(signals: Sequence[Signal | JobSignal], _: Position) -> None:
+            for signal in signals:
+                if isinstance(signal, Signal):
+                    emit(signal)
+
+        hearing.start(None, deliver)
+        environment = redis.environment() | {
+            "STAGER_CACHE_DIR": str(settings.cache_dir),
+            "STAGER_STATE_DIR": str(settings.state_dir),
+            "STAGER_LEASE_SECONDS": "5",
+        }
+        worker = WorkerProcess(environment, root / "worker.log", threads=SEATS)
+        made.callback(worker.end)
+        yield farm
+
+
 MakeFarm = Callable[[Path, Emit], AbstractContextManager[Farm]]
-FARMS: dict[str, MakeFarm] = {"threads": threads, "process": process, "aio": aio}
+ENDING: dict[str, MakeFarm] = {"threads": threads, "process": process, "aio": aio}
+"""Those whose tries end with this process."""
+FARMS: dict[str, MakeFarm] = ENDING | {"celery": celery}
 
 
 class Ear:
