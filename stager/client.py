@@ -15,7 +15,15 @@ import requests
 from stager.errors import RemoteError, ServerUnreachableError, StagerError, StateError, error_from_dict
 from stager.model.fetches import FetchState
 from stager.model.jobs import JobSpec, JobState
-from stager.model.views import InputView, JobDetail, JobView, PreconditionView, ResultView
+from stager.model.views import (
+    InputView,
+    JobDetail,
+    JobView,
+    PreconditionView,
+    ResultView,
+    WorkersView,
+    WorkerView,
+)
 
 CONNECT_SECONDS = 5.0
 ANSWER_SECONDS = 90.0
@@ -134,6 +142,11 @@ class Client:
     def results(self, word: str) -> list[ResultView]:
         """The files that the job left."""
         return [_view(ResultView, r) for r in self._ask("GET", f"jobs/{_part(word)}/results")["results"]]
+
+    def workers(self) -> WorkersView:
+        """Who fetches files and runs jobs, where that is not the server itself."""
+        found = self._ask("GET", "workers")
+        return WorkersView([_view(WorkerView, one) for one in found["workers"]], str(found["flower_url"]))
 
     def status(self) -> dict[str, Any]:
         """Version, uptime and number of jobs by state."""

@@ -107,7 +107,10 @@ def _go_on_with_jobs(instance: Any, **_: Any) -> None:
 def _begin(sender: Any, **_: Any) -> None:
     global _name  # noqa: PLW0603
     _name = f"{sender.hostname}/{_name}"
-    threading.Thread(target=_announce, args=(sender,), name="announce", daemon=True).start()
+
+
+def _appear(instance: Any, **_: Any) -> None:
+    threading.Thread(target=_announce, args=(instance,), name="announce", daemon=True).start()
 
 
 def _drain(**_: Any) -> None:
@@ -153,6 +156,7 @@ for signal, handler in (
     (setup_logging, _log_to_stderr),
     (celeryd_after_setup, _take_tasks_of_this_node),
     (celeryd_after_setup, _go_on_with_jobs),
+    (celeryd_after_setup, _appear),
     (worker_init, _begin),
     (worker_shutting_down, _drain),
     (worker_shutdown, _end),

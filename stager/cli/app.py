@@ -28,6 +28,7 @@ from stager.cli import (
     submit,
     wait,
     worker,
+    workers,
 )
 from stager.cli import run as run_
 from stager.cli.exit_codes import Exit, exit_code
@@ -76,6 +77,7 @@ COMMANDS: tuple[Callable[..., int | None], ...] = (
     wait.cancel,
     met.met,
     logs.logs,
+    workers.workers,
 )
 WITH_COMMAND: tuple[Callable[..., int | None], ...] = (submit.submit, run_.run, worker.worker)
 """They take a command of the user's, or options for another program, after ``--``."""

@@ -42,6 +42,31 @@ class PreconditionView:
 
 
 @dataclass(frozen=True, slots=True)
+class WorkerView:
+    """A worker process: on which node, from which queues it takes tasks, how many at once, how many it is at.
+
+    `started_at` is in seconds since 1970 UTC.
+    """
+
+    name: str
+    node: str
+    queues: list[str]
+    pid: int
+    threads: int
+    busy: int
+    version: str
+    started_at: float
+
+
+@dataclass(frozen=True, slots=True)
+class WorkersView:
+    """All workers by name, and the address of the dashboard (empty: there is none)."""
+
+    workers: list[WorkerView]
+    flower_url: str
+
+
+@dataclass(frozen=True, slots=True)
 class ResultView:
     """A file that a job left."""
 

@@ -8,9 +8,10 @@ from fastapi import APIRouter
 
 from stager import __version__
 from stager.clock import Clock
-from stager.model.views import PreconditionView
+from stager.model.views import PreconditionView, WorkersView
 from stager.server.problems import described
 from stager.service.jobs import JobService
+from stager.service.workers import WorkerService
 
 
 @dataclass(frozen=True)
@@ -30,12 +31,14 @@ class Met:
 
 @dataclass(frozen=True)
 class Status:
-    """How the server is. `jobs` counts them by state."""
+    """How the server is. `jobs` counts them by state; `farm` and `dispatch` say where fetches and jobs run."""
 
     version: str
     started_at: float
     uptime_seconds: float
     jobs: dict[str, int]
+    farm: str
+    dispatch: str
 
 
 @dataclass(frozen=True)
@@ -62,15 +65,21 @@ def precondition_routes(jobs: JobService) -> APIRouter:
     return router
 
 
-def status_routes(jobs: JobService, clock: Clock) -> APIRouter:
-    """The route ``/v1/status``."""
+def status_routes(jobs: JobService, workers: WorkerService, clock: Clock) -> APIRouter:
+    """The routes ``/v1/status`` and ``/v1/workers``."""
     router = APIRouter(tags=["server"])
     started_at, started = clock.time(), clock.monotonic()
 
     @router.get("/status", responses=described(), summary="How the server is")
     def status() -> Status:
-        """Version, time since its start in seconds, and number of jobs in each state."""
-        return Status(__version__, started_at, round(clock.monotonic() - started, 3), jobs.counts())
+        """Version, time since its start in seconds, number of jobs in each state, where fetches and jobs run."""
+        uptime = round(clock.monotonic() - started, 3)
+        return Status(__version__, started_at, uptime, jobs.counts(), workers.farm, workers.dispatch)
+
+    @router.get("/workers", responses=described(503), summary="List workers")
+    def list_workers() -> WorkersView:
+        """The worker processes of a farm, and the address of its dashboard; none when all is done by the server."""
+        return WorkersView(list(workers.workers()), workers.flower_url)
 
     return router
 

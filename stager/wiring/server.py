@@ -20,7 +20,7 @@ from stager.state.lock import StateLock
 from stager.state.store import Store
 from stager.wiring import build_cache, retry_policy
 from stager.wiring.farms import build_farm, fetch_seats, files_in_a_seat
-from stager.wiring.hearing import build_hearing
+from stager.wiring.hearing import build_hearing, build_worker_service
 from stager.wiring.places import build_job_place, build_run_service, job_slots
 
 
@@ -76,6 +76,7 @@ class JobServer:
             made.callback(self.reconciler.close)
             self.jobs = JobService(self.cache, store, self._mapper, watch, clock=clock, ids=ids)
             self.runs = build_run_service(store, self._job_place)
+            self.workers = build_worker_service(settings, made)
             self._made = made.pop_all()
 
     def start(self) -> None:

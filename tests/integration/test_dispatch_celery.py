@@ -5,6 +5,8 @@ from __future__ import annotations
 import json
 import os
 import signal
+import subprocess
+import time
 from collections.abc import Iterator
 from contextlib import AbstractContextManager
 from pathlib import Path
@@ -12,9 +14,12 @@ from pathlib import Path
 import pytest
 
 from stager.cache.store import FileCache
+from stager.errors import SignalsError
 from stager.model.events import DispatchInput
 from stager.model.jobs import JobInput, JobSpec, JobState
 from stager.signals import keys
+from tests.support.api import running_api
+from tests.support.commandline import command
 from tests.support.farm import Farm, until
 from tests.support.origin import Origin, content
 from tests.support.places import CeleryPlace, order
@@ -131,6 +136,53 @@ def test_a_task_that_is_delivered_twice_to_two_nodes_runs_once(farm: Farm, tmp_p
         (tmp_path / "go").touch()
         assert client.wait(one, 30).state is JobState.DONE
     assert ran(tmp_path) == [one]
+
+
+def test_tasks_that_the_broker_hands_out_again_do_no_harm(tmp_path: Path, origin: Origin) -> None:
+    data = os.urandom(3 << 20)
+    url = origin.serve("/large.dat", content(data, etag='"1"', pause=0.25))
+    with (
+        Farm(tmp_path, STAGER_DISPATCH="celery", STAGER_FARM="celery") as farm,
+        farm.server.client() as client,
+    ):
+        for queue in ("work", "work", "fetch", "fetch"):
+            node = f"node{len(farm.workers)}"
+            farm.start_worker(queue=queue, app="tests.support.impatient", STAGER_NODE=node)
+        (large,) = client.submit([job(tmp_path, "", url)])
+        jobs = client.submit([job(tmp_path, gate(tmp_path)) for _ in range(10)])
+        began = time.monotonic()
+        until(lambda: len(ran(tmp_path)) >= 8, "both nodes are full")
+        # Celery looks for what was not acknowledged every ten seconds.
+        until(lambda: time.monotonic() > began + 12, "it was looked for")
+        (tmp_path / "go").touch()
+        assert {client.wait(one, 60).state for one in (large, *jobs)} == {JobState.DONE}
+        assert origin.sent("/large.dat") == len(data)
+    assert sorted(ran(tmp_path)) == sorted((large, *jobs))
+
+
+def test_the_server_lists_its_workers(farm: Farm) -> None:
+    worker = farm.start_worker(queue="work", STAGER_NODE="node1")
+    with farm.server.client() as client:
+        (one,) = client.workers().workers
+        assert (one.node, one.queues, one.pid, one.threads) == (
+            "node1",
+            ["work", "work.node1"],
+            worker.process.pid,
+            4,
+        )
+        assert (client.status()["farm"], client.status()["dispatch"]) == ("threads", "celery")
+    done = subprocess.run(
+        command("workers"), env=os.environ | farm.settings, capture_output=True, text=True, check=True
+    )
+    assert done.stdout.split("\t")[1:4] == ["node1", "work,work.node1", str(worker.process.pid)]
+    farm.redis.kill()
+    with farm.server.client() as client, pytest.raises(SignalsError, match="can't be used"):
+        client.workers()
+
+
+def test_a_server_that_does_all_itself_lists_no_workers(tmp_path: Path) -> None:
+    with running_api(tmp_path) as api:
+        assert api("GET", "/v1/workers").json() == {"workers": [], "flower_url": ""}
 
 
 def test_a_node_runs_as_many_jobs_as_it_has_threads(farm: Farm, tmp_path: Path) -> None:

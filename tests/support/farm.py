@@ -37,6 +37,7 @@ class WorkerProcess:
         queue: from which it takes tasks.
         name: of this one among those of its host.
         log: what it says is appended to it.
+        app: the Celery app.
     """
 
     def __init__(
@@ -47,10 +48,11 @@ class WorkerProcess:
         queue: str = "fetch",
         name: str = "w1",
         threads: int = 4,
+        app: str = "workers",
     ) -> None:
         self.log = log
         command = [
-            *(sys.executable, "-m", "celery", "-A", "workers", "worker", "--queues", queue, "--pool", "threads"),
+            *(sys.executable, "-m", "celery", "-A", app, "worker", "--queues", queue, "--pool", "threads"),
             *("--concurrency", str(threads), "--hostname", f"{name}@test", "--without-gossip", "--without-mingle"),
         ]  # fmt: skip
         with log.open("ab") as out:
@@ -101,10 +103,13 @@ class Farm:
         self.server = ServerProcess(self.root, **self.settings)
         return self.server
 
-    def start_worker(self, *, queue: str = "fetch", wait: bool = True, **settings: str) -> WorkerProcess:
+    def start_worker(
+        self, *, queue: str = "fetch", wait: bool = True, app: str = "workers", **settings: str
+    ) -> WorkerProcess:
         """Start a worker process, and wait until it takes tasks."""
         name = f"{queue}{len(self.workers) + 1}"
-        worker = WorkerProcess(self.settings | settings, self.root / "workers.log", queue=queue, name=name)
+        log = self.root / "workers.log"
+        worker = WorkerProcess(self.settings | settings, log, queue=queue, name=name, app=app)
         self.workers.append(worker)
         if wait:
             until(lambda: self.is_there(worker), f"worker {name}: {self.log()}")
