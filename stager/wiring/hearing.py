@@ -62,9 +62,10 @@ class Hearing:
         """See `SignalSource.start`."""
 
         def hear(signals: Sequence[Signal | JobSignal], at: Position) -> None:
-            for listener in (self.farm, self.place):
-                if listener is not None:
-                    listener.heard(signals)
+            if self.farm is not None:
+                signals = self.farm.heard(signals)
+            if self.place is not None:
+                self.place.heard(signals)
             deliver(signals, at)
 
         self._reader.start(position, hear)
