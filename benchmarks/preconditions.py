@@ -96,7 +96,7 @@ class NoJobs:
 class Bench:
     """A job server without transfers."""
 
-    def __init__(self, root: Path, place: JobPlace | None = None) -> None:
+    def __init__(self, root: Path, place: JobPlace | None = None, seats: int = 10**9) -> None:
         clock = SystemClock()
         ids = IdMaker(clock)
         self.cache = FileCache(root / "cache")
@@ -106,7 +106,7 @@ class Bench:
         watch = Watch()
         self.mapper = Mapper(
             lambda: Machine(
-                Admission(slots=10**9, per_origin=10**9), RetryPolicy(), job_slots=None, fetch_ids=ids
+                Admission(slots=seats, per_origin=seats), RetryPolicy(), job_slots=None, fetch_ids=ids
             ),
             self.store,
             clock=clock,

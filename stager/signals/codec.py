@@ -77,13 +77,13 @@ def _signal_from_list(item: list[Any]) -> Signal | JobSignal | None:
             return Progress(fetch, generation, received, total, resumed_from)
         case ["ready", str(fetch), int(generation), result]:
             return Ready(fetch, generation, _result_from_list(result))
-        case ["failed", str(fetch), int(generation), error, bool(progressed)]:
+        case ["failed", str(fetch), int(generation), dict(error), bool(progressed)]:
             return Failed(fetch, generation, error_from_dict(error), progressed=progressed)
         case ["job-started", str(job), int(epoch), *seconds]:
             return JobStarted(job, epoch, *map(float, seconds[:1]))
         case ["job-refused", str(job), int(epoch), list(lost)]:
             return JobRefused(job, epoch, tuple(lost))
-        case ["job-ended", str(job), int(epoch), exit_code, error, list(results), seconds]:
+        case ["job-ended", str(job), int(epoch), exit_code, dict() | None as error, list(results), seconds]:
             told: StagerError | None = None if error is None else error_from_dict(error)
             kept = tuple(JobResult(name, sha256, size) for name, sha256, size in results)
             return JobEnded(job, epoch, exit_code, told, kept, float(seconds))

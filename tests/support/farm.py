@@ -77,13 +77,14 @@ class Farm:
 
     Args:
         root: where everything is kept.
+        redis: to be used; by default one of its own.
         settings: more ``STAGER_*`` variables for all of them.
     """
 
-    def __init__(self, root: Path, **settings: str) -> None:
+    def __init__(self, root: Path, *, redis: Valkey | None = None, **settings: str) -> None:
         self.root = root
         self._made = ExitStack()
-        self.redis = self._made.enter_context(Valkey(root / "redis"))
+        self.redis = redis or self._made.enter_context(Valkey(root / "redis"))
         self.settings = {
             "STAGER_CACHE_DIR": str(root / "cache"),
             "STAGER_STATE_DIR": str(root / "state"),
