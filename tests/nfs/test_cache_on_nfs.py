@@ -84,7 +84,7 @@ def test_a_reader_never_meets_an_error_or_a_torn_file_while_the_other_host_repla
 def test_what_was_acknowledged_is_intact_after_the_nfs_server_was_killed_and_started_again(
     pair: Pair,
 ) -> None:
-    writer = pair.first.start([*PYTHON, "-m", guest_cache.__name__, pair.root, "new", "400"])
+    writer = pair.first.start([*PYTHON, "-m", guest_cache.__name__, pair.root, "new", "200"])
 
     def written() -> list[str]:
         return writer.wait(0).stdout.splitlines()
@@ -95,8 +95,8 @@ def test_what_was_acknowledged_is_intact_after_the_nfs_server_was_killed_and_sta
         pair.hosts.server.start()
     done = writer.wait(100)
     assert done.status == 0, done.stderr
-    assert len(written()) == 400
+    assert len(written()) == 200
     texts = {key: guest_cache.version(int(number)) for key, number in (line.split() for line in written())}
     assert pair.ask(pair.second, "get_all", list(texts)) == texts
-    assert len(pair.objects()) == 400
+    assert len(pair.objects()) == 200
     assert pair.partials() == []
