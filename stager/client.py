@@ -19,6 +19,7 @@ from stager.model.views import (
     InputView,
     JobDetail,
     JobView,
+    OriginView,
     PreconditionView,
     ResultView,
     WorkersView,
@@ -142,6 +143,10 @@ class Client:
     def results(self, word: str) -> list[ResultView]:
         """The files that the job left."""
         return [_view(ResultView, r) for r in self._ask("GET", f"jobs/{_part(word)}/results")["results"]]
+
+    def origins(self) -> list[OriginView]:
+        """Origins that have work or had some lately, and how they cope."""
+        return [_view(OriginView, one) for one in self._ask("GET", "origins")["origins"]]
 
     def workers(self) -> WorkersView:
         """Who fetches files and runs jobs, where that is not the server itself."""

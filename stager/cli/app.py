@@ -22,6 +22,7 @@ from stager.cli import (
     jobs,
     logs,
     met,
+    origins,
     output,
     results,
     serve,
@@ -78,6 +79,7 @@ COMMANDS: tuple[Callable[..., int | None], ...] = (
     met.met,
     logs.logs,
     workers.workers,
+    origins.origins,
 )
 WITH_COMMAND: tuple[Callable[..., int | None], ...] = (submit.submit, run_.run, worker.worker)
 """They take a command of the user's, or options for another program, after ``--``."""

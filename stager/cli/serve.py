@@ -56,7 +56,7 @@ def serve(
             output.note(f"ready at {url}")
             notify("READY=1")
 
-        api = ApiServer(create_app(server.jobs, token, runs=server.runs, workers=server.workers), ready)
+        api = ApiServer(create_app(server.jobs, token, runs=server.runs, site=server.site), ready)
         tune_collector()
         server.start()
         running.enter_context(announced(settings.state_dir, url))

@@ -22,7 +22,7 @@ from stager.server.routes_site import health_routes, precondition_routes, status
 from stager.server.waiting import Waiting
 from stager.service.jobs import JobService
 from stager.service.runs import RunService
-from stager.service.workers import WorkerService
+from stager.service.site import SiteService
 
 ABOUT = """Jobs and what they need: each input is fetched once, verified, and there before its job starts.
 
@@ -37,7 +37,7 @@ def create_app(
     hosts: Collection[str] = (),
     clock: Clock | None = None,
     runs: RunService | None = None,
-    workers: WorkerService | None = None,
+    site: SiteService | None = None,
 ) -> FastAPI:
     """The HTTP API of a job server.
 
@@ -47,7 +47,7 @@ def create_app(
         hosts: names in ``Host`` that are served besides this machine's loopback names.
         clock: for the uptime.
         runs: takes the reports of another job server; None: jobs are not handed to one.
-        workers: knows the workers; None: all is done by the server.
+        site: knows of workers, origins and repairs; None: there are none.
 
     Returns:
         The application; ``app.state.waiting.close()`` answers all long polls at once, for a quick end.
@@ -71,7 +71,7 @@ def create_app(
     api.include_router(file_routes(jobs))
     api.include_router(precondition_routes(jobs))
     api.include_router(run_routes(runs))
-    api.include_router(status_routes(jobs, workers or WorkerService(), clock or SystemClock()))
+    api.include_router(status_routes(jobs, site or SiteService(), clock or SystemClock()))
     app.include_router(api)
     app.include_router(health_routes())
 

@@ -8,10 +8,10 @@ from fastapi import APIRouter
 
 from stager import __version__
 from stager.clock import Clock
-from stager.model.views import PreconditionView, WorkersView
+from stager.model.views import OriginView, PreconditionView, WorkersView
 from stager.server.problems import described
 from stager.service.jobs import JobService
-from stager.service.workers import WorkerService
+from stager.service.site import SiteService
 
 
 @dataclass(frozen=True)
@@ -31,7 +31,11 @@ class Met:
 
 @dataclass(frozen=True)
 class Status:
-    """How the server is. `jobs` counts them by state; `farm` and `dispatch` say where fetches and jobs run."""
+    """How the server is.
+
+    `jobs` counts them by state; `farm` and `dispatch` say where fetches and jobs run; `repairs` counts what was
+    found astray and put right since the start (there should be none).
+    """
 
     version: str
     started_at: float
@@ -39,6 +43,14 @@ class Status:
     jobs: dict[str, int]
     farm: str
     dispatch: str
+    repairs: dict[str, int]
+
+
+@dataclass(frozen=True)
+class OriginList:
+    """Origins that have work or had some lately."""
+
+    origins: list[OriginView]
 
 
 @dataclass(frozen=True)
@@ -65,8 +77,8 @@ def precondition_routes(jobs: JobService) -> APIRouter:
     return router
 
 
-def status_routes(jobs: JobService, workers: WorkerService, clock: Clock) -> APIRouter:
-    """The routes ``/v1/status`` and ``/v1/workers``."""
+def status_routes(jobs: JobService, site: SiteService, clock: Clock) -> APIRouter:
+    """The routes ``/v1/status``, ``/v1/workers`` and ``/v1/origins``."""
     router = APIRouter(tags=["server"])
     started_at, started = clock.time(), clock.monotonic()
 
@@ -74,12 +86,18 @@ def status_routes(jobs: JobService, workers: WorkerService, clock: Clock) -> API
     def status() -> Status:
         """Version, time since its start in seconds, number of jobs in each state, where fetches and jobs run."""
         uptime = round(clock.monotonic() - started, 3)
-        return Status(__version__, started_at, uptime, jobs.counts(), workers.farm, workers.dispatch)
+        repairs = dict(site.repairs())
+        return Status(__version__, started_at, uptime, jobs.counts(), site.farm, site.dispatch, repairs)
 
     @router.get("/workers", responses=described(503), summary="List workers")
     def list_workers() -> WorkersView:
         """The worker processes of a farm, and the address of its dashboard; none when all is done by the server."""
-        return WorkersView(list(workers.workers()), workers.flower_url)
+        return WorkersView(list(site.workers()), site.flower_url)
+
+    @router.get("/origins", responses=described(503), summary="List origins")
+    def list_origins() -> OriginList:
+        """How many connections each origin is given now, and what made it fewer than are allowed."""
+        return OriginList(list(site.origins()))
 
     return router
 

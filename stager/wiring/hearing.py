@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from contextlib import ExitStack
 from dataclasses import asdict
 from typing import TYPE_CHECKING
@@ -14,7 +14,6 @@ from stager.model.events import JobSignal
 from stager.model.fetches import Progress, Signal
 from stager.model.records import Position
 from stager.model.views import WorkerView
-from stager.service.workers import WorkerService
 from stager.settings import Settings
 from stager.wiring import check_farm_installed
 
@@ -93,10 +92,10 @@ def build_hearing(settings: Settings, made: ExitStack) -> Hearing | None:
     return Hearing(settings, made) if _has_workers(settings) else None
 
 
-def build_worker_service(settings: Settings, made: ExitStack) -> WorkerService:
-    """What there is to know of workers; its connection is closed with `made`."""
+def build_roster(settings: Settings, made: ExitStack) -> Callable[[], list[WorkerView]]:
+    """Says which workers there are; its connection is closed with `made`."""
     if not _has_workers(settings):
-        return WorkerService(settings.farm, settings.dispatch)
+        return list
 
     from stager.signals.roster import Roster
     from stager.wiring.redis import redis_address
@@ -107,7 +106,7 @@ def build_worker_service(settings: Settings, made: ExitStack) -> WorkerService:
     def workers() -> list[WorkerView]:
         return [WorkerView(**(asdict(card) | {"queues": list(card.queues)})) for card in roster.workers()]
 
-    return WorkerService(settings.farm, settings.dispatch, settings.flower_url, workers)
+    return workers
 
 
 def _has_workers(settings: Settings) -> bool:

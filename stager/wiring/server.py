@@ -12,15 +12,17 @@ from stager.mapper.admission import Admission
 from stager.mapper.loop import Mapper
 from stager.mapper.machine import Machine
 from stager.mapper.reconcile import Reconciler
+from stager.model.views import OriginView
 from stager.service.ids import IdMaker
-from stager.service.jobs import JobService
+from stager.service.jobs import ANSWER_SECONDS, JobService
+from stager.service.site import SiteService
 from stager.service.watch import Watch
 from stager.settings import Settings
 from stager.state.lock import StateLock
 from stager.state.store import Store
 from stager.wiring import build_cache, retry_policy
 from stager.wiring.farms import build_farm, fetch_seats, files_in_a_seat
-from stager.wiring.hearing import build_hearing, build_worker_service
+from stager.wiring.hearing import build_hearing, build_roster
 from stager.wiring.places import build_job_place, build_run_service, job_slots
 
 
@@ -76,8 +78,21 @@ class JobServer:
             made.callback(self.reconciler.close)
             self.jobs = JobService(self.cache, store, self._mapper, watch, clock=clock, ids=ids)
             self.runs = build_run_service(store, self._job_place)
-            self.workers = build_worker_service(settings, made)
+            self.site = SiteService(
+                settings.farm,
+                settings.dispatch,
+                settings.flower_url,
+                build_roster(settings, made),
+                self._origins,
+                lambda: self.reconciler.counts,
+            )
             self._made = made.pop_all()
+
+    def _origins(self) -> list[OriginView]:
+        found: list[OriginView] = self._mapper.inspect(
+            lambda machine: list(machine.flights.admission.origins())
+        ).result(ANSWER_SECONDS)
+        return found
 
     def start(self) -> None:
         """Go on with what is not over, and take commands."""

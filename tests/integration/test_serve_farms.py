@@ -110,3 +110,16 @@ def test_a_server_that_stops_ends_its_transfers_at_once_and_says_nothing_of_them
         assert server.end() == 0
         assert time.monotonic() - began < 5
     assert [line for line in server.said if "ready at" not in line] == []
+
+
+def test_the_server_says_how_origins_cope_and_that_nothing_had_to_be_put_right(
+    tmp_path: Path, origin: Origin
+) -> None:
+    url = origin.serve("/run.nxs", content(b"data"))
+    with ServerProcess(tmp_path) as server, server.client() as client:
+        (job,) = client.submit([JobSpec(("true",), (JobInput(url),))])
+        assert client.wait(job, PATIENCE).state is JobState.DONE
+        (one,) = client.origins()
+        assert (one.origin, one.recent_successes, one.limit) == (url.removesuffix("/run.nxs"), 1, one.maximum)
+        status = client.status()
+        assert (status["farm"], status["dispatch"], status["repairs"]) == ("threads", "local", {})

@@ -1,0 +1,41 @@
+"""The installation as its operator sees it: where things run, who does them, how origins cope, what was put right."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+
+from stager.model.views import OriginView, WorkerView
+
+
+def _nothing() -> Sequence[WorkerView]:
+    return ()
+
+
+def _no_origins() -> Sequence[OriginView]:
+    return ()
+
+
+def _no_repairs() -> Mapping[str, int]:
+    return {}
+
+
+@dataclass(frozen=True, slots=True)
+class SiteService:
+    """What there is to know beside jobs.
+
+    Attributes:
+        farm: where fetches run, as set.
+        dispatch: where jobs run, as set.
+        flower_url: address of the dashboard; empty: there is none.
+        workers: those that have given a sign of life of late, by name; raises `SignalsError` when Redis can't be used.
+        origins: those that have work or had some lately.
+        repairs: what reconciliation put right since the start, by kind.
+    """
+
+    farm: str = "threads"
+    dispatch: str = "local"
+    flower_url: str = ""
+    workers: Callable[[], Sequence[WorkerView]] = _nothing
+    origins: Callable[[], Sequence[OriginView]] = _no_origins
+    repairs: Callable[[], Mapping[str, int]] = _no_repairs
