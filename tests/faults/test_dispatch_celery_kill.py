@@ -88,6 +88,23 @@ def test_a_job_that_ended_while_no_worker_was_there_is_told_by_the_next_one(
     assert ran(tmp_path) == [one]
 
 
+def test_jobs_that_go_on_keep_their_slots_on_the_node(farm: Farm, tmp_path: Path) -> None:
+    first = farm.start_worker(queue="work")
+    with farm.server.client() as client, farm.redis.client() as redis:
+        jobs = client.submit([job(tmp_path) for _ in range(4)])
+        until(lambda: len(ran(tmp_path)) == 4, "as many run as it has threads")
+        first.kill()
+        jobs += client.submit([job(tmp_path)])
+        farm.start_worker(queue="work")
+        until(lambda: redis.llen("work") == 0, "it took the task")
+        at = time.monotonic() + 1.5
+        until(lambda: len(ran(tmp_path)) > 4 or time.monotonic() > at, "it had time to start it")
+        assert len(ran(tmp_path)) == 4
+        (tmp_path / "go").touch()
+        assert {client.wait(one, 30).state for one in jobs} == {JobState.DONE}
+    assert sorted(ran(tmp_path)) == sorted(jobs)
+
+
 def test_a_worker_that_is_told_to_end_does_so_at_once_and_its_job_runs_on(farm: Farm, tmp_path: Path) -> None:
     first = farm.start_worker(queue="work")
     with farm.server.client() as client:
@@ -161,10 +178,14 @@ def test_no_job_is_lost_while_redis_is_away_for_longer_than_a_node_may_be_silent
     try:
         dispatcher.hand_over(order(script(tmp_path)))
         happened(lambda: ran(tmp_path))
+        os.kill(place.workers[0].process.pid, signal.SIGSTOP)
         place.redis.kill()
-        back_at = time.monotonic() + 5.0
+        back_at = time.monotonic() + 4.0
         happened(lambda: time.monotonic() > back_at)
         place.redis.start()
+        back_at = time.monotonic()
+        happened(lambda: dispatcher._tended_at > back_at)  # the server looks before the node can speak
+        os.kill(place.workers[0].process.pid, signal.SIGCONT)
         (tmp_path / "go").touch()
         assert place.heard.ended().exit_code == 0
         assert ran(tmp_path) == ["job1"]

@@ -127,12 +127,15 @@ def test_a_task_that_is_delivered_twice_to_two_nodes_runs_once(farm: Farm, tmp_p
         (one,) = client.submit([job(tmp_path, gate(tmp_path))])
         until(lambda: redis.llen("work"), "the task is in the queue")
         (message,) = redis.lrange("work", 0, -1)
-        redis.lpush("work", *[message] * 4)
+        for node in ("node1", "node2"):
+            redis.lpush(f"work.{node}", message, message)
         farm.start_worker(queue="work", STAGER_NODE="node1")
         farm.start_worker(queue="work", STAGER_NODE="node2")
         until(lambda: ran(tmp_path), "it runs")
-        redis.lpush("work", *[message] * 4)
-        until(lambda: not redis.llen("work"), "all were taken")
+        until(lambda: not redis.exists("work", "work.node1", "work.node2"), "all were taken")
+        for node in ("node1", "node2"):
+            redis.lpush(f"work.{node}", message)
+        until(lambda: f"job {one} is left to node" in farm.log(), "the other node has seen that it is taken")
         (tmp_path / "go").touch()
         assert client.wait(one, 30).state is JobState.DONE
     assert ran(tmp_path) == [one]

@@ -78,7 +78,7 @@ class CeleryDispatcher:
         self.lost_nodes = 0
         self._pool = ThreadPoolExecutor(THREADS, thread_name_prefix="dispatch")
         self._tended_at = clock.monotonic()
-        self._tend_seconds = min(lost_seconds / 4, UNTAKEN_SECONDS / 2, max(locality_wait_seconds / 2, 0.1))
+        self._tend_seconds = min(lost_seconds / 4, UNTAKEN_SECONDS / 2, max(locality_wait_seconds / 2, 0.5))
         self._sender: Sender[Item] = Sender(
             self._send, self._tend, tend_seconds=self._tend_seconds, name="dispatch"
         )
@@ -250,14 +250,14 @@ class CeleryDispatcher:
             queued = self._queued({g.queue for g in old}) if backlog else set()
             for one in old:
                 if one.id not in queued:
-                    self._ask_share(self._judge_untaken, one)
+                    self._look_for(one, self._judge_untaken)
         for one in given:
             silence = now - one.heard_at if one.is_taken or not one.queue else 0.0
             if silence > self._lost_seconds:
-                self._ask_share(self._judge_silent, one)
+                self._look_for(one, self._judge_silent)
             elif silence > self._lost_seconds / 2 and not one.is_asked:
                 one.is_asked = True
-                self._ask_share(self._ask_node, one)
+                self._look_for(one, self._ask_node)
 
     def _spread(self, late: Sequence[Given]) -> None:
         if late:
@@ -270,6 +270,20 @@ class CeleryDispatcher:
         return {one for one in found if one is not None}
 
     # -- what the share knows -------------------------------------------------------------------
+
+    def _look_for(self, given: Given, judge: Callable[[Given], None]) -> None:
+        """Let `judge` ask the share; one that waits for an answer is enough."""
+        if given.is_looked_for:
+            return
+        given.is_looked_for = True
+
+        def look(_: object) -> None:
+            try:
+                judge(given)
+            finally:
+                given.is_looked_for = False
+
+        self._ask_share(look, given)
 
     def _ask_share(self, work: Callable[..., None], argument: object) -> None:
         def guarded() -> None:

@@ -33,6 +33,7 @@ class Given:
         is_started: and told so.
         is_stopped: it is to end.
         is_asked: its node was asked for it after it had been silent.
+        is_looked_for: on the share, just now.
     """
 
     job: str
@@ -48,6 +49,7 @@ class Given:
     is_started: bool = False
     is_stopped: bool = False
     is_asked: bool = False
+    is_looked_for: bool = False
 
     @property
     def id(self) -> HandOverId:

@@ -198,6 +198,8 @@ class JobWorker:
                 self._start(run)
             elif holder == NOBODY:
                 self._hear(JobEnded(*run.id, None, JobError("cancelled before it started")))
+            else:
+                log.info("job %s is left to %s", run.order.job, holder or "another process of this node")
             return
 
     def _start(self, run: _Run) -> None:
