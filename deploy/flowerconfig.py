@@ -34,8 +34,9 @@ def _who() -> list[str]:
 
 
 def _readable(task: Any) -> Any:
-    """A task as the pages show it: what it does, and for which fetches or job."""
-    task.name = {"stager.fetch": "fetch", "stager.run": "job"}.get(task.name, task.name)
+    """A task as the pages show it: what came of it as words, not as a Python literal."""
+    result = task.result if isinstance(task.result, str) else ""
+    task.result = "" if result == "None" else result.strip("'")
     return task
 
 

@@ -10,9 +10,9 @@ from workers.celery import app
 
 
 @app.task(name=FETCH_TASK, bind=True)  # type: ignore[untyped-decorator]  # celery has no types
-def fetch(self: Any, tries: list[tuple[str, int]]) -> None:
+def fetch(self: Any, tries: list[tuple[str, int]]) -> str:
     """Fetch these, one after another: pairs of fetch and generation."""
-    lifecycle.fetch_worker().run(
+    return lifecycle.fetch_worker().run(
         [(str(fetch), int(generation)) for fetch, generation in tries],
         lifecycle.notes(self.request.id, self.request.hostname),
     )

@@ -73,23 +73,27 @@ class FetchWorker:
         self._keeper = threading.Thread(target=self._keep, name="keeper", daemon=True)
         self._keeper.start()
 
-    def run(self, tries: Sequence[Try], note: Callable[[str], None] = lambda _: None) -> None:
+    def run(self, tries: Sequence[Try], note: Callable[[str], None] = lambda _: None) -> str:
         """Do what of `tries` is still to be done and nobody else has, one after another.
 
         Args:
             tries: fetches and generations.
             note: told what is being done, without secrets.
 
+        Returns:
+            What came of it, in words for a dashboard.
+
         Raises:
             SignalsError: Redis can't be used, so nothing was begun; the server will find out.
         """
         taken = self._take(tries, note)
-        if not taken:
-            return
+        ends = []
         for held, following in zip(taken, [*taken[1:], None], strict=True):
             note(_words(held))
             self._outbox.tell(Started(*held.key))
-            self._finish(held, self._try(held, following))
+            ends.append(self._try(held, following))
+            self._finish(held, ends[-1])
+        return _outcome(ends)
 
     def _take(self, tries: Sequence[Try], note: Callable[[str], None]) -> list[_Held]:
         """Lease what is not leased, by another worker or by a thread of this one."""
@@ -135,7 +139,7 @@ class FetchWorker:
         """Tries that are leased and not over."""
         return len(self._held)
 
-    def _try(self, held: _Held, following: _Held | None) -> Signal:
+    def _try(self, held: _Held, following: _Held | None) -> Ready | Failed:
         order = held.order
 
         def progress(received: int, total: int | None, resumed_from: int) -> None:
@@ -228,3 +232,12 @@ def _words(held: _Held) -> str:
     received, total, _ = held.at
     here = f"{received / 1e6:.1f} MB"
     return f"{words}: {here} of {total / 1e6:.1f} MB" if total else f"{words}: {here}"
+
+
+def _outcome(ends: Sequence[Ready | Failed]) -> str:
+    failed = [end.error.code for end in ends if isinstance(end, Failed)]
+    if not ends:
+        return "nothing was to be done"
+    if len(ends) == 1:
+        return f"failed: {failed[0]}" if failed else "ready"
+    return f"{len(ends) - len(failed)} ready" + (f", {len(failed)} failed: {failed[0]}" if failed else "")

@@ -107,8 +107,10 @@ def test_it_shows_workers_and_tasks_to_who_has_the_password_and_nobody_a_secret(
             assert under_way["worker"] == "fetch1@test"
             seen = everything(shown)
             assert client.wait(two, 30).state is JobState.FAILED
+            refused = until(lambda: in_state(shown, "SUCCESS", "failed"), "what came of it is shown")
+            assert refused["result"].strip("'") == "failed: origin-refused"
             client.cancel(one)
-            until(lambda: in_state(shown, "SUCCESS"), "a task that is over is shown")
+            until(lambda: in_state(shown, "SUCCESS", "cancelled"), "and that it was cancelled")
             seen |= everything(shown)
             strangers = {path: shown.get(path, who)[0] for path in seen for who in (None, "operator:guessed")}
             stopped = shown.get("/api/worker/shutdown/fetch1@test", method="POST")[0]
