@@ -272,7 +272,8 @@ def _read(tree: Tree, path: str) -> bytes | None:
     if not tree.growing:  # else the directory itself is likely to be missing
         with suppress(FileNotFoundError):
             return unless_stale(content)
-    tree.growing = not refresh(path.rpartition("/")[0])
+    directory = path.rpartition("/")[0]
+    tree.growing = not (refresh(directory) if tree.remote else os.access(directory, os.F_OK))
     if tree.growing:
         return None
     with suppress(FileNotFoundError):

@@ -79,7 +79,7 @@ class FileCache:
         self._entries = EntryFiles(self._tree)
         self._seen: Recent[tuple[Path, float]] = Recent(remember)
         self._fresh: Recent[bool] = Recent(_FRESH_OBJECTS)
-        self._vacant = VacantDirectories(self._clock)
+        self._vacant = VacantDirectories(self._clock, remote=self._tree.remote)
         self._access = AccessTimes(self._entries.touch, self._clock)
         self._flush = weakref.finalize(self, self._access.flush)  # also when the interpreter ends
 

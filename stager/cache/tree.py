@@ -30,6 +30,8 @@ class Tree:
 
     Attributes:
         nameless: whether files without a name are possible, as far as is known. See `nameless`.
+        remote: whether other kernels may write to it: it is not on a block device of this machine. Only then
+            is it worth while to look twice (see `fresh`).
         growing: whether the directory needed last, for an object or an entry, was missing. A guess about
             the next one, which saves calls that fail: in a new cache nearly every file needs a directory,
             in a grown one none does. (The few directories of partial/ would only mislead it.)
@@ -39,6 +41,7 @@ class Tree:
         self.root = root
         self.layout = layout
         self.nameless = True
+        self.remote = os.major(os.stat(root).st_dev) == 0
         self.growing = True
         self._partial = f"{root}/{PARTIAL}/"
 

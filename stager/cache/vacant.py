@@ -15,10 +15,16 @@ SETTLED_SECONDS = 2.0
 
 
 class VacantDirectories:
-    """Remembers directories that were empty, by the time at which they changed last."""
+    """Remembers directories that were empty, by the time at which they changed last.
 
-    def __init__(self, clock: Clock) -> None:
+    Args:
+        clock: the time now, for comparison.
+        remote: see `Tree`.
+    """
+
+    def __init__(self, clock: Clock, *, remote: bool = True) -> None:
         self._clock = clock
+        self._remote = remote
         self._changed: dict[str, int] = {}
 
     def names(self, directory: str) -> list[str]:
@@ -28,7 +34,7 @@ class VacantDirectories:
             OSError: it can't be read.
         """
         fd = _open(directory)
-        if fd is None and refresh(directory):
+        if fd is None and self._remote and refresh(directory):
             fd = _open(directory)
         if fd is None:
             return []
