@@ -253,7 +253,8 @@ class Mapper:
             if item.session == self._session:
                 for signal in item.signals:
                     self._take(signal, taken)
-                self._position = item.position
+                if not all(isinstance(signal, Started) for signal in item.signals):  # else nothing is written
+                    self._position = item.position
         elif isinstance(item, _Command):
             taken.append((item, None))  # answered, one way or the other, even if deciding about it breaks
             try:
