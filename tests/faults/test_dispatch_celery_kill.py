@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from stager.errors import RunnerLostError
-from stager.model.events import JobStarted
+from stager.model.events import JobEnded, JobStarted
 from stager.model.jobs import JobSpec, JobState
 from stager.signals import keys
 from tests.support.farm import Farm, until
@@ -193,19 +193,26 @@ def test_no_job_is_lost_while_redis_is_away_for_longer_than_a_node_may_be_silent
         dispatcher.close()
 
 
-def test_a_job_of_a_killed_process_is_looked_after_by_another_one_of_its_node(
+def test_a_job_of_a_killed_process_is_looked_after_by_another_one_of_its_node_even_if_that_is_busy(
     place: CeleryPlace, tmp_path: Path
 ) -> None:
+    place.start_worker(threads=1)
     dispatcher = place.make(place.heard, lost_seconds=6.0)
     try:
         dispatcher.hand_over(order(script(tmp_path)))
         happened(lambda: ran(tmp_path))
-        place.start_worker()
-        with place.redis.client() as redis:
-            happened(lambda: len(redis.keys(f"{keys.WORKER}*")) == 2)
+        place.start_worker(threads=2)
+        dispatcher.hand_over(order(script(tmp_path), job="job2"))
+        happened(lambda: "job2" in ran(tmp_path))
         place.workers[0].kill()
+        dispatcher.hand_over(order(script(tmp_path), job="job3"))
+        happened(lambda: "job3" in ran(tmp_path))
+        until_at = time.monotonic() + 8.0
+        happened(lambda: time.monotonic() > until_at or "JobEnded" in place.heard.kinds())
         (tmp_path / "go").touch()
-        assert place.heard.ended().exit_code == 0
+        place.heard.ended(3)
+        assert [s.exit_code for s in place.heard.signals if isinstance(s, JobEnded)] == [0, 0, 0]
+        assert sorted(ran(tmp_path)) == ["job1", "job2", "job3"]
     finally:
         dispatcher.close()
 

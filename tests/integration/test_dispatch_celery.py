@@ -84,6 +84,24 @@ def test_a_job_runs_on_a_worker_with_its_inputs_and_nothing_is_left_over(
     until(lambda: not (tmp_path / "cache" / "jobs" / one / "inputs").exists(), "its inputs are gone")
 
 
+def test_an_input_that_was_removed_before_a_node_took_the_job_is_fetched_again(
+    farm: Farm, tmp_path: Path, origin: Origin
+) -> None:
+    url = origin.serve("/a.dat", content(b"abc", etag='"a"'))
+    with farm.server.client() as client, farm.redis.client() as redis:
+        (one,) = client.submit([job(tmp_path, "cat inputs/a.dat", url)])
+        until(lambda: redis.llen("work"), "the task is in the queue")
+        cache = FileCache(tmp_path / "cache")
+        assert cache.remove(url)
+        cache.close()
+        farm.start_worker(queue="work")
+        assert client.wait(one, 30).state is JobState.DONE
+        assert whole(client.log(one, "stdout")) == b"abc"
+        until(lambda: not redis.exists(keys.JOBS), "both orders are dropped")
+    assert ran(tmp_path) == [one]
+    assert len(origin.seen("/a.dat")) == 2
+
+
 def test_neither_command_nor_variables_are_in_what_celery_and_its_log_see(farm: Farm, tmp_path: Path) -> None:
     with farm.server.client() as client, farm.redis.client() as redis:
         (one,) = client.submit([job(tmp_path, "true", name="reduce-7")])

@@ -243,12 +243,13 @@ class CeleryPlace(Place):
         self.made.callback(self._end_workers)
         self.position: Position | None = None
 
-    def start_worker(self, **settings: str) -> WorkerProcess:
+    def start_worker(self, *, threads: int = 4, **settings: str) -> WorkerProcess:
         """One more process that runs jobs."""
         name = f"w{len(self.workers) + 1}"
         log = self.root / "workers.log"
-        self.workers.append(WorkerProcess(self.settings | settings, log, queue="work", name=name))
-        return self.workers[-1]
+        worker = WorkerProcess(self.settings | settings, log, queue="work", name=name, threads=threads)
+        self.workers.append(worker)
+        return worker
 
     def make(self, emit: Callable[[JobSignal], None], **changed: float) -> CeleryPlaceDispatcher:
         if not self.workers:

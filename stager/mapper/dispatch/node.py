@@ -173,7 +173,10 @@ class JobWorker:
     # -- from the task to the start -------------------------------------------------------------
 
     def _wait_for_slot(self, run: _Run) -> bool:
-        """Those that a process before this one started are on as well."""
+        """Those that another process of this node started are on as well, wanted or not."""
+        if self._files.files(*run.id).is_claimed():
+            run.has_slot = True
+            return True
 
         def has_slot() -> bool:
             return sum(1 for one in self._runs.values() if one.has_slot and one.end is None) < self._slots
@@ -278,23 +281,28 @@ class JobWorker:
     def _keep(self) -> None:
         """Look after the jobs, as long as there are any; then sleep."""
         alive_at = 0.0
+        failing = False
         while True:
             with self._changed:
                 self._changed.wait_for(lambda: self._runs or self._left or self._closed)
+            now = time.monotonic()
+            alive = now - alive_at >= self._alive_every
             try:
+                if alive:  # another process of this node may have been killed
+                    self._left |= self._orders.adopt()
                 self._adopt()
-                now = time.monotonic()
-                alive = now - alive_at >= self._alive_every
                 self._look(alive=alive)
             except (
                 SignalsError,
                 CacheError,
                 OSError,
             ) as error:  # jobs go on; the outbox says that Redis is away
-                log.log(logging.WARNING if self._left else logging.DEBUG, "%s", error)
+                log.log(logging.WARNING if self._left and not failing else logging.DEBUG, "%s", error)
+                failing = True
             except Exception:  # a fault of ours must not leave the node deaf
                 log.exception("internal fault in the keeper")
             else:
+                failing = False
                 alive_at = now if alive else alive_at
             with self._changed:
                 if self._changed.wait_for(lambda: self._closed, TICK_SECONDS):
