@@ -27,8 +27,7 @@ def open_engine(url: str) -> Engine:
         StateError: the database can't be opened, or is of a newer version.
     """
     try:
-        # A server of databases may have closed a connection meanwhile; a file can't.
-        engine = create_engine(url, pool_pre_ping=not url.startswith("sqlite"))
+        engine = create_engine(url, **_options(url))
     except (SQLAlchemyError, ImportError) as error:
         raise StateError(
             "database setting is unusable", cause=_first_line(error), remedy="check database_url"
@@ -49,6 +48,14 @@ def open_engine(url: str) -> Engine:
         engine.dispose()
         raise
     return engine
+
+
+def _options(url: str) -> dict[str, Any]:
+    if url.startswith("sqlite"):
+        return {}
+    # The database server may have closed a connection meanwhile, and may have no encoding of its own.
+    text = {"connect_args": {"client_encoding": "utf8"}} if url.startswith("postgresql") else {}
+    return {"pool_pre_ping": True, **text}
 
 
 def _remedy(engine: Engine) -> str:

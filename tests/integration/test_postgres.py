@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import replace
 from itertools import count
 from pathlib import Path
 
@@ -103,6 +104,15 @@ def test_times_keep_their_microseconds_and_large_sizes_their_last_byte(store: St
     store.save(Changes([], [record], []), {})
     found = store.fetches(["f1"])["f1"]
     assert (found.created_at, found.size, found.received) == (1790000000.123456, 2**53 + 1, 2**53 - 1)
+
+
+def test_a_database_without_an_encoding_keeps_text_too(server: str) -> None:
+    url = empty(server, f"test{next(_numbers)}", "ENCODING 'SQL_ASCII' TEMPLATE template0")
+    store = Store(url)
+    spec = replace(on_sqlite.SPEC, name="Übung ±")
+    store.save(Changes([on_sqlite.job()], [on_sqlite.fetch()], []), {"j1": spec})
+    assert store.specs(["j1"]) == {"j1": spec}
+    store.close()
 
 
 def test_a_database_that_does_not_answer_is_reported_in_one_line_without_its_password(tmp_path: Path) -> None:

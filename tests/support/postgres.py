@@ -69,12 +69,12 @@ def cluster() -> Iterator[str]:
         shutil.rmtree(root)
 
 
-def empty(url: str, name: str) -> str:
+def empty(url: str, name: str, options: str = "") -> str:
     """Makes one more database in that cluster: its URL."""
     from sqlalchemy import create_engine, text
 
     engine = create_engine(url, isolation_level="AUTOCOMMIT")
     with engine.connect() as connection:
-        connection.execute(text(f'CREATE DATABASE "{name}"'))
+        connection.execute(text(f'CREATE DATABASE "{name}" {options}'))
     engine.dispose()
     return url.replace("/postgres?", f"/{name}?")
