@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
-from stager.farm.celery import transport_options
 from stager.farm.names import FETCH_TASK, RUN_TASK
+from stager.farm.tasks import transport_options
 from stager.settings import Settings
 from stager.wiring.redis import redis_address
 

@@ -22,7 +22,7 @@ from kombu.entity import Exchange, Queue
 
 from stager import __version__
 from stager.cli.connect import logging_to_stderr
-from stager.errors import SignalsError
+from stager.errors import SignalsError, StagerError
 from stager.farm.names import QUEUES, WORK_QUEUE, node_queue
 from stager.farm.worker import FetchWorker
 from stager.mapper.dispatch.node import JobWorker
@@ -35,6 +35,8 @@ from workers.celery import app
 
 log = logging.getLogger(__name__)
 
+PAUSE_SECONDS = 2.0
+"""After a task that could not be done, before the thread takes another."""
 ANNOUNCE_SECONDS = 10.0
 """Between two words that this worker is there."""
 
@@ -43,8 +45,19 @@ _parts: FetchWorkerParts | None = None
 _jobs: JobWorkerParts | None = None
 _slots = 1
 _lock = threading.Lock()
+_draining = threading.Event()
 _ending = threading.Event()
 _name = uuid.uuid4().hex[:8]
+
+
+def said(work: Callable[[], str]) -> str:
+    """Do a task's work; an error that is explained is one line in the log, and the server finds out."""
+    try:
+        return work()
+    except StagerError as error:
+        log.error("%s", error)  # noqa: TRY400 - it says all there is
+        _ending.wait(PAUSE_SECONDS)  # the task comes again, and the cause is perhaps still there
+        return str(error)
 
 
 def fetch_worker() -> FetchWorker:
@@ -53,6 +66,8 @@ def fetch_worker() -> FetchWorker:
     with _lock:
         if _parts is None:
             _parts = _made.enter_context(FetchWorkerParts(current_settings(), _name))
+            if _draining.is_set():
+                _parts.worker.drain()
         return _parts.worker
 
 
@@ -115,6 +130,7 @@ def _appear(instance: Any, **_: Any) -> None:
 
 def _drain(**_: Any) -> None:
     """Transfers are broken off and given back, and the pool waits for that; jobs go on without us."""
+    _draining.set()
     if _parts is not None:
         _parts.worker.drain()
     if _jobs is not None:

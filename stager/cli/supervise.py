@@ -12,6 +12,8 @@ import time
 from collections.abc import Callable, Sequence
 from types import FrameType
 
+from stager.model.backoff import outage_wait
+
 log = logging.getLogger(__name__)
 
 FIRST_WAIT_SECONDS, LONGEST_WAIT_SECONDS = 1.0, 30.0
@@ -51,6 +53,7 @@ class Supervisor:
         self._wake_read, self._wake_write = os.pipe2(os.O_NONBLOCK | os.O_CLOEXEC)
         self._selector.register(self._wake_read, selectors.EVENT_READ)
         self._words = 0
+        self._passed_on = 0
 
     def run(self) -> int:
         """Run to the end; the status: 0, or 1 if a process had to be killed."""
@@ -67,21 +70,27 @@ class Supervisor:
             os.close(self._wake_write)
 
     def _told(self, _number: int, _frame: FrameType | None) -> None:
-        self._words += 1
+        self._words += 1  # the loop, which the signal wakes, does what it says
+
+    def _pass_on(self) -> None:
+        """Tell every process what we were told since we told them last."""
+        words, self._passed_on = self._words, self._words
         for child in self._children:
             child.start_at = None
             if child.process is not None:
-                child.process.send_signal(signal.SIGTERM if self._words == 1 else signal.SIGKILL)
+                child.process.send_signal(signal.SIGTERM if words == 1 else signal.SIGKILL)
 
     def _loop(self) -> int:
         while True:
             now = time.monotonic()
+            if self._passed_on < self._words:
+                self._pass_on()
             for child in self._children:
                 if child.start_at is not None and child.start_at <= now:
                     self._start(child, now)
             alive = [child for child in self._children if child.process is not None]
-            if self._words and not alive:
-                return 0 if self._words == 1 else 1
+            if self._passed_on and not alive:
+                return 0 if self._passed_on == 1 else 1
             due = [child.start_at for child in self._children if child.start_at is not None]
             for key, _ in self._selector.select(max(0.0, min(due) - now) if due else None):
                 if key.fd == self._wake_read:
@@ -112,11 +121,11 @@ class Supervisor:
         os.close(child.pidfd)
         status = child.process.wait()
         child.process = None
-        if self._words:
+        if self._passed_on:
             return
         now = time.monotonic()
         child.failures = 0 if now - child.started_at > STEADY_SECONDS else child.failures + 1
-        wait = min(FIRST_WAIT_SECONDS * 2.0 ** max(child.failures - 1, 0), LONGEST_WAIT_SECONDS)
+        wait = outage_wait(child.failures, FIRST_WAIT_SECONDS, LONGEST_WAIT_SECONDS)
         child.start_at = now + wait
         log.warning("a worker process ended with status %d; another one starts in %.0f s", status, wait)
         self._restarted(status)

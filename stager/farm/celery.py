@@ -9,27 +9,21 @@ sign of life fails, to be gone on with by another worker.
 from __future__ import annotations
 
 import logging
-import ssl
 import threading
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any, NamedTuple
-
-from celery import Celery
-from celery.utils import uuid
-from celery.utils.nodenames import anon_nodename
-from kombu.exceptions import OperationalError
 
 from stager.clock import Clock
-from stager.errors import SignalsError, WorkerLostError
+from stager.errors import HandedBackError, SignalsError, WorkerLostError
 from stager.farm.base import Emit
 from stager.farm.names import FETCH_QUEUE, FETCH_TASK
 from stager.farm.sender import Sender
+from stager.farm.tasks import Task, TaskSender
 from stager.model.events import JobSignal
 from stager.model.fetches import Failed, FetchOrder, Progress, Ready, Signal, Started
 from stager.model.urls import parse_url
-from stager.signals.connection import ANSWER_SECONDS, CONNECT_SECONDS, PROBE_SECONDS, RedisAddress
+from stager.signals.connection import ANSWER_SECONDS
 from stager.signals.fetches import FetchBook, Try
 
 log = logging.getLogger(__name__)
@@ -38,89 +32,6 @@ UNTAKEN_SECONDS = 5.0
 """A task that is in no queue and was not taken after so long is lost."""
 SWEEP_SECONDS = 60.0
 """Between two looks for orders that nobody remembers."""
-NEWEST = 1_000_000_000
-"""A generation that is later than any."""
-UNTAKEN_LEASES = 10
-"""One that was not taken after so many lease times is sent again, whatever lies in the queue."""
-
-
-class Task(NamedTuple):
-    """A task to send: its arguments are ids, `shown` is what people read instead of them."""
-
-    name: str
-    args: Sequence[Any]
-    queue: str
-    shown: str
-
-
-def transport_options(address: RedisAddress) -> dict[str, Any]:
-    """Settings of Celery by which a connection that broke without a word is found out."""
-    options: dict[str, Any] = {
-        "broker_transport_options": {
-            "visibility_timeout": 21_600,
-            "socket_timeout": ANSWER_SECONDS,
-            "socket_connect_timeout": CONNECT_SECONDS,
-            "socket_keepalive": True,
-            "health_check_interval": PROBE_SECONDS,
-        }
-    }
-    if address.is_tls:
-        options["broker_use_ssl"] = {"ssl_cert_reqs": ssl.CERT_REQUIRED} | (
-            {"ssl_ca_certs": address.ca_bundle} if address.ca_bundle else {}
-        )
-    return options
-
-
-class TaskSender:
-    """Puts tasks into Celery's queues, by name.
-
-    Args:
-        address: the broker.
-    """
-
-    def __init__(self, address: RedisAddress) -> None:
-        self._address = address
-        self._app = Celery("stager", broker=address.url, set_as_current=False)
-        self._app.conf.update(task_ignore_result=True, **transport_options(address))
-        self._origin = anon_nodename()
-
-    def send(self, tasks: Sequence[Task]) -> None:
-        """Send all, with as few trips as possible.
-
-        Raises:
-            SignalsError: some may have been sent, some not.
-        """
-        try:
-            with self._app.producer_pool.acquire(block=True) as producer, producer.batch(len(tasks)):
-                for task in tasks:  # what `send_task` does, without routes and signals: a quarter of its cost
-                    message = self._app.amqp.create_task_message(
-                        uuid(),
-                        task.name,
-                        task.args,
-                        argsrepr=task.shown,
-                        kwargsrepr="{}",
-                        ignore_result=True,
-                        origin=self._origin,
-                    )
-                    producer.publish(
-                        message.body,
-                        exchange="",
-                        routing_key=task.queue,
-                        serializer="json",
-                        headers=message.headers,
-                        retry=False,
-                        **message.properties,
-                    )
-        except (OperationalError, OSError) as error:
-            raise SignalsError(
-                f"tasks can't be sent by Redis at {self._address.shown}",
-                cause=str(error).partition("\n")[0],
-                remedy="check that it runs, and redis_url",
-            ) from error
-
-    def close(self) -> None:
-        """Close the connections."""
-        self._app.close()
 
 
 @dataclass(slots=True, eq=False)
@@ -132,6 +43,10 @@ class _Given:
     """Those that were sent in the same task."""
     heard_at: float
     is_taken: bool = False
+    has_begun: bool = False
+    has_moved: bool = False
+    """Bytes of it came."""
+    is_cancelled: bool = False
 
 
 class CeleryFarm:
@@ -140,7 +55,7 @@ class CeleryFarm:
     Args:
         book: orders and leases; closed with the farm.
         sender: sends tasks; closed with the farm.
-        emit: told of the loss of a worker; all other signals come by the stream.
+        emit: told of progress, and of the loss of a worker; all other signals come by the stream.
         lease_seconds: how long a worker may be silent.
         clock: monotonic.
         locate: the path of an object in the cache, by its digest.
@@ -170,6 +85,7 @@ class CeleryFarm:
         self._lock = threading.Lock()
         self._given: dict[str, _Given] = {}
         self._over: list[str] = []
+        self._is_away = False
         self._swept_at = clock.monotonic()
         self.lost_workers = 0
         self.lost_tasks = 0
@@ -181,7 +97,7 @@ class CeleryFarm:
 
     def start(self, order: FetchOrder, then: Sequence[FetchOrder] = ()) -> None:
         """See `Farm.start`."""
-        fresh = tuple(one for one in (order, *then) if not self._knows(one))
+        fresh = tuple(one for one in (order, *then) if not self.holds(one.fetch, one.generation))
         if fresh:
             self._note(fresh)
             self._sender.put([fresh])
@@ -201,8 +117,10 @@ class CeleryFarm:
         """See `Farm.cancel`."""
         with self._lock:
             given = self._given.get(fetch)
-        if given is not None and given.order.generation == generation:
-            self._sender.put([lambda: self._book.cancel([(fetch, generation)])])
+            if given is None or given.order.generation != generation:
+                return
+            given.is_cancelled = True
+        self._sender.put([lambda: self._book.cancel([(fetch, generation)])])
 
     def close(self, *, wait: bool = True) -> None:
         """See `Farm.close`: workers go on; what they tell is heard by the next server."""
@@ -226,6 +144,7 @@ class CeleryFarm:
             return signal
         given.heard_at, given.is_taken = self._clock.monotonic(), True
         if isinstance(signal, Started):
+            given.has_begun = True
             return signal
         del self._given[signal.fetch]
         self._over.append(signal.fetch)
@@ -242,6 +161,9 @@ class CeleryFarm:
                 given = self._given.get(fetch)
                 if given is not None and given.order.generation == generation:
                     given.heard_at, given.is_taken = now, True
+            for report in reports:
+                if report.received > report.resumed_from and report.fetch in self._given:
+                    self._given[report.fetch].has_moved = True
         for report in reports:
             self._emit(report)
 
@@ -253,10 +175,11 @@ class CeleryFarm:
             for one in given:
                 one.heard_at = now
         orders = [one.order for one in given]
+        cancelled = [(one.order.fetch, one.order.generation) for one in given if one.is_cancelled]
         waiting = _seats(one for one in given if not one.is_taken)
         self.lost_tasks += len(waiting)
         if orders:
-            self._sender.put([lambda: self._book.put(orders), *waiting])
+            self._sender.put([lambda: self._book.put(orders), lambda: self._book.cancel(cancelled), *waiting])
 
     @property
     def outstanding(self) -> int:
@@ -286,13 +209,26 @@ class CeleryFarm:
             over, self._over = self._over, []
             again = {fetch for fetch in over if fetch in self._given}  # of a new generation
         gone = [fetch for fetch in over if fetch not in again]
-        if gone:
-            self._book.drop(gone)
+        try:
+            if gone:
+                self._book.drop(gone)
+        except SignalsError:
+            with self._lock:
+                self._over += gone
+            raise
 
     def _tend(self) -> None:
         """Look for orders that nobody works on, and for those that nobody remembers."""
-        self._drop_over()
+        try:
+            self._drop_over()
+            backlog = self._book.backlog(self._queues)
+        except SignalsError:
+            self._is_away = True
+            raise
         now = self._clock.monotonic()
+        if self._is_away:  # nobody could give a sign of life
+            self._is_away = False
+            self._pardon(now)
         if now - self._swept_at > SWEEP_SECONDS:
             self._swept_at = now
             self._forget_unknown()
@@ -305,34 +241,39 @@ class CeleryFarm:
                 del self._given[given.order.fetch]
         for given in silent:
             self._fail(given)
-        if untaken:
-            longest = UNTAKEN_LEASES * self._lease
-            if self._book.backlog(self._queues):
-                untaken = [g for g in untaken if now - g.heard_at > longest]
+        if silent:  # should their workers be alive after all
+            tries = [(given.order.fetch, given.order.generation) for given in silent]
+            self._sender.put([lambda: self._book.cancel(tries)])
+        if len(_seats(untaken)) > backlog:
             self._send_again(untaken, now)
+
+    def _pardon(self, now: float) -> None:
+        with self._lock:
+            for given in self._given.values():
+                given.heard_at = now
 
     def _forget_unknown(self) -> None:
         """Orders of a server that was killed, and whose jobs were over when the next one started."""
-        written = self._book.fetches()
+        written = self._book.tries()
         with self._lock:
-            unknown = [fetch for fetch in written if fetch not in self._given]
+            unknown = [one for one in written if one[0] not in self._given]
         if unknown:
-            self._book.cancel([(fetch, NEWEST) for fetch in unknown])
-            self._book.forget(unknown)
+            self._book.cancel(unknown)
+            self._book.forget([fetch for fetch, _ in unknown])
 
     def _fail(self, given: _Given) -> None:
         order = given.order
         self.lost_workers += 1
         url = parse_url(order.request.url).redacted
         log.warning("no word of the worker that fetches %s for %.0f s: another goes on", url, self._lease)
-        error = WorkerLostError(
+        kind = WorkerLostError if given.has_begun else HandedBackError  # else it only waited for its turn
+        error = kind(
             f"fetch of {url} stands still",
             cause=f"no word of its worker for {self._lease:.0f} s",
             remedy="it is gone on with elsewhere",
             url=url,
         )
-        self._emit(Failed(order.fetch, order.generation, error, progressed=True))
-        self._book.cancel([(order.fetch, order.generation)])  # should it be alive after all
+        self._emit(Failed(order.fetch, order.generation, error, progressed=given.has_moved))
 
     def _send_again(self, untaken: Sequence[_Given], now: float) -> None:
         seats = _seats(untaken)
@@ -343,15 +284,12 @@ class CeleryFarm:
         with self._lock:
             for given in untaken:
                 given.heard_at = now
+            cancelled = [(g.order.fetch, g.order.generation) for g in untaken if g.is_cancelled]
         self._book.put([order for seat in seats for order in seat])
+        self._book.cancel(cancelled)
         self._tasks.send([_task(seat) for seat in seats])
 
     # -- parts ----------------------------------------------------------------------------------
-
-    def _knows(self, order: FetchOrder) -> bool:
-        with self._lock:
-            given = self._given.get(order.fetch)
-        return given is not None and given.order.generation == order.generation
 
     def _note(self, seat: tuple[FetchOrder, ...]) -> None:
         now = self._clock.monotonic()

@@ -9,6 +9,7 @@ from collections.abc import Callable, Sequence
 from typing import Generic, TypeVar
 
 from stager.errors import SignalsError
+from stager.model.backoff import outage_wait
 
 log = logging.getLogger(__name__)
 
@@ -66,8 +67,8 @@ class Sender(Generic[Item]):
         tended = time.monotonic()
         while True:
             with self._changed:
-                wait = min(FIRST_WAIT_SECONDS * 2.0**failures, LONGEST_WAIT_SECONDS)
                 if failures:
+                    wait = outage_wait(failures, FIRST_WAIT_SECONDS, LONGEST_WAIT_SECONDS)
                     self._changed.wait_for(lambda: self._closed, wait)
                 else:
                     self._changed.wait_for(lambda: self._items or self._closed, self._tend_seconds)
@@ -76,7 +77,7 @@ class Sender(Generic[Item]):
                 some = self._items[:MOST_AT_ONCE]
             try:
                 if some:
-                    self._send(some)
+                    self._hand_over(some)
                 if not some or time.monotonic() - tended > self._tend_seconds:
                     self._tend()
                     tended = time.monotonic()
@@ -85,12 +86,36 @@ class Sender(Generic[Item]):
                 log.log(
                     logging.ERROR if failures == 1 else logging.DEBUG, "%s; trying again until it can", error
                 )
-                continue
             except Exception:
-                log.exception("internal fault in %s", self._thread.name)
                 failures += 1
-                continue
-            failures = 0
-            with self._changed:
-                del self._items[: len(some)]
-                self._changed.notify_all()
+                if failures == 1:
+                    log.exception("internal fault in %s", self._thread.name)
+            else:
+                failures = 0
+
+    def _hand_over(self, some: Sequence[Item]) -> None:
+        """Send these; one that can't be sent at all, by a fault of ours, must not stop the others."""
+        try:
+            self._send(some)
+        except SignalsError:
+            raise
+        except Exception:
+            log.exception("internal fault in %s", self._thread.name)
+            for item in some:
+                self._hand_over_alone(item)
+        else:
+            self._forget(len(some))
+
+    def _hand_over_alone(self, item: Item) -> None:
+        try:
+            self._send([item])
+        except SignalsError:
+            raise
+        except Exception:
+            log.exception("internal fault in %s: given up: %.200r", self._thread.name, item)
+        self._forget(1)
+
+    def _forget(self, count: int) -> None:
+        with self._changed:
+            del self._items[:count]
+            self._changed.notify_all()

@@ -6,6 +6,7 @@ import logging
 import threading
 import time
 from collections.abc import Callable, Sequence
+from itertools import zip_longest
 
 from stager.errors import CancelledError, HandedBackError, SignalsError, StagerError
 from stager.farm.base import Fetcher, cancelled_error, unexpected_error
@@ -25,12 +26,14 @@ GRACE_SECONDS = 10.0
 class _Held:
     """A try that this worker has leased."""
 
-    __slots__ = ("at", "last", "note", "order", "reported", "stop")
+    __slots__ = ("at", "is_lost", "note", "order", "reported", "stop")
 
     def __init__(self, order: FetchOrder, note: Callable[[str], None]) -> None:
         self.order = order
         self.note = note
         self.stop = threading.Event()
+        self.is_lost = False
+        """Another worker has it now, and tells how it ends."""
         self.at: tuple[int, int | None, int] | None = None  # bytes in place, of how many, resumed from
         self.reported: tuple[int, int | None, int] | None = None
 
@@ -88,7 +91,7 @@ class FetchWorker:
         """
         taken = self._take(tries, note)
         ends = []
-        for held, following in zip(taken, [*taken[1:], None], strict=True):
+        for held, following in zip_longest(taken, taken[1:]):  # none: all is done, or somebody else's
             note(_words(held))
             self._outbox.tell(Started(*held.key))
             ends.append(self._try(held, following))
@@ -103,10 +106,10 @@ class FetchWorker:
         try:
             found = self._book.take(self._name, fresh) if fresh else []
             taken = [_Held(order, note) for order, _ in found]
-            for held, (_, unwanted) in zip(taken, found, strict=True):
-                if unwanted or self._draining:
-                    held.stop.set()
             with self._changed:
+                for held, (_, unwanted) in zip(taken, found, strict=True):
+                    if unwanted or self._draining:
+                        held.stop.set()
                 self._held |= {held.key: held for held in taken}
                 self._changed.notify_all()
         finally:
@@ -167,7 +170,8 @@ class FetchWorker:
 
     def _finish(self, held: _Held, end: Signal) -> None:
         key = held.key
-        self._outbox.tell(end, then=lambda pipe: self._book.release(pipe, self._name, [key]))
+        if not held.is_lost:
+            self._outbox.tell(end, then=lambda pipe: self._book.release(pipe, self._name, [key]))
         with self._changed:
             del self._held[key]
             self._changed.notify_all()
@@ -202,6 +206,7 @@ class FetchWorker:
             if hold is not Hold.KEPT and not one.stop.is_set():
                 why = "it is cancelled" if hold is Hold.CANCELLED else "another worker has it"
                 log.info("fetch %s is broken off: %s", one.order.fetch, why)
+                one.is_lost = hold is Hold.LOST
                 one.stop.set()
 
     def _report(self, held: Sequence[_Held], *, alive: bool) -> None:

@@ -190,8 +190,12 @@ class Flights:
         if isinstance(error, HandedBackError):
             self._try_again(fetch, at=0.0)
             return None
-        lost = isinstance(error, WorkerLostError)
-        fetch.tries = 0 if signal.progressed or lost else fetch.tries + 1
+        if isinstance(error, WorkerLostError) and signal.progressed:
+            # A long transfer may outlive many workers: its deadline begins anew with each.
+            fetch.tries, fetch.error, fetch.first_try_at = 0, error, now
+            self._try_again(fetch, at=0.0)
+            return None
+        fetch.tries = 0 if signal.progressed else fetch.tries + 1
         fetch.error = error
         if error.transient:
             at = self._retry.next_try(
@@ -204,7 +208,7 @@ class Flights:
             if at is not None:
                 if isinstance(error, CacheFullError):
                     self.admission.hold_back(at)
-                self._try_again(fetch, at=0.0 if lost else at)
+                self._try_again(fetch, at=at)
                 return None
             cause = f"{error.cause or 'no answer'} (gave up after {fetch.tries} tries in a row)"
             fetch.error = error.with_cause(cause)

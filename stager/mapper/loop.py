@@ -29,6 +29,7 @@ from stager.mapper.instructions import (
 )
 from stager.mapper.machine import Machine
 from stager.mapper.ports import FetchPlace, JobPlace, SignalSource, StateStore
+from stager.model.backoff import outage_wait
 from stager.model.events import DispatchInput, DispatchOrder, JobEnded, JobRefused, JobSignal, JobStarted
 from stager.model.fetches import Failed, Progress, Ready, Signal, Started
 from stager.model.jobs import JobSpec
@@ -361,7 +362,7 @@ class Mapper:
                 self._fetch_place.cancel(fetch.id, fetch.generation)
         while True:
             self._failures += 1
-            wait = min(2.0 ** (self._failures - 1), LONGEST_OUTAGE_WAIT_SECONDS)
+            wait = outage_wait(self._failures, 1.0, LONGEST_OUTAGE_WAIT_SECONDS)
             log.error("%s; trying again in %.0f s", error, wait)
             if not self._wait_out(wait, error):
                 return False

@@ -4,6 +4,14 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+MOST_DOUBLINGS = 30
+"""Beyond them any cap is reached; a power of two with a thousand for exponent is no number any more."""
+
+
+def outage_wait(failures: int, first_seconds: float, longest_seconds: float) -> float:
+    """Seconds to wait after so many failures in a row (from 1), for something that is expected to come back."""
+    return min(first_seconds * 2.0 ** min(max(failures - 1, 0), MOST_DOUBLINGS), longest_seconds)
+
 
 @dataclass(frozen=True, slots=True)
 class RetryPolicy:

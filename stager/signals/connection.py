@@ -36,8 +36,12 @@ class RedisAddress:
         try:
             parts = urlsplit(url)
             port = parts.port
-        except ValueError as error:
-            raise SettingsError("setting redis_url is no URL", cause=str(error)) from None
+        except ValueError:  # whose text would show a part of the password
+            raise SettingsError(
+                "setting redis_url is no URL",
+                cause="its port is no number, or a password in it has a character that means something in URLs",
+                remedy="write / as %2F in a password, or put it into redis_password_file",
+            ) from None
         if parts.scheme not in SCHEMES:
             raise SettingsError(
                 f"setting redis_url has the scheme {parts.scheme!r}",

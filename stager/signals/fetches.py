@@ -7,6 +7,7 @@ one whose worker died. Whoever loses its lease to a newer generation breaks off.
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterable, Sequence
 from enum import IntEnum
 from typing import Any
@@ -72,7 +73,7 @@ class Hold(IntEnum):
 
 
 class FetchBook:
-    """See the module. All methods raise `SignalsError` when Redis can't be used; then nothing, or all, was done.
+    """See the module. All methods raise `SignalsError` when Redis can't be used, and can be called again then.
 
     Args:
         address: where Redis is.
@@ -112,7 +113,10 @@ class FetchBook:
     def forget(self, fetches: Sequence[str]) -> None:
         """Nobody wants to know of these any more; whoever works on them is to stop."""
         with self._address.speaking():
-            self._redis.hdel(keys.FETCHES, *fetches)
+            pipe = self._redis.pipeline(transaction=False)
+            pipe.hdel(keys.FETCHES, *fetches)
+            pipe.hdel(keys.RESERVED, *fetches)
+            pipe.execute()
 
     def cancel(self, tries: Iterable[Try]) -> None:
         """These tries, and those before them, are not wanted any more."""
@@ -122,11 +126,11 @@ class FetchBook:
                 pipe.set(keys.CANCEL + fetch, generation, ex=keys.CANCEL_SECONDS)
             pipe.execute()
 
-    def fetches(self) -> list[str]:
-        """Ids of all fetches that have an order here."""
+    def tries(self) -> list[Try]:
+        """Those that have an order here."""
         with self._address.speaking():
-            found: list[bytes] = self._redis.hkeys(keys.FETCHES)  # type: ignore[assignment]  # never awaitable here
-        return [fetch.decode() for fetch in found]
+            found: Any = self._redis.hgetall(keys.FETCHES)
+        return [(fetch.decode(), int(json.loads(order)[0])) for fetch, order in found.items()]
 
     def knows(self, order: FetchOrder) -> bool:
         """Whether this order, of this generation, is written down."""

@@ -10,6 +10,7 @@ from collections.abc import Callable, Sequence
 import redis
 
 from stager.errors import SignalsError
+from stager.model.backoff import outage_wait
 from stager.model.events import JobSignal
 from stager.model.fetches import Progress, Signal
 from stager.signals import keys
@@ -96,15 +97,12 @@ class Outbox:
                 self._sending = True
             try:
                 self._send(some)
-            except SignalsError as error:
+            except Exception as error:
                 failures += 1
-                wait = min(FIRST_WAIT_SECONDS * 2.0**failures, LONGEST_WAIT_SECONDS)
-                log.log(
-                    logging.WARNING if failures == 1 else logging.DEBUG,
-                    "%s; %d signals wait, trying again",
-                    error,
-                    len(some),
-                )
+                wait = outage_wait(failures, FIRST_WAIT_SECONDS, LONGEST_WAIT_SECONDS)
+                level = logging.WARNING if failures == 1 else logging.DEBUG
+                fault = None if isinstance(error, SignalsError) else error
+                log.log(level, "%s; %d signals wait, trying again", error, len(some), exc_info=fault)
                 with self._changed:
                     self._sending = False
                     if self._changed.wait_for(lambda: self._closed, wait):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import threading
 import time
 from collections.abc import Mapping
 
@@ -24,6 +25,11 @@ end
 if others + tonumber(ARGV[2]) > tonumber(ARGV[3]) then return tostring(others) end
 redis.call('HSET', KEYS[1], ARGV[1], ARGV[2])
 """
+_KEEP = """
+for i = 1, #ARGV, 2 do
+  if redis.call('HEXISTS', KEYS[1], ARGV[i]) == 1 then redis.call('HSET', KEYS[1], ARGV[i], ARGV[i + 1]) end
+end
+"""
 
 
 class SharedPromises:
@@ -36,9 +42,11 @@ class SharedPromises:
     def __init__(self, address: RedisAddress) -> None:
         self._address = address
         self._redis = address.connect()
+        self._lock = threading.Lock()
         self._left: dict[str, int] = {}
         self._kept_at = 0.0
         self._promise = self._redis.register_script(_PROMISE)
+        self._keep = self._redis.register_script(_KEEP)
 
     def close(self) -> None:
         """Close the connections."""
@@ -56,23 +64,25 @@ class SharedPromises:
 
     def keep(self, left: Mapping[str, int]) -> None:
         """See `stager.cache.space.Promises.keep`; sent now and then."""
-        self._left |= left
-        now = time.monotonic()
-        if now - self._kept_at < KEEP_SECONDS:
-            return
-        self._kept_at = now
-        some, self._left = self._left, {}
+        with self._lock:
+            self._left |= left
+            now = time.monotonic()
+            if now - self._kept_at < KEEP_SECONDS:
+                return
+            self._kept_at = now
+            some, self._left = self._left, {}
         try:
             with self._address.speaking():
-                self._redis.hset(keys.RESERVED, mapping={fetch: str(size) for fetch, size in some.items()})
+                self._keep(keys=[keys.RESERVED], args=[value for pair in some.items() for value in pair])
         except SignalsError as error:
             log.debug("%s", error)
 
     def withdraw(self, fetch: str) -> None:
         """See `stager.cache.space.Promises.withdraw`."""
-        self._left.pop(fetch, None)
+        with self._lock:
+            self._left.pop(fetch, None)
         try:
             with self._address.speaking():
                 self._redis.hdel(keys.RESERVED, fetch)
-        except SignalsError as error:  # dropped with the order then
+        except SignalsError as error:  # it goes with the order, when that is dropped
             log.debug("%s", error)

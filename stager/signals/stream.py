@@ -12,6 +12,7 @@ from contextlib import suppress
 from typing import Any
 
 from stager.errors import ServerBusyError, SignalsError
+from stager.model.backoff import outage_wait
 from stager.model.events import JobSignal
 from stager.model.fetches import Progress, Signal
 from stager.model.records import Position
@@ -46,7 +47,7 @@ class StreamReader:
         address: where Redis is.
         server: who reads; nobody else may while it does.
         on_progress: told how far transfers are, and which ones are being worked on.
-        on_emptied: called when Redis has come back without what it knew, before anything is read from it.
+        on_emptied: called when Redis has come back without what it knew.
         on_jobs: told which jobs (with their epochs) somebody answers for.
     """
 
@@ -126,21 +127,26 @@ class StreamReader:
     def _run(self, position: Position | None, deliver: Deliver, stop: threading.Event) -> None:
         failures = 0
         at = position or Position("", BEGINNING)
-        progress_at = "$"
+        progress_at = ""
         while not stop.is_set():
             try:
                 self.claim()
-                at = self._same_stream(at)
+                progress_at = progress_at or self._newest_progress()
+                before, at = at, self._same_stream(at)
+                if before.stream not in {"", at.stream}:
+                    progress_at = BEGINNING
                 found = self._read(at.entry, progress_at)
-                if self._same_stream(at) != at:  # it was emptied while we read: what we have is of either
+                now = self._same_stream(at)
+                if now != at:  # it was emptied while we read: what we have is of either
+                    at, progress_at = now, BEGINNING
                     continue
                 self._trim(at.stream)
-            except (SignalsError, ServerBusyError) as error:
+            except Exception as error:
                 failures += 1
-                wait = min(FIRST_WAIT_SECONDS * 2.0**failures, LONGEST_WAIT_SECONDS)
                 if failures == 1:
-                    log.error("%s; trying again until it can", error)  # noqa: TRY400 - it says all there is
-                stop.wait(wait)
+                    known = isinstance(error, SignalsError | ServerBusyError)
+                    log.error("%s; trying again until it can", error, exc_info=None if known else error)  # noqa: TRY400
+                stop.wait(outage_wait(failures, FIRST_WAIT_SECONDS, LONGEST_WAIT_SECONDS))
                 continue
             if failures:
                 log.warning("Redis at %s is back", self._address.shown)
@@ -168,6 +174,12 @@ class StreamReader:
             log.warning("Redis at %s has come back empty", self._address.shown)
             self._on_emptied()
         return Position(name, BEGINNING)
+
+    def _newest_progress(self) -> str:
+        """The last entry that there is: what was told before this server listened is of no interest."""
+        with self._address.speaking():
+            found: Any = self._redis.xrevrange(keys.PROGRESS, count=1)
+        return found[0][0].decode() if found else BEGINNING
 
     def _read(self, entry: str, progress: str) -> list[tuple[str, list[Any]]]:
         with self._address.speaking():

@@ -54,7 +54,8 @@ def build_farm(
 
 
 def _celery(settings: Settings, cache: FileCache, emit: Emit, hearing: Hearing) -> CeleryFarm:
-    from stager.farm.celery import CeleryFarm, TaskSender
+    from stager.farm.celery import CeleryFarm
+    from stager.farm.tasks import TaskSender
     from stager.signals.fetches import FetchBook
     from stager.wiring.redis import redis_address
 

@@ -79,7 +79,7 @@ def build_job_place(
 def _celery(
     settings: Settings, cache: FileCache, emit: Callable[[JobSignal], None], hearing: Hearing
 ) -> CeleryDispatcher:
-    from stager.farm.celery import TaskSender
+    from stager.farm.tasks import TaskSender
     from stager.mapper.dispatch.celery import CeleryDispatcher
     from stager.mapper.dispatch.nearest import Nearest
     from stager.signals.holdings import Holdings

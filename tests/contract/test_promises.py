@@ -78,3 +78,10 @@ def test_without_redis_nothing_is_promised_and_nothing_stops(tmp_path: Path) -> 
     promises.keep({"a": 1})
     promises.withdraw("a")
     promises.close()
+
+
+def test_a_late_word_about_what_is_left_promises_nothing_anew(promises: Promises) -> None:
+    assert promises.promise("a", 90, 100) is None
+    promises.withdraw("a")
+    promises.keep({"a": 50})
+    assert promises.promise("b", 100, 100) is None

@@ -70,6 +70,7 @@ def test_a_port_where_nobody_listens_is_named() -> None:
     [
         ("http://redis/0", "has the scheme 'http'; write redis://, rediss://, unix://"),
         ("redis://host:port/0", "is no URL"),
+        ("redis://:se/cret@host/0", "is no URL: its port is no number, or a password in it"),
     ],
 )
 def test_an_address_that_makes_no_sense_is_refused(url: str, words: str) -> None:

@@ -15,7 +15,7 @@ from typing import Protocol, Self
 
 from stager.cache.store import FileCache
 from stager.clock import SystemClock
-from stager.farm.celery import TaskSender
+from stager.farm.tasks import TaskSender
 from stager.mapper.dispatch.batch import BatchSystem
 from stager.mapper.dispatch.celery import CeleryDispatcher
 from stager.mapper.dispatch.command import CommandDispatcher

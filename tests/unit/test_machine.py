@@ -447,7 +447,9 @@ def test_a_fetch_whose_worker_is_lost_starts_again_at_once_and_its_tries_count_a
     bench.now += 10.0
     for generation in range(2, 12):
         assert orders(bench.run()) == [("f1", generation)]
-        bench.failed(generation=generation, error=WorkerLostError("no sign of life", url=URL))
+        bench.now += 900.0  # many workers, each for a while: the deadline begins anew
+        lost = WorkerLostError("no sign of life", url=URL)
+        bench.failed(generation=generation, error=lost, progressed=True)
     assert bench.machine.fetches["f1"].tries == 0
 
 

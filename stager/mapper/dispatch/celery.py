@@ -17,9 +17,9 @@ from contextlib import suppress
 from stager.cache.store import FileCache
 from stager.clock import Clock
 from stager.errors import CacheError, JobError, RunnerLostError
-from stager.farm.celery import TaskSender
 from stager.farm.names import WORK_QUEUE, node_queue
 from stager.farm.sender import Sender
+from stager.farm.tasks import TaskSender
 from stager.mapper.dispatch.claims import NOBODY, NodeClaim
 from stager.mapper.dispatch.given import Batch, Given, Item, given_of, id_of, task_of
 from stager.mapper.dispatch.nearest import Nearest

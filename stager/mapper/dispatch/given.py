@@ -8,8 +8,8 @@ import json
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
-from stager.farm.celery import Task
 from stager.farm.names import RUN_TASK, WORK_QUEUE
+from stager.farm.tasks import Task
 from stager.model.events import DispatchInput, DispatchOrder
 from stager.signals.codec import job_order_to_json
 from stager.signals.jobs import HandOverId
