@@ -14,8 +14,9 @@ from typing import Any
 
 from stager.cache.failures import cache_error
 from stager.cache.files import remove_quietly, write_all
+from stager.cache.fresh import list_names
 from stager.cache.layout import PRIVATE_FILE_MODE
-from stager.cache.owner import former, new_owner, retire
+from stager.cache.owner import former, is_alive, is_here, new_owner, retire
 from stager.cache.tree import Tree
 
 _CREATE = os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC | os.O_NOFOLLOW
@@ -75,6 +76,16 @@ class Partial:
             os.ftruncate(self.fd, size)
         except OSError as error:
             raise cache_error(error, self.name, "truncate") from error
+
+    @property
+    def is_overtaken(self) -> bool:
+        """Whether a later try of the key is at work on this host, with a temporary of its own."""
+        directory, name = os.path.split(self.name)
+        digest, generation = name.split(".")[:2]
+        return any(
+            other.startswith(f"{digest}.") and other.endswith(".part") and _is_later(other, int(generation))
+            for other in list_names(directory)
+        )
 
     def keep(self) -> None:
         """Close; the bytes stay for the next `FileCache.claim_partial` of this key. Idempotent.
@@ -142,6 +153,11 @@ class Partial:
         remove_quietly(self.name)
         remove_quietly(self._sidecar)
         self.leave()
+
+
+def _is_later(name: str, generation: int) -> bool:
+    _, number, owner, _ = name.split(".")
+    return number.isdecimal() and int(number) > generation and is_here(owner) and is_alive(owner)
 
 
 def create_partial(tree: Tree, digest: str, generation: int) -> Partial:

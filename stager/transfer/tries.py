@@ -302,7 +302,7 @@ class Try:
             error.what = f"{self._url} can't be stored: {error.what}"
             error.details["url"] = self._url
         useless = isinstance(error, DigestMismatchError | OriginRefusedError)
-        if useless or not self._plan.can_resume or not self._in_place:
+        if useless or not self._plan.can_resume or not self._in_place or self._is_overtaken():
             if self._partial is not None:
                 self._partial.discard()
             return
@@ -312,6 +312,18 @@ class Try:
             self._partial.keep()
             if isinstance(error, StagerError) and self._written:
                 error.details["progressed"] = True
+
+    def _is_overtaken(self) -> bool:
+        """Whether a later try has fetched it, or is about to: nobody would go on with these bytes.
+
+        It happens where a farm took this try for lost, as of a data node that was cut off for a while.
+        """
+        if self._partial is None:
+            return False
+        try:
+            return self._partial.is_overtaken or self._cache.lookup(self._request.key) != self._entry
+        except (CacheError, OSError):  # then they may be of use
+            return False
 
     def _spill(self, data: memoryview) -> None:
         """Write what is in memory to a partial, so that a later try can go on from it."""

@@ -6,6 +6,7 @@ import socket
 import threading
 import time
 from collections.abc import Callable, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import closing
 from itertools import pairwise
 from pathlib import Path
@@ -15,7 +16,7 @@ import pytest
 
 from stager.cache.store import FileCache
 from stager.errors import CancelledError, ConnectionFailedError
-from stager.model.fetches import FetchOrder, FetchRequest
+from stager.model.fetches import FetchOrder, FetchRequest, FetchResult
 from stager.transfer.buffers import BLOCK_BYTES
 from stager.transfer.tries import ProgressReport
 from tests.support.drivers import DRIVERS, AnyFetcher, Driver, on_threads
@@ -209,3 +210,51 @@ def test_progress_is_reported_at_most_ten_times_per_second(fetcher: AnyFetcher, 
 def test_a_large_body_in_chunks_is_right(fetcher: AnyFetcher, origin: Origin) -> None:
     url = origin.serve("/run.nxs", chunked(DATA, size=8192))
     assert fetcher.fetch(order(url)).path.read_bytes() == DATA
+
+
+def leftovers(fetcher: AnyFetcher) -> list[str]:
+    return [path.name for path in (fetcher.cache.root / "partial").rglob("*") if path.is_file()]
+
+
+@pytest.mark.parametrize("first_to_end", ["earlier", "later"])
+def test_a_try_that_a_later_one_has_overtaken_leaves_no_bytes_that_nobody_goes_on_with(
+    fetcher: AnyFetcher, origin: Origin, first_to_end: str
+) -> None:
+    gate = threading.Event()
+
+    def later(exchange: Exchange) -> None:
+        exchange.head(200, {"Content-Length": str(len(DATA)), "Etag": '"1"'})
+        exchange.body(DATA[:-1000])
+        assert gate.wait(20)
+        exchange.body(DATA[-1000:])
+
+    half = content(DATA, etag='"1"', cut=len(DATA) // 2, end="hold")
+    url = origin.serve("/run.nxs", half, later)
+    with ThreadPoolExecutor(1) as pool:
+        try:
+            overtaking: list[Future[FetchResult]] = []
+            arrived = [threading.Event(), threading.Event()]
+
+            def overtake() -> None:
+                """The server took the earlier try for lost, and gave its fetch out anew."""
+                assert arrived[0].wait(20)
+                new = FetchOrder("f", 2, FetchRequest(url))
+                overtaking.append(pool.submit(fetcher.fetch, new, progress=report(arrived[1])))
+                assert arrived[1].wait(20)
+                if first_to_end == "later":
+                    gate.set()
+                    overtaking[0].result(20)
+
+            cancel_when(fetcher, url, overtake, report(arrived[0]))
+        finally:
+            gate.set()
+    assert overtaking[0].result().path.read_bytes() == DATA
+    assert leftovers(fetcher) == []
+
+
+def report(arrived: threading.Event) -> ProgressReport:
+    def progress(received: int, _total: int | None, _resumed_from: int) -> None:
+        if received > 0:
+            arrived.set()
+
+    return progress
