@@ -173,6 +173,7 @@ def test_a_task_that_is_delivered_twice_does_no_harm(tmp_path: Path, origin: Ori
             redis.lpush("fetch", message)
         assert client.wait(one, 30).state is JobState.DONE
         assert len(origin.seen("/large.dat")) == 1
+        assert "raised unexpected" not in farm.log()
 
 
 def test_a_second_server_on_the_same_redis_is_refused(tmp_path: Path) -> None:
