@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import fcntl
 import json
 import threading
 import time
@@ -68,17 +67,6 @@ def wait_for_half(pair: Pair, fetch: Running) -> None:
     assert is_stored(), fetch.wait(0)
 
 
-def is_locked(pair: Pair) -> bool:
-    """Whether the NFS server holds a lock for somebody who had an unfinished file open."""
-    for path in pair.truth.glob("partial/*/*.part"):
-        with path.open("rb+") as file:
-            try:
-                fcntl.lockf(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            except BlockingIOError:
-                return True
-    return False
-
-
 def check_whole(pair: Pair, url: str) -> None:
     """One intact object, read by both hosts, and nothing else is left."""
     digest = sha256(DATA).hexdigest()
@@ -125,7 +113,7 @@ def test_what_a_host_left_whose_plug_was_pulled_is_gone_on_with_by_the_other(
     wait_for_half(pair, begin(pair, pair.first, url))
     pair.first.kill_hard()
     gate.set()
-    until(lambda: not is_locked(pair), "the NFS server gives up the lock of the dead host")
+    until(lambda: not pair.is_locked(), "the NFS server gives up the lock of the dead host")
     answered(begin(pair, pair.second, url).wait(60))
     resumed = origin.seen("/run.nxs")[-1]
     offset = len(DATA) - resumed.sent

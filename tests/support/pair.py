@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import fcntl
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -36,3 +37,13 @@ class Pair:
     def partials(self) -> list[str]:
         """The names of all unfinished files."""
         return sorted(path.name for path in self.truth.glob("partial/*/*"))
+
+    def is_locked(self) -> bool:
+        """Whether the NFS server holds a lock for somebody who had an unfinished file open."""
+        for path in self.truth.glob("partial/*/*.part"):
+            with path.open("rb+") as file:
+                try:
+                    fcntl.lockf(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                except BlockingIOError:
+                    return True
+        return False
