@@ -37,6 +37,8 @@ if holder and holder ~= ARGV[1] then return holder end
 redis.call('SET', KEYS[1], ARGV[1], 'EX', ARGV[2])
 """
 
+_LEAVE = "if redis.call('GET', KEYS[1]) == ARGV[1] then redis.call('DEL', KEYS[1]) end"
+
 Deliver = Callable[[Sequence[Signal | JobSignal], Position], None]
 
 
@@ -64,6 +66,7 @@ class StreamReader:
         self._redis = address.connect()
         self._server = server
         self._claim = self._redis.register_script(_CLAIM)
+        self._leave = self._redis.register_script(_LEAVE)
         self._on_progress = on_progress
         self._on_emptied = on_emptied
         self._on_jobs = on_jobs
@@ -106,8 +109,10 @@ class StreamReader:
             self._recorded = position
 
     def close(self) -> None:
-        """End."""
+        """End, and let another server in."""
         self._end()
+        with suppress(SignalsError), self._address.speaking():  # else it is free when it has expired
+            self._leave(keys=[keys.SERVER], args=[self._server])
         self._redis.close()
 
     def _end(self) -> None:
