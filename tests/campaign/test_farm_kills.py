@@ -64,13 +64,14 @@ def check_objects(root: Path) -> None:
 def test_a_transfer_whose_worker_is_killed_ten_times_sends_at_most_a_block_twice_each_time(
     tmp_path: Path, origin: Origin
 ) -> None:
-    data = Random(1).randbytes(44 << 20)
-    url = origin.serve("/large.dat", content(data, etag='"1"', pause=0.04))
+    data = Random(1).randbytes(56 << 20)
+    url = origin.serve("/large.dat", content(data, etag='"1"', pause=0.08))
     with Farm(tmp_path) as farm, farm.server.client() as client:
         (job,) = client.submit([JobSpec(("/bin/sh", "-c", "sha256sum inputs/*"), (JobInput(url),))])
-        for number in range(KILLS):
+        for _ in range(KILLS):
+            before = client.job(job).inputs[0].received
             worker = farm.start_worker()
-            until_received(client, job, (number + 1) * (4 << 20))
+            until_received(client, job, before + (2 << 20))
             worker.kill()
         farm.start_worker()
         assert client.wait(job, 120).state is JobState.DONE
