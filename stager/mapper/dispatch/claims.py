@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import uuid
 from dataclasses import dataclass
@@ -47,7 +48,10 @@ class NodeClaim:
         except FileExistsError:
             if mine.stat().st_nlink > 1:  # ours, and the answer was lost on the way
                 return name
-            return self.holder() or name
+            holder = self.holder()
+            if not holder:  # somebody has it; who that is does not show here yet, and it is not us
+                raise OSError(errno.ESTALE, "the claim can't be read", str(path)) from None
+            return holder
         finally:
             mine.unlink(missing_ok=True)
         return name
