@@ -12,11 +12,12 @@ import pytest
 
 from stager import steps
 from stager.model.jobs import JobInput, JobSpec, JobState
+from stager.transfer.buffers import BLOCK_BYTES
 from stager.wiring.server import JobServer
 from tests.support import crashing
 from tests.support.origin import Origin, content, status
 
-LARGE = bytes(range(256)) * 4 * 4096  # 4 MiB: more than one block, so that it has a partial file
+LARGE = bytes(range(256)) * (3 * BLOCK_BYTES // 256 + 4096)  # several blocks, so that it has a partial file
 SMALL = b"0.01 1.0 0.1\n"
 
 CASES = [(step, 1) for step in steps.STEPS] + [
