@@ -57,6 +57,19 @@ def claim(tree: Tree, digest: str, generation: int) -> Partial:
     return taken or create_partial(tree, digest, generation)
 
 
+def clear_leftovers(tree: Tree, name: str) -> None:
+    """The file was published whose temporary had that name: what dead owners of this host left of it is of no use.
+
+    Such a one may have been alive, and so passed over, when the temporary was claimed.
+    """
+    if not name.endswith(".part"):
+        return
+    with suppress(OSError):  # what can't be cleared away now waits for upkeep
+        for leftover in _leftovers(tree, os.path.basename(name).partition(".")[0]):
+            if leftover.in_place and not is_alive(leftover.owner):
+                _drop(leftover)
+
+
 @dataclass(frozen=True, slots=True)
 class _Leftover:
     path: str

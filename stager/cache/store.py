@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, BinaryIO, Literal, cast
 
 from stager.cache import pins
 from stager.cache.access import AccessTimes
-from stager.cache.claim import claim
+from stager.cache.claim import claim, clear_leftovers
 from stager.cache.entries import EntryFiles
 from stager.cache.failures import cache_error
 from stager.cache.fresh import status
@@ -274,6 +274,7 @@ class FileCache:
         """
         if publish(self._tree, partial, sha256, size):
             self._fresh.set(sha256, True)
+        clear_leftovers(self._tree, partial.name)
         return Path(self._tree.object(sha256))
 
     def publish_bytes(self, key: str, data: bytes | memoryview, sha256: str) -> Path:
