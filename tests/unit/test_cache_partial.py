@@ -427,7 +427,9 @@ def test_what_a_living_process_gave_up_is_gone_on_with_by_another_process_in_pla
     assert done.stdout.split("\n")[0] == f"4 {{'etag': '\"1\"'}} {inode}"
 
 
-def test_what_was_given_up_while_another_try_was_at_work_goes_when_that_one_publishes(cache: FileCache) -> None:
+def test_what_was_given_up_while_another_try_was_at_work_goes_when_that_one_publishes(
+    cache: FileCache,
+) -> None:
     early = cache.claim_partial("key", 1)
     os.write(early.fd, b"half")
     late = cache.claim_partial("key", 2)
