@@ -9,7 +9,7 @@ import selectors
 import signal
 import subprocess
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from types import FrameType
 
 from stager.model.backoff import outage_wait
@@ -43,12 +43,10 @@ class Supervisor:
 
     Args:
         commands: one per process.
-        restarted: told of each process that ended by itself, with its status.
     """
 
-    def __init__(self, commands: Sequence[Sequence[str]], restarted: Callable[[int], None]) -> None:
+    def __init__(self, commands: Sequence[Sequence[str]]) -> None:
         self._children = [_Child(command) for command in commands]
-        self._restarted = restarted
         self._selector = selectors.DefaultSelector()
         self._wake_read, self._wake_write = os.pipe2(os.O_NONBLOCK | os.O_CLOEXEC)
         self._selector.register(self._wake_read, selectors.EVENT_READ)
@@ -128,4 +126,3 @@ class Supervisor:
         wait = outage_wait(child.failures, FIRST_WAIT_SECONDS, LONGEST_WAIT_SECONDS)
         child.start_at = now + wait
         log.warning("a worker process ended with status %d; another one starts in %.0f s", status, wait)
-        self._restarted(status)

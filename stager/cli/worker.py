@@ -77,4 +77,4 @@ def worker(
             "%d %s worker processes of %d threads on %s, tasks by Redis at %s",
             *(count, queue.value, at_once, node, address.shown),
         )
-        return Supervisor(commands, lambda _: None).run()
+        return Supervisor(commands).run()

@@ -181,11 +181,6 @@ class CeleryFarm:
         if orders:
             self._sender.put([lambda: self._book.put(orders), lambda: self._book.cancel(cancelled), *waiting])
 
-    @property
-    def outstanding(self) -> int:
-        """Orders that are not over."""
-        return len(self._given)
-
     # -- the thread -----------------------------------------------------------------------------
 
     def _send(self, items: Sequence[Callable[[], None] | tuple[FetchOrder, ...]]) -> None:

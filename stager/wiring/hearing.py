@@ -73,6 +73,16 @@ class Hearing:
         """See `SignalSource.recorded`."""
         self._reader.recorded(position)
 
+    def repairs(self) -> dict[str, int]:
+        """What farm and place had to take away from workers, or to send again, since the start."""
+        counts = {
+            "fetch-of-silent-worker": self.farm.lost_workers if self.farm is not None else 0,
+            "fetch-task-lost": self.farm.lost_tasks if self.farm is not None else 0,
+            "job-of-silent-node": self.place.lost_nodes if self.place is not None else 0,
+            "job-task-lost": self.place.lost_tasks if self.place is not None else 0,
+        }
+        return {kind: count for kind, count in counts.items() if count}
+
     def _progress(self, reports: Sequence[Progress], held: Sequence[tuple[str, int]]) -> None:
         if self.farm is not None:
             self.farm.alive(reports, held)

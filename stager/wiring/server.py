@@ -84,9 +84,13 @@ class JobServer:
                 settings.flower_url,
                 build_roster(settings, made),
                 self._origins,
-                lambda: self.reconciler.counts,
+                self._repairs,
             )
             self._made = made.pop_all()
+
+    def _repairs(self) -> dict[str, int]:
+        told = self._hearing.repairs() if self._hearing is not None else {}
+        return self.reconciler.counts | told
 
     def _origins(self) -> list[OriginView]:
         found: list[OriginView] = self._mapper.inspect(

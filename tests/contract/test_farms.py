@@ -431,8 +431,7 @@ def test_a_listener_may_close_the_farm(ending: Farm, ear: Ear, origin: Origin) -
     ear.ready("f1")
 
 
-def test_only_tries_that_outlive_the_server_can_be_adopted(ending: Farm) -> None:
-    if ending.outlives:
-        return
+def test_tries_that_end_with_this_process_can_not_be_adopted(ending: Farm) -> None:
+    assert not ending.outlives
     with pytest.raises(ConflictError):
         ending.adopt(ordered("f1", "http://origin.test/run.nxs"))

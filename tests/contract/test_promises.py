@@ -75,6 +75,7 @@ def test_promises_to_others_are_named(tmp_path: Path) -> None:
 def test_without_redis_nothing_is_promised_and_nothing_stops(tmp_path: Path) -> None:
     promises = SharedPromises(RedisAddress("redis://127.0.0.1:1/0"))
     Space(tmp_path, promises).reserve("a", 1000)
+    assert promises.promise("a", 1000, 0) is None, "the file system itself says when it is full"
     promises.keep({"a": 1})
     promises.withdraw("a")
     promises.close()

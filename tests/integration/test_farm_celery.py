@@ -83,6 +83,7 @@ def test_a_fetch_of_a_worker_that_was_killed_goes_on_where_it_ended(tmp_path: Pa
         _before, after = origin.seen("/large.dat")
         resumed = int(after.headers["range"].removeprefix("bytes=").removesuffix("-"))
         assert resumed > 2 << 20
+        assert client.status()["repairs"] == {"fetch-of-silent-worker": 1}
         assert client.job(one).inputs[0].resumed_from == resumed
 
 
