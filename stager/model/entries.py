@@ -48,6 +48,8 @@ class Entry:
         content_encoding: coding in which the bytes are stored (empty: as they are).
         unproven: the origin gave no length and no digest, so completeness was taken on trust.
         restricted: the object needs a grant.
+        owner: who wanted it first; empty: nobody in particular.
+        keep_until: until when it was promised to stay (a result), seconds since 1970 UTC; None: no promise.
     """
 
     key: str
@@ -61,6 +63,8 @@ class Entry:
     content_encoding: str = ""
     unproven: bool = False
     restricted: bool = False
+    owner: str = ""
+    keep_until: float | None = None
 
     def is_fresh(self, now: float) -> bool:
         """Whether the bytes may be used without asking the origin."""
@@ -88,7 +92,8 @@ class Entry:
             f'"validators":{{"etag":{_text(validators.etag)},'
             f'"last_modified":{_text(validators.last_modified)},"date":{_text(validators.date)}}},'
             f'"content_type":{_text(self.content_type)},"content_encoding":{_text(self.content_encoding)},'
-            f'"unproven":{_FLAG[self.unproven]},"restricted":{_FLAG[self.restricted]}}}\n'
+            f'"unproven":{_FLAG[self.unproven]},"restricted":{_FLAG[self.restricted]},'
+            f'"owner":{_text(self.owner)},"keep_until":{_number(self.keep_until)}}}\n'
         ).encode("ascii")
 
     @classmethod

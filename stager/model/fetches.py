@@ -52,6 +52,7 @@ class FetchRequest:
         sha256: digest they must have (``HEX`` or ``sha256:HEX``), or None.
         refresh: ask the origin even if the cached copy is still fresh.
         priority: higher goes first.
+        owner: for whom; the entry remembers it, and whose quota the file counts in. No part of what is asked.
 
     Raises:
         InputError: malformed URL or digest.
@@ -61,6 +62,7 @@ class FetchRequest:
     sha256: str | None = None
     refresh: bool = False
     priority: int = 0
+    owner: str = field(default="", compare=False)
 
     def __post_init__(self) -> None:
         if not isinstance(self.url, str):

@@ -134,9 +134,9 @@ class JobInput:
         if self.sha256 is not None:
             object.__setattr__(self, "sha256", parse_sha256(self.sha256))
 
-    def request(self, priority: int = 0) -> FetchRequest:
+    def request(self, priority: int = 0, owner: str = "") -> FetchRequest:
         """The fetch that brings it."""
-        return FetchRequest(self.url, sha256=self.sha256, priority=priority)
+        return FetchRequest(self.url, sha256=self.sha256, priority=priority, owner=owner)
 
 
 @dataclass(frozen=True, slots=True)

@@ -76,7 +76,9 @@ class JobService:
         new = [
             NewJob(
                 next(self._ids),
-                tuple(self._with_entry(item, spec.priority, known) for item in spec.inputs),
+                tuple(
+                    self._with_entry(item.request(spec.priority, spec.owner), known) for item in spec.inputs
+                ),
                 spec.after,
                 spec.priority,
                 spec.owner,
@@ -86,14 +88,13 @@ class JobService:
         return self._mapper.submit(list(zip(new, specs, strict=True))).result(ANSWER_SECONDS)
 
     def _with_entry(
-        self, item: JobInput, priority: int, known: dict[str, Entry | None]
+        self, request: FetchRequest, known: dict[str, Entry | None]
     ) -> tuple[FetchRequest, Entry | None]:
-        request = item.request(priority)
         if request.key not in known:
             try:
                 known[request.key] = self._cache.lookup(request.key)
             except CacheError as error:  # the fetch will meet it again and say so
-                log.warning("looking for %s: %s", parse_url(item.url).redacted, error)
+                log.warning("looking for %s: %s", parse_url(request.url).redacted, error)
                 known[request.key] = None
         return request, known[request.key]
 

@@ -122,13 +122,16 @@ def _result_from_list(item: list[Any]) -> FetchResult:
 def fetch_order_to_json(order: FetchOrder) -> str:
     """What `fetch_order_from_json` reads."""
     request = order.request
-    return _to_json([order.generation, request.url, request.sha256, request.refresh, request.priority])
+    return _to_json(
+        [order.generation, request.url, request.sha256, request.refresh, request.priority, request.owner]
+    )
 
 
 def fetch_order_from_json(fetch: str, text: str | bytes) -> FetchOrder:
     """The order of that fetch."""
-    generation, url, sha256, refresh, priority = json.loads(text)
-    return FetchOrder(fetch, generation, FetchRequest(url, sha256=sha256, refresh=refresh, priority=priority))
+    generation, url, sha256, refresh, priority, owner = json.loads(text)
+    request = FetchRequest(url, sha256=sha256, refresh=refresh, priority=priority, owner=owner)
+    return FetchOrder(fetch, generation, request)
 
 
 def job_order_to_json(order: DispatchOrder) -> str:

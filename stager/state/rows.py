@@ -106,7 +106,11 @@ def fetch_record(row: RowMapping) -> FetchRecord:
     return FetchRecord(
         id=row["id"],
         request=FetchRequest(
-            row["url"], sha256=row["expected"], refresh=row["refresh"], priority=row["priority"]
+            row["url"],
+            sha256=row["expected"],
+            refresh=row["refresh"],
+            priority=row["priority"],
+            owner=row["owner"],
         ),
         state=FetchState(row["state"]),
         generation=row["generation"],

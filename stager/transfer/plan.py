@@ -315,6 +315,7 @@ class TransferPlan:
             content_type=seen.content_type,
             content_encoding=seen.coding,
             unproven=self._unproven,
+            owner=self._request.owner,
         )
 
     # -- helpers ----------------------------------------------------------------------------------
