@@ -26,6 +26,8 @@ STEPS = (
     "results.kept",  # the results are objects; the job is not yet recorded as done
 )
 """Every step, in the order of a job's life."""
+MAINTENANCE_STEPS: tuple[str, ...] = ()
+"""Every step of the commands that look after a cache."""
 
 _observer: Callable[[str], None] | None = None
 
