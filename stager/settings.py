@@ -18,6 +18,8 @@ from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, Settings
 from stager.errors import SettingsError
 
 Seconds = Annotated[float, Field(gt=0, le=10_000_000)]
+Days = Annotated[float, Field(ge=0, le=100_000, allow_inf_nan=False)]
+Percent = Annotated[float, Field(gt=0, le=100)]
 Count = Annotated[int, Field(ge=1, le=4096)]
 
 
@@ -53,8 +55,8 @@ class Settings(BaseSettings):
 
     cache_dir: Path = Field(default_factory=lambda: _xdg("XDG_CACHE_HOME", ".cache"))
     """Root of the file cache."""
-    shards: str = Field(default="2+2", pattern=r"^[1-8](\+[1-8]){0,3}$")
-    """Hexadecimal digits per directory level, for a cache that does not exist yet."""
+    shards: str = Field(default="2+2", pattern=r"^(flat|[1-8](\+[1-8]){0,3})$")
+    """Hexadecimal digits per directory level (``flat``: no levels), for a cache that does not exist yet."""
     state_dir: Path = Field(default_factory=lambda: _xdg("XDG_STATE_HOME", ".local/state"))
     """Database, token and lock of the server; a local disk, never the share."""
     database_url: str = ""
@@ -83,6 +85,32 @@ class Settings(BaseSettings):
     """A fetch that waits this long gains one point of priority."""
     min_free_bytes: Annotated[int, Field(ge=0)] = 0
     """A fetch is not begun that would leave less than this free on the cache's file system."""
+    max_cache_bytes: Annotated[int, Field(ge=0)] = 0
+    """The cache is made smaller when it holds more than this; 0: only the file system limits it."""
+    max_used_percent: Percent = 95.0
+    """The cache is made smaller when more than this of its file system is in use (by anybody); 100: never."""
+    low_percent: Percent = 90.0
+    """How far it is made smaller: to so much of what `max_cache_bytes` and `max_used_percent` allow."""
+    input_days: Days = 180.0
+    """An input that nobody used for so long goes; 0: never for its age."""
+    result_promise_days: Days = 30.0
+    """A result stays at least so long, whatever else needs room."""
+    result_days: Days = 365.0
+    """A result goes after so long; 0: never for its age."""
+    owner_quota_bytes: Annotated[int, Field(ge=0)] = 0
+    """What one owner's files may take; beyond it they go first, the longest unused ones; 0: no limit."""
+    owner_quotas: dict[str, Annotated[int, Field(ge=0)]] = Field(default_factory=dict)
+    """The same for single owners, such as ``{"imaging" = 5_000_000_000_000}``; 0: no limit."""
+    protected: tuple[str, ...] = ()
+    """URLs or keys (``*`` and ``?`` are patterns) that only a command may evict."""
+    keeper_seconds: Seconds = 60.0
+    """Between two looks at the limits of the cache; a fetch that needs room does not wait for the next one."""
+    grace_seconds: Annotated[float, Field(ge=0, allow_inf_nan=False)] = 600.0
+    """On a network file system what is evicted can be read for so long by those who have it open on other hosts."""
+    verify_days: Days = 30.0
+    """Each object is read and compared with its digest once in so many days; 0: only on command."""
+    verify_bytes_per_second: Annotated[int, Field(ge=1)] = 20_000_000
+    """At most so fast, when it is done by the server."""
     connect_timeout_seconds: Seconds = 10.0
     """Longest wait for a connection."""
     read_timeout_seconds: Seconds = 60.0

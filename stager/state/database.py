@@ -27,7 +27,7 @@ def open_engine(url: str) -> Engine:
         StateError: the database can't be opened, or is of a newer version.
     """
     try:
-        engine = create_engine(url, **_options(url))
+        engine = create_engine(url, **engine_options(url))
     except (SQLAlchemyError, ImportError) as error:
         raise StateError(
             "database setting is unusable", cause=_first_line(error), remedy="check database_url"
@@ -35,7 +35,7 @@ def open_engine(url: str) -> Engine:
     shown = engine.url.render_as_string(hide_password=True)
     if engine.dialect.name == "sqlite":
         event.listen(engine, "connect", _configure_sqlite)
-        _make_private(engine.url.database)
+        make_private(engine.url.database)
     try:
         with engine.begin() as connection:
             _bring_up_to_date(connection, shown)
@@ -50,7 +50,8 @@ def open_engine(url: str) -> Engine:
     return engine
 
 
-def _options(url: str) -> dict[str, Any]:
+def engine_options(url: str) -> dict[str, Any]:
+    """What `create_engine` is to be told of a database like that."""
     if url.startswith("sqlite"):
         return {}
     # The database server may have closed a connection meanwhile, and may have no encoding of its own.
@@ -72,7 +73,12 @@ def _configure_sqlite(connection: sqlite3.Connection, _: ConnectionPoolEntry) ->
     cursor.close()
 
 
-def _make_private(database: str | None) -> None:
+def make_private(database: str | None) -> None:
+    """Make the file of an SQLite database, for its owner alone.
+
+    Raises:
+        StateError: it can't be made.
+    """
     if database and database != ":memory:":
         path = Path(database)
         try:

@@ -1,0 +1,188 @@
+"""What the catalogue says of the cache's files: rows, selections of them, totals.
+
+A *file* is an entry with its object. Sizes are bytes, times seconds since 1970 UTC.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from enum import StrEnum
+
+from stager.errors import InputError
+from stager.model.entries import Entry
+from stager.model.urls import parse_url
+
+RESULT = "result:"
+"""How the key of a job's result begins; no URL does."""
+UNNAMED = "object:"
+"""How the key of an object begins that no entry names (any more); no entry has it."""
+
+
+class Kind(StrEnum):
+    """What a file is."""
+
+    INPUT = "input"
+    """Fetched, or put by a program."""
+    RESULT = "result"
+    """Left by a job."""
+    UNNAMED = "unnamed"
+    """An object without an entry: what a URL held before it changed, or what a kill left."""
+
+
+class Sort(StrEnum):
+    """Orders of a list of files."""
+
+    SIZE = "size"
+    """Largest first."""
+    ACCESS = "access"
+    """Longest unused first."""
+    AGE = "age"
+    """Oldest first."""
+    HITS = "hits"
+    """Most used first."""
+    URL = "url"
+    """By key."""
+
+
+@dataclass(frozen=True, slots=True)
+class CachedFile:
+    """One file of the cache.
+
+    Attributes:
+        digest: SHA-256 of the key, 64 hexadecimal digits; of an unnamed object that of `unnamed_key`.
+        key: cache key; for a fetched file its canonical URL.
+        object: SHA-256 of the bytes.
+        size: bytes.
+        stored_at: when they were stored or last confirmed.
+        last_access: when they were last used.
+        hits: how often, as far as was noticed; accesses within ten minutes count as one.
+        owner: who wanted it first; empty: nobody in particular.
+        host: host of its URL; empty: it has none.
+        fresh_until: until when it is used without asking the origin; None: for ever.
+        keep_until: until when it was promised to stay; None: no promise.
+        restricted: the object needs a grant.
+    """
+
+    digest: str
+    key: str
+    object: str
+    size: int
+    stored_at: float
+    last_access: float
+    hits: int = 0
+    owner: str = ""
+    host: str = ""
+    fresh_until: float | None = None
+    keep_until: float | None = None
+    restricted: bool = False
+
+    @property
+    def kind(self) -> Kind:
+        """What it is, which its key says."""
+        if self.key.startswith(RESULT):
+            return Kind.RESULT
+        return Kind.UNNAMED if self.key.startswith(UNNAMED) else Kind.INPUT
+
+    @property
+    def shown(self) -> str:
+        """The key as people may see it: without the secrets of a URL."""
+        try:
+            return parse_url(self.key).redacted
+        except InputError:
+            return self.key
+
+    @classmethod
+    def of(cls, entry: Entry, digest: str, last_access: float) -> CachedFile:
+        """The file of an entry."""
+        return cls(
+            digest,
+            entry.key,
+            entry.object,
+            entry.size,
+            entry.stored_at,
+            last_access,
+            owner=entry.owner,
+            host=host_of(entry.key),
+            fresh_until=entry.fresh_until,
+            keep_until=entry.keep_until,
+            restricted=entry.restricted,
+        )
+
+
+def unnamed_key(sha256: str) -> str:
+    """The key under which the catalogue lists an object that no entry names."""
+    return UNNAMED + sha256
+
+
+def host_of(key: str) -> str:
+    """The host (and port) of a key that is a canonical URL; empty for any other."""
+    scheme, separator, rest = key.partition("://")
+    if not separator or not scheme.isalnum():
+        return ""
+    return rest.partition("/")[0].rpartition("@")[2]
+
+
+@dataclass(frozen=True, slots=True)
+class Selection:
+    """Which files are meant; what is None or empty does not matter.
+
+    Attributes:
+        host: host of the URL (with port, if it is in the URL).
+        owner: who wanted it.
+        unused_since: last used before this time.
+        stored_before: stored before this time.
+        kind: what it is.
+        key: this one alone.
+    """
+
+    host: str | None = None
+    owner: str | None = None
+    unused_since: float | None = None
+    stored_before: float | None = None
+    kind: Kind | None = None
+    key: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Share:
+    """A part of the cache: objects are counted once, however many keys they have."""
+
+    name: str
+    files: int
+    bytes: int
+
+
+@dataclass(frozen=True, slots=True)
+class Totals:
+    """The whole of it, and its parts: by host, by owner, by time since the last use, by size, by kind."""
+
+    files: int
+    bytes: int
+    hosts: tuple[Share, ...]
+    owners: tuple[Share, ...]
+    ages: tuple[Share, ...]
+    sizes: tuple[Share, ...]
+    kinds: tuple[Share, ...]
+
+
+DAY = 86_400.0
+AGES: tuple[tuple[str, float], ...] = (
+    ("< 1 hour", DAY / 24),
+    ("< 1 day", DAY),
+    ("< 1 week", 7 * DAY),
+    ("< 30 days", 30 * DAY),
+    ("< 90 days", 90 * DAY),
+    ("< 1 year", 365 * DAY),
+    ("older", float("inf")),
+)
+"""Classes of time since the last use, with their upper ends in seconds."""
+SIZES: tuple[tuple[str, float], ...] = (
+    ("< 64 KiB", 1 << 16),
+    ("< 1 MiB", 1 << 20),
+    ("< 16 MiB", 1 << 24),
+    ("< 256 MiB", 1 << 28),
+    ("< 4 GiB", 1 << 32),
+    ("< 64 GiB", 1 << 36),
+    ("larger", float("inf")),
+)
+"""Classes of size, with their upper ends in bytes."""

@@ -1,0 +1,250 @@
+"""The catalogue: what is in the cache, so that nobody has to read a million files to list them.
+
+It knows nothing that the tree does not know better, but for hits and the times of verification: it may be
+thrown away at any time, and is read off the tree again. Several threads may use it; one process writes.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from itertools import islice
+from pathlib import Path
+from typing import Any, TypeVar
+
+from sqlalchemy import Connection, Select, and_, bindparam, delete, func, literal_column, select, update
+from sqlalchemy.exc import SQLAlchemyError
+
+from stager.errors import StateError
+from stager.model.catalogue import CachedFile, Selection, Share, Sort, Totals
+from stager.state.bulk import ManyRows
+from stager.state.catalogue_engine import open_catalogue
+from stager.state.catalogue_rows import COLUMNS, cached_file, chosen, ordered, row_of, upsert
+from stager.state.catalogue_schema import facts, files, owners
+from stager.state.catalogue_totals import count, count_anew, counted
+
+T = TypeVar("T")
+ROWS_AT_ONCE = 500
+"""Digests in one query; below the limit of every database's parameters."""
+
+_ACCESSED = ManyRows(
+    files.update()
+    .where(and_(files.c.digest == bindparam("row"), files.c.last_access < bindparam("at")))
+    .values(last_access=bindparam("at"), hits=files.c.hits + literal_column("1"))
+)
+_VERIFIED = ManyRows(
+    files.update().where(files.c.object == bindparam("row")).values(verified_at=bindparam("at"))
+)
+
+
+class Catalogue:
+    """The rows of one cache.
+
+    Args:
+        url: SQLAlchemy URL of its database.
+        root: of the cache; a catalogue of another one is emptied.
+
+    Raises:
+        StateError: the database can't be used.
+    """
+
+    def __init__(self, url: str, root: Path) -> None:
+        self._engine, self.is_new = open_catalogue(url, root)
+        self._writing = threading.Lock()
+        with self._reading() as connection:
+            self._walk = int(_fact(connection, "walk") or 0)
+
+    def close(self) -> None:
+        """Close all connections."""
+        self._engine.dispose()
+
+    # -- what happens in the cache ---------------------------------------------------------------
+
+    def put(self, found: Iterable[CachedFile]) -> None:
+        """Take these in; what was known of them before and still holds (hits, a later access) stays.
+
+        Raises:
+            StateError: none of them was taken in.
+        """
+        for some in _parts(found):
+            with self._changing() as connection:
+                digests = [bytes.fromhex(file.digest) for file in some]
+                objects = [bytes.fromhex(file.object) for file in some]
+                with counted(connection, digests, objects):
+                    self._upsert(connection, [row_of(file, walk=self._walk) for file in some])
+
+    def drop(self, digests: Iterable[str]) -> None:
+        """These keys are gone (or, of an unnamed object, the object is)."""
+        for some in _parts(digests):
+            with self._changing() as connection:
+                gone = [bytes.fromhex(digest) for digest in some]
+                with counted(connection, gone):
+                    connection.execute(delete(files).where(files.c.digest.in_(gone)))
+
+    def accessed(self, when: Mapping[str, float]) -> None:
+        """These keys (by their digests) were used at these times; each counts as one hit."""
+        rows = [{"row": bytes.fromhex(digest), "at": at} for digest, at in when.items()]
+        with self._changing() as connection:
+            _ACCESSED.execute(connection, rows)
+
+    def verified(self, objects: Iterable[str], at: float) -> None:
+        """The bytes of these objects were read, and right."""
+        rows = [{"row": bytes.fromhex(sha256), "at": at} for sha256 in objects]
+        with self._changing() as connection:
+            _VERIFIED.execute(connection, rows)
+
+    # -- reading the tree ------------------------------------------------------------------------
+
+    def begin_walk(self) -> int:
+        """The tree is going to be read from the beginning; the number of this walk."""
+        with self._changing() as connection:
+            self._walk += 1
+            _set_fact(connection, "walk", str(self._walk))
+        return self._walk
+
+    def walked(self, found: Sequence[CachedFile]) -> None:
+        """The walk met these."""
+        with self._changing() as connection:
+            self._upsert(connection, [row_of(file, walk=self._walk) for file in found])
+
+    def end_walk(self, now: float) -> int:
+        """The walk met all there is: what it did not meet is gone; how many rows that were."""
+        with self._changing() as connection:
+            gone = connection.execute(delete(files).where(files.c.walk != self._walk)).rowcount
+            count_anew(connection)
+            _set_fact(connection, "walked_at", repr(now))
+        return gone
+
+    @property
+    def walked_at(self) -> float | None:
+        """When the tree was last read to its end; None: never, so that rows may be missing."""
+        with self._reading() as connection:
+            found = _fact(connection, "walked_at")
+        return None if found is None else float(found)
+
+    # -- what people and the keeper ask ----------------------------------------------------------
+
+    def ls(
+        self, selection: Selection, sort: Sort = Sort.SIZE, *, limit: int | None = 100, offset: int = 0
+    ) -> list[CachedFile]:
+        """At most `limit` files, in that order, from the `offset`-th on."""
+        query = ordered(chosen(select(*COLUMNS), selection), sort).limit(limit).offset(offset)
+        return self._files(query)
+
+    def matching(
+        self, selection: Selection, sort: Sort = Sort.ACCESS, *, at_once: int = 1000
+    ) -> Iterator[list[CachedFile]]:
+        """All files of the selection in that order, some at a time; rows may be dropped meanwhile."""
+        last: tuple[Any, int] | None = None
+        column = {Sort.ACCESS: files.c.last_access, Sort.SIZE: files.c.size, Sort.AGE: files.c.stored_at}[
+            sort
+        ]
+        while True:
+            query = chosen(select(*COLUMNS, files.c.id), selection)
+            downwards = sort is Sort.SIZE
+            if last is not None:
+                beyond = column < last[0] if downwards else column > last[0]
+                query = query.where(beyond | and_(column == last[0], files.c.id > last[1]))
+            query = query.order_by(column.desc() if downwards else column, files.c.id).limit(at_once)
+            with self._reading() as connection:
+                rows = connection.execute(query).mappings().all()
+            if not rows:
+                return
+            last = rows[-1][column.name], rows[-1]["id"]
+            yield [cached_file(row) for row in rows]
+
+    def of_object(self, sha256: str) -> list[CachedFile]:
+        """All files that have this object."""
+        return self._files(select(*COLUMNS).where(files.c.object == bytes.fromhex(sha256)))
+
+    def file(self, digest: str) -> CachedFile | None:
+        """The file of the key with that digest."""
+        found = self._files(select(*COLUMNS).where(files.c.digest == bytes.fromhex(digest)))
+        return found[0] if found else None
+
+    def beginning(self, letters: str, limit: int = 10) -> list[CachedFile]:
+        """Files whose object's digest begins with these hexadecimal digits (an even number of them)."""
+        low = bytes.fromhex(letters)
+        high = low + b"\xff" * (32 - len(low))
+        return self._files(select(*COLUMNS).where(files.c.object.between(low, high)).limit(limit))
+
+    def unverified(self, before: float, *, after: str = "", limit: int = 1000) -> list[CachedFile]:
+        """One file for each of the next `limit` objects (by digest, from `after` on) not verified since then."""
+        query = (
+            select(*COLUMNS)
+            .where(files.c.object > bytes.fromhex(after), files.c.verified_at < before, ~files.c.alias)
+            .order_by(files.c.object)
+            .limit(limit)
+        )
+        return self._files(query)
+
+    def size(self) -> tuple[int, int]:
+        """Number of objects and bytes; costs the same however many there are."""
+        with self._reading() as connection:
+            found = connection.execute(select(func.sum(owners.c.files), func.sum(owners.c.bytes))).one()
+        return int(found[0] or 0), int(found[1] or 0)
+
+    def owners(self) -> list[Share]:
+        """What each owner's files take, the greediest first; costs as much as there are owners."""
+        query = select(owners).where(owners.c.files > 0).order_by(owners.c.bytes.desc())
+        with self._reading() as connection:
+            return [
+                Share(row["owner"], row["files"], row["bytes"])
+                for row in connection.execute(query).mappings()
+            ]
+
+    def totals(self, now: float, selection: Selection = Selection()) -> Totals:  # noqa: B008 - frozen
+        """The whole of the selection and its parts; reads every row."""
+        with self._reading() as connection:
+            return count(connection, now, selection)
+
+    # -- inside ----------------------------------------------------------------------------------
+
+    def _files(self, query: Select[Any]) -> list[CachedFile]:
+        with self._reading() as connection:
+            return [cached_file(row) for row in connection.execute(query).mappings()]
+
+    def _upsert(self, connection: Connection, rows: Sequence[dict[str, Any]]) -> None:
+        upsert(connection.dialect.name).execute(connection, rows)
+
+    @contextmanager
+    def _reading(self) -> Iterator[Connection]:
+        try:
+            with self._engine.connect() as connection:
+                yield connection
+        except SQLAlchemyError as error:
+            raise _state_error("read", error) from error
+
+    @contextmanager
+    def _changing(self) -> Iterator[Connection]:
+        try:
+            with self._writing, self._engine.begin() as connection:
+                yield connection
+        except SQLAlchemyError as error:
+            raise _state_error("written", error) from error
+
+
+def _state_error(what: str, error: SQLAlchemyError) -> StateError:
+    cause = str(getattr(error, "orig", None) or error).splitlines()[0]
+    return StateError(
+        f"the catalogue can't be {what}",
+        cause=cause,
+        remedy="check the disk of state_dir; if it is damaged, delete catalogue.db: it is read off the cache again",
+    )
+
+
+def _parts(items: Iterable[T]) -> Iterator[list[T]]:
+    rest = iter(items)
+    while some := list(islice(rest, ROWS_AT_ONCE)):
+        yield some
+
+
+def _fact(connection: Connection, name: str) -> str | None:
+    found: str | None = connection.execute(select(facts.c.value).where(facts.c.name == name)).scalar()
+    return found
+
+
+def _set_fact(connection: Connection, name: str, value: str) -> None:
+    if not connection.execute(update(facts).where(facts.c.name == name).values(value=value)).rowcount:
+        connection.execute(facts.insert().values(name=name, value=value))
