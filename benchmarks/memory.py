@@ -21,7 +21,7 @@ from stager.model.jobs import JobInput, JobSpec
 from stager.server.collector import tune_collector
 from stager.service.jobs import MAX_JOBS_PER_CALL
 
-GOAL_BYTES = 1 << 30
+GOAL_BYTES = 10**9
 
 
 def rss() -> int:

@@ -26,6 +26,8 @@ from stager.model.fetches import (
 from stager.model.records import FetchRecord
 
 _UNDER_WAY: Collection[FetchState] = frozenset({FetchState.QUEUED, FetchState.RUNNING})
+_Wanted = str | tuple[str, str]
+"""Which requests are for the same bytes: a key, with a digest if one is asked for."""
 
 
 class Flights:
@@ -40,7 +42,7 @@ class Flights:
     def __init__(self, admission: Admission, retry: RetryPolicy, ids: Iterator[str]) -> None:
         self.admission = admission
         self.fetches: dict[str, FetchRecord] = {}
-        self.joinable: dict[tuple[str, str | None], str] = {}  # (key, sha256) → fetch to join
+        self.joinable: dict[_Wanted, str] = {}  # → fetch to join
         self.stale_signals = 0
         self._retry = retry
         self._ids = ids
@@ -51,7 +53,7 @@ class Flights:
         """Take in what was written; `resume` follows when it is known which jobs need what."""
         for fetch in sorted(fetches, key=_by_worth_joining):
             self.fetches[fetch.id] = fetch
-            self.joinable[fetch.request.key, fetch.request.sha256] = fetch.id
+            self.joinable[_wanted(fetch.request)] = fetch.id
 
     def resume(self, now: float, *, keep_running: bool = False) -> list[FetchOrder]:
         """After `load`: what was running starts anew with the next generation; what nobody needs goes.
@@ -85,7 +87,8 @@ class Flights:
         `entry` is what the cache holds of the key.
         """
         at_hand = entry if entry and _is_good(request, entry.object, entry.fresh_until, now) else None
-        flight = self.fetches.get(self.joinable.get((request.key, request.sha256), ""))
+        wanted = _wanted(request)
+        flight = self.fetches.get(self.joinable.get(wanted, ""))
         under_way = flight is not None and flight.state in _UNDER_WAY
         if flight is not None:
             if under_way and at_hand is None:
@@ -103,7 +106,7 @@ class Flights:
             self._enqueue(fetch)
         self.fetches[fetch.id] = fetch
         if not under_way:  # else the next job that finds nothing at hand joins what is under way
-            self.joinable[request.key, request.sha256] = fetch.id
+            self.joinable[wanted] = fetch.id
         self._dirty[fetch.id] = fetch
         return fetch
 
@@ -112,7 +115,7 @@ class Flights:
         fetch = self.fetches.get(fetch_id)
         if fetch is None or job not in fetch.jobs:
             return None
-        del fetch.jobs[job]
+        fetch.jobs.discard(job)
         return None if fetch.jobs else self._drop(fetch, now)
 
     def signal(self, signal: Signal, *, now: float, jitter: float) -> FetchRecord | None:
@@ -251,7 +254,7 @@ class Flights:
             self.move(fetch, FetchState.CANCELLED)
             fetch.ended_at = now
         del self.fetches[fetch.id]
-        wanted = (fetch.request.key, fetch.request.sha256)
+        wanted = _wanted(fetch.request)
         if self.joinable.get(wanted) == fetch.id:
             del self.joinable[wanted]
         return stop
@@ -267,6 +270,10 @@ class Flights:
             self.admission.ended(signal.fetch, size=signal.result.size, now=now)
         else:
             self.admission.ended(signal.fetch, error=signal.error, now=now)
+
+
+def _wanted(request: FetchRequest) -> _Wanted:
+    return request.key if request.sha256 is None else (request.key, request.sha256)
 
 
 def _by_worth_joining(fetch: FetchRecord) -> tuple[bool, float, str]:

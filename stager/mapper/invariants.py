@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from stager.mapper.machine import BEFORE_START, FETCH, NAME, Machine
+from stager.mapper.machine import BEFORE_START, Machine
 from stager.model.fetches import FetchState
 from stager.model.jobs import JobState
-from stager.model.records import FetchRecord, JobRecord
+from stager.model.records import NAME, FetchRecord, JobRecord
 
 
 def validate(machine: Machine) -> None:
@@ -49,7 +49,6 @@ def _check_fetch(machine: Machine, fetch: FetchRecord) -> None:
 
 def _is_decided(machine: Machine, precondition: str) -> bool:
     """Whether it is met, or never will be."""
-    if precondition.startswith(FETCH):
-        fetch = machine.flights.fetches[precondition.removeprefix(FETCH)]
-        return fetch.state in {FetchState.READY, FetchState.FAILED}
-    return machine.names[precondition.removeprefix(NAME)].met_at is not None
+    if precondition.startswith(NAME):
+        return machine.names[precondition.removeprefix(NAME)].met_at is not None
+    return machine.flights.fetches[precondition].state in {FetchState.READY, FetchState.FAILED}

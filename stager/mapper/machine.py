@@ -24,10 +24,7 @@ from stager.model.backoff import RetryPolicy
 from stager.model.events import JobEnded, JobRefused, JobSignal, JobStarted
 from stager.model.fetches import FetchState, Signal
 from stager.model.jobs import JobState, check_job_transition
-from stager.model.records import Changes, FetchRecord, JobRecord, NameRecord
-
-FETCH, NAME = "fetch:", "name:"
-"""Prefixes that tell the two kinds of precondition apart in `JobRecord.unmet`."""
+from stager.model.records import NAME, Changes, FetchRecord, JobRecord, NameRecord
 
 BEFORE_START: Collection[JobState] = frozenset({JobState.WAITING, JobState.READY, JobState.DISPATCHED})
 """States in which a job needs its inputs."""
@@ -195,14 +192,16 @@ class Machine:
         """Take in a signal of a fetch; a stale one is ignored."""
         over = self.flights.signal(signal, now=now, jitter=jitter)
         if over is not None:
-            self.wakes.append((FETCH + over.id, deque(over.jobs)))
+            self.wakes.append((over.id, deque(over.jobs)))
 
     def lose(self, fetch_id: str) -> None:
         """The object of a fetch is gone: fetch it again; jobs that were ready wait again."""
         fetch = self.flights.lose(fetch_id)
-        for job_id in fetch.jobs if fetch is not None else ():
+        if fetch is None:
+            return
+        for job_id in fetch.jobs:
             job = self.jobs[job_id]
-            job.unmet.add(FETCH + fetch_id)
+            job.unmet.add(fetch.id)
             if job.state is JobState.READY:
                 self._move_job(job, JobState.WAITING)
 
@@ -300,8 +299,8 @@ class Machine:
                 self.wakes.popleft()
 
     def _look_at(self, job: JobRecord, precondition: str, now: float) -> None:
-        if precondition.startswith(FETCH):
-            fetch = self.fetches[precondition.removeprefix(FETCH)]
+        if not precondition.startswith(NAME):
+            fetch = self.fetches[precondition]
             if fetch.state is FetchState.FAILED:
                 self._fail_for(job, fetch, now)
                 return
@@ -349,19 +348,19 @@ class Machine:
         """Register the job with what it waits for, and note what of it is not met."""
         for fetch_id in job.fetches:
             fetch = self.fetches[fetch_id]
-            fetch.jobs[job.id] = None
+            fetch.jobs.add(job.id)
             if fetch.state is not FetchState.READY:
-                job.unmet.add(FETCH + fetch_id)
+                job.unmet.add(fetch.id)
         for name in job.after:
             record = self._name(name)
-            record.jobs[job.id] = None
+            record.jobs.add(job.id)
             if record.met_at is None:
                 job.unmet.add(NAME + name)
 
     def _detach(self, job: JobRecord, now: float) -> None:
         """The job needs nothing any more: fetches that nobody else needs are given up."""
         for name in job.after:
-            self.names[name].jobs.pop(job.id, None)
+            self.names[name].jobs.discard(job.id)
         for fetch_id in job.fetches:
             stop = self.flights.leave(fetch_id, job.id, now)
             if stop is not None:

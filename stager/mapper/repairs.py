@@ -7,10 +7,10 @@ from collections import Counter
 from collections.abc import Callable, Collection
 
 from stager.errors import WorkerLostError
-from stager.mapper.machine import FETCH, NAME, Machine
+from stager.mapper.machine import Machine
 from stager.model.fetches import Failed, FetchState
 from stager.model.jobs import JobState
-from stager.model.records import JobRecord
+from stager.model.records import NAME, JobRecord
 
 FETCH_ALONE, JOB_ASLEEP, JOB_UNQUEUED, JOB_ALONE = (
     "fetch-without-worker",
@@ -71,7 +71,6 @@ def _is_asleep(machine: Machine, job: JobRecord, woken: Collection[str]) -> bool
 
 
 def _is_decided(machine: Machine, precondition: str) -> bool:
-    if precondition.startswith(FETCH):
-        fetch = machine.fetches[precondition.removeprefix(FETCH)]
-        return fetch.state in {FetchState.READY, FetchState.FAILED}
-    return machine.names[precondition.removeprefix(NAME)].met_at is not None
+    if precondition.startswith(NAME):
+        return machine.names[precondition.removeprefix(NAME)].met_at is not None
+    return machine.fetches[precondition].state in {FetchState.READY, FetchState.FAILED}

@@ -7,7 +7,11 @@ from dataclasses import dataclass, field
 from stager.errors import StagerError
 from stager.model.events import JobResult
 from stager.model.fetches import FetchRequest, FetchState
+from stager.model.idset import IdSet
 from stager.model.jobs import JobState
+
+NAME = "name:"
+"""Prefix of a name in `JobRecord.unmet`, where the others are ids of fetches."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,8 +53,8 @@ class FetchRecord:
     resumed_from: int = 0
     """Offset at which the last try that resumed went on."""
     error: StagerError | None = None
-    jobs: dict[str, None] = field(default_factory=dict)
-    """Jobs, not yet running, that need it (a dict keeps their order)."""
+    jobs: IdSet = field(default_factory=IdSet)
+    """Jobs, not yet running, that need it."""
     saved: bool = False
     """The database has a row of it."""
 
@@ -77,7 +81,8 @@ class JobRecord:
     exit_code: int | None = None
     error: StagerError | None = None
     results: tuple[JobResult, ...] = ()
-    unmet: set[str] = field(default_factory=set)
+    unmet: IdSet = field(default_factory=IdSet)
+    """What it waits for: ids of fetches, and names with `NAME` before them."""
     saved: bool = False
 
 
@@ -87,7 +92,7 @@ class NameRecord:
 
     name: str
     met_at: float | None = None
-    jobs: dict[str, None] = field(default_factory=dict)
+    jobs: IdSet = field(default_factory=IdSet)
     saved: bool = False
 
 

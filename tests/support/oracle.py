@@ -52,6 +52,7 @@ from stager.model.fetches import (
     Signal,
     Started,
 )
+from stager.model.idset import IdSet
 from stager.model.jobs import JobState
 from stager.model.records import Changes, FetchRecord, JobRecord, NameRecord
 from stager.model.urls import parse_url
@@ -70,18 +71,18 @@ class Database:
 
     def write(self, changes: Changes) -> None:
         """One transaction; what the machine does with its records afterwards changes nothing here."""
-        self.jobs.update({j.id: replace(j, unmet=set(), saved=False) for j in changes.jobs})
-        self.fetches.update({f.id: replace(f, jobs={}, saved=False) for f in changes.fetches})
-        self.names.update({n.name: replace(n, jobs={}, saved=False) for n in changes.names})
+        self.jobs.update({j.id: replace(j, unmet=IdSet(), saved=False) for j in changes.jobs})
+        self.fetches.update({f.id: replace(f, jobs=IdSet(), saved=False) for f in changes.fetches})
+        self.names.update({n.name: replace(n, jobs=IdSet(), saved=False) for n in changes.names})
 
     def load_into(self, machine: Machine, *, now: float, keep_running: bool = False) -> None:
         """What a start does: open jobs, the fetches they refer to, all names."""
         jobs = [j for j in self.jobs.values() if j.handed or not j.state.is_final]
         wanted = {fetch for job in jobs for fetch in job.fetches}
         machine.load(
-            [replace(j, unmet=set(), saved=True) for j in jobs],
-            [replace(f, jobs={}, saved=True) for f in self.fetches.values() if f.id in wanted],
-            [replace(n, jobs={}, saved=True) for n in self.names.values()],
+            [replace(j, unmet=IdSet(), saved=True) for j in jobs],
+            [replace(f, jobs=IdSet(), saved=True) for f in self.fetches.values() if f.id in wanted],
+            [replace(n, jobs=IdSet(), saved=True) for n in self.names.values()],
             now=now,
             keep_running=keep_running,
         )
