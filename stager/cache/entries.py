@@ -22,9 +22,10 @@ from contextlib import suppress
 
 from stager.cache.failures import LINK_REFUSED, cache_error
 from stager.cache.files import remove_quietly, unless_stale, write_all
-from stager.cache.fresh import refresh, status
-from stager.cache.layout import ENTRIES, OBJECTS, SHARED_FILE_MODE, is_digest, is_hex
+from stager.cache.fresh import refresh
+from stager.cache.layout import ENTRIES, OBJECTS, SHARED_FILE_MODE, Layout, is_digest, is_hex
 from stager.cache.nameless import link_nameless, open_nameless
+from stager.cache.objects import bring_object, find_object
 from stager.cache.owner import new_owner, retire
 from stager.cache.tree import Tree
 from stager.errors import CacheError
@@ -33,6 +34,8 @@ from stager.model.keys import DIGEST_LENGTH
 
 _LINK_TRIES = 3
 """Another writer may put its link where ours was about to go."""
+_WRITE_TRIES = 8
+"""The layout may be replaced while something is written."""
 _MAX_BYTES = 1 << 20
 """An entry is some hundred bytes; more than this is none."""
 _CREATE = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC
@@ -44,11 +47,16 @@ class EntryFiles:
     def __init__(self, tree: Tree) -> None:
         self._tree = tree
         self._root = tree.root
-        self._sharded = tree.layout.cut
         self._entries = f"{tree.root}/{ENTRIES}/"
-        self._target = f"{tree.layout.up}{OBJECTS}/"
-        self._skip = len(tree.layout.up) - 1
-        self._length = len(f"{tree.layout.up}{tree.layout.object('0' * DIGEST_LENGTH)}")
+        self._use(tree.layout)
+
+    def _use(self, layout: Layout) -> None:
+        """Keep at hand what a hit needs of the layout."""
+        self._sharded = layout.cut
+        self._target = f"{layout.up}{OBJECTS}/"
+        self._skip = len(layout.up) - 1
+        self._length = len(f"{layout.up}{layout.object('0' * DIGEST_LENGTH)}")
+        self._layout = layout
 
     def resolve(self, digest: str) -> str | None:
         """The path of the object of that key, which exists; None when the key has none.
@@ -65,12 +73,8 @@ class EntryFiles:
             own = len(target) == self._length and target.startswith(self._target)
             if own and os.access(path, os.F_OK):
                 return path
-        entry = self.current(digest)
-        return None if entry is None else self.object(entry)
-
-    def object(self, entry: Entry) -> str:
-        """Where the object of `entry` is."""
-        return self._tree.object(entry.object, restricted=entry.restricted)
+        found = self._find(digest)
+        return None if found is None else found[1]
 
     def current(self, digest: str) -> Entry | None:
         """The entry of that key if its object is there with its size; the link is made to agree.
@@ -78,23 +82,38 @@ class EntryFiles:
         Raises:
             CacheError: the file system failed.
         """
-        text = self._text(digest)
-        entry = _parse(text)
-        if entry is None or not self._has_object(entry):
+        found = self._find(digest)
+        return None if found is None else found[0]
+
+    def _find(self, digest: str) -> tuple[Entry, str] | None:
+        """See `current`; and where the object is."""
+        read = self._read(digest)
+        entry = None if read is None else _parse(read[0])
+        if read is None or entry is None:
             return None
-        if not entry.restricted:
+        text, layout = read
+        path = self._object(entry)
+        if path is None:
+            return None
+        if layout is not self._layout:
+            self._use(self._tree.layout)
+        linkable = layout is self._layout and path == self._tree.object(entry.object)
+        if linkable and not entry.restricted:
             with suppress(OSError):  # a cache that is read-only for us: then without the link
                 if self._set_link(digest, entry.object) and (now := self._text(digest)) != text:
                     self._drop_link(digest, _parse(now))
-        return entry
+        return entry, path
 
-    def _has_object(self, entry: Entry) -> bool:
-        path = self.object(entry)
+    def _object(self, entry: Entry) -> str | None:
+        """Where the object of the entry is, with its size; None when it is not there."""
+        path = self._tree.object(entry.object, restricted=entry.restricted)
         try:
-            found = status(path)
+            found = find_object(self._tree, entry.object, restricted=entry.restricted)
         except OSError as error:
             raise cache_error(error, path, "read") from error
-        return found is not None and found.st_size == entry.size and stat.S_ISREG(found.st_mode)
+        if found is None or found[1].st_size != entry.size or not stat.S_ISREG(found[1].st_mode):
+            return None
+        return found[0]
 
     def read(self, digest: str) -> Entry | None:
         """The entry as it is on disk; None when there is none, or one that nobody can read.
@@ -104,14 +123,27 @@ class EntryFiles:
         Raises:
             CacheError: the file system failed.
         """
-        return _parse(self._text(digest))
+        found = self._read(digest)
+        return None if found is None else _parse(found[0])
 
-    def _text(self, digest: str) -> bytes | None:
-        path = self._tree.entry(digest)
+    def _read(self, digest: str) -> tuple[bytes, Layout] | None:
+        """What the entry says, and in which layout it is."""
+        path = ""
+
+        def look(layout: Layout) -> tuple[bytes, Layout] | None:
+            nonlocal path
+            path = f"{self._root}/{layout.entry(digest)}"
+            text = _read(self._tree, path)
+            return None if text is None else (text, layout)
+
         try:
-            return _read(self._tree, path)
+            return self._tree.seek(look)
         except OSError as error:
             raise cache_error(error, path, "read") from error
+
+    def _text(self, digest: str) -> bytes | None:
+        """What the entry says in the current layout."""
+        return _read(self._tree, self._tree.entry(digest))
 
     def write(self, entry: Entry, digest: str, *, new: bool = False) -> bool:
         """Make `entry` the entry of the key with that digest; whether its object is another one than before.
@@ -122,17 +154,30 @@ class EntryFiles:
         Raises:
             CacheError: the old entry stays, or there is none.
         """
-        path = self._tree.entry(digest)
         text = entry.to_json()
+        changed = False
         try:
-            if new and self._create(path, self._tree.link(digest), text):
-                return True
-            linked = self._drop_link(digest, entry)
-            old = None if linked or new else self.read(digest)
-            self._replace(path, text)
-            self._drop_link(digest, entry)
+            for _ in range(_WRITE_TRIES):
+                layouts = self._tree.layouts
+                changed = self._write(entry, digest, text, new=new) or changed
+                for layout in layouts[1:]:
+                    self._remove(digest, layout)
+                self._tree.look_again()
+                if self._tree.layouts is layouts:
+                    break  # else a migration began, and looks only for what was there before
+                bring_object(self._tree, entry.object, restricted=entry.restricted, places=layouts)
         except OSError as error:
-            raise cache_error(error, path, "write") from error
+            raise cache_error(error, self._tree.entry(digest), "write") from error
+        return changed
+
+    def _write(self, entry: Entry, digest: str, text: bytes, *, new: bool) -> bool:
+        path = self._tree.entry(digest)
+        if new and self._create(path, self._tree.link(digest), text):
+            return True
+        linked = self._drop_link(digest, entry)
+        old = None if linked or new else self.read(digest)
+        self._replace(path, text)
+        self._drop_link(digest, entry)
         return new or entry.object != (old.object if old else linked)
 
     def remove(self, digest: str) -> bool:
@@ -141,34 +186,60 @@ class EntryFiles:
         Raises:
             CacheError: it may still be there.
         """
-        path = self._tree.entry(digest)
+        removed = False
         try:
-            self._drop_link(digest, None)
-            os.unlink(path)
-            self._drop_link(digest, None)
+            for _ in range(_WRITE_TRIES):
+                layouts = self._tree.layouts
+                for layout in reversed(layouts):  # the current one last: then no migration brings it back
+                    removed = self._remove(digest, layout) or removed
+                self._tree.look_again()
+                if self._tree.layouts is layouts:
+                    break
+        except OSError as error:
+            raise cache_error(error, self._tree.entry(digest), "remove") from error
+        return removed
+
+    def _remove(self, digest: str, layout: Layout) -> bool:
+        self._drop_link(digest, None, layout)
+        try:
+            os.unlink(f"{self._root}/{layout.entry(digest)}")
         except FileNotFoundError:
             return False
-        except OSError as error:
-            raise cache_error(error, path, "remove") from error
+        self._drop_link(digest, None, layout)
         return True
 
     def digests(self) -> Iterator[str]:
         """The keys' digests, in no order, one directory in memory at a time; foreign files are passed over.
 
+        During a migration each comes once all the same, at the price of remembering those not yet moved.
+
         Raises:
             CacheError: a directory can't be read.
         """
+        self._tree.look_again()
+        layouts, seen = self._tree.layouts, set[bytes]()
         try:
-            yield from _walk(f"{self._root}/{ENTRIES}", self._tree.layout.levels)
+            for layout in reversed(layouts):  # what is moved meanwhile comes later, not never
+                for digest in _walk(f"{self._root}/{ENTRIES}", layout.widths):
+                    name = bytes.fromhex(digest) if len(layouts) > 1 else b""
+                    if name not in seen:
+                        yield digest
+                    if layout is not layouts[0]:
+                        seen.add(name)
         except OSError as error:
             raise cache_error(error, error.filename or self._root, "list") from error
 
     def last_access(self, digest: str) -> float | None:
         """When the key was last used, as recorded; seconds since 1970 UTC."""
+
+        def look(layout: Layout) -> float | None:
+            try:
+                return os.stat(f"{self._root}/{layout.entry(digest)}").st_mtime
+            except FileNotFoundError:
+                return None
+
         try:
-            return os.stat(self._tree.entry(digest)).st_mtime
-        except FileNotFoundError:
-            return None
+            return self._tree.seek(look)
         except OSError as error:
             raise cache_error(error, self._tree.entry(digest), "read") from error
 
@@ -178,15 +249,24 @@ class EntryFiles:
         Raises:
             OSError: it could not be recorded.
         """
-        os.utime(self._tree.entry(digest), (when, when))
 
-    def _drop_link(self, digest: str, entry: Entry | None) -> str:
+        def look(layout: Layout) -> bool | None:
+            try:
+                os.utime(f"{self._root}/{layout.entry(digest)}", (when, when))
+            except FileNotFoundError:
+                return None
+            return True
+
+        if self._tree.seek(look) is None:
+            raise FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT), self._tree.entry(digest))
+
+    def _drop_link(self, digest: str, entry: Entry | None, layout: Layout | None = None) -> str:
         """Remove the link unless it names the object of `entry`; the digest that it named, or nothing.
 
         Raises:
             OSError: it may still be there.
         """
-        link = self._tree.link(digest)
+        link = f"{self._root}/{(layout or self._tree.layout).link(digest)}"
         try:
             linked = os.readlink(link).rpartition("/")[2]
         except OSError:  # none, or not a link
@@ -281,15 +361,15 @@ def _read(tree: Tree, path: str) -> bytes | None:
     return None
 
 
-def _walk(directory: str, levels: int) -> Iterator[str]:
+def _walk(directory: str, widths: tuple[int, ...]) -> Iterator[str]:
     try:
         with os.scandir(directory) as found:
             names = [item.name for item in found]
     except (FileNotFoundError, NotADirectoryError):
         return
     for name in names:
-        if levels:
-            if is_hex(name):
-                yield from _walk(f"{directory}/{name}", levels - 1)
+        if widths:
+            if len(name) == widths[0] and is_hex(name):
+                yield from _walk(f"{directory}/{name}", widths[1:])
         elif name.endswith(".json") and is_digest(name[:-5]):
             yield name[:-5]

@@ -1,6 +1,6 @@
 """Key → path: arithmetic only, no I/O.
 
-The tree, version 1 (with the usual shards ``2+2``)::
+The tree (with the usual shards ``2+2``)::
 
     CACHEDIR.TAG  layout.json
     objects/ab/cd/<sha256>             immutable bytes, mode 0444
@@ -26,8 +26,12 @@ from typing import Any
 from stager.errors import CacheError, InputError, LayoutVersionError
 from stager.model.keys import DIGEST_LENGTH
 
-LAYOUT_VERSION = 1
-"""Version of the tree that this program writes, and the newest that it reads."""
+LAYOUT_VERSION = 2
+"""The newest version of the tree that this program reads.
+
+It writes version 1 where that says everything. Version 2 can also be flat, and have files in an earlier layout
+while a migration goes on: a program that knew nothing of this would not find them.
+"""
 LAYOUT_FILE = "layout.json"
 TAG_FILE = "CACHEDIR.TAG"
 TAG = b"Signature: 8a477f597d28d172789f06886806bc55\n# This directory is a cache of stager; back-up programs may skip it.\n"
@@ -41,6 +45,8 @@ OBJECTS, RESTRICTED, ENTRIES, PARTIAL, JOBS, TRASH = (
     "jobs",
     "trash",
 )
+PROBE = ".stager-probe."
+"""Beginning of the names, in any directory, of what a probe of it needs for a while."""
 OBJECT_MODE = 0o444
 """Nobody writes to an object, not even its owner."""
 ROOT_MODE = 0o755
@@ -49,6 +55,8 @@ SHARED_FILE_MODE = 0o644
 _MODES = {OBJECTS: 0o755, RESTRICTED: 0o700, ENTRIES: 0o755, PARTIAL: 0o700, JOBS: 0o711, TRASH: 0o700}
 """Nothing is writable for others whatever the umask; jobs/ can be crossed but not listed."""
 
+FLAT = "flat"
+"""Shards of a cache without shard directories."""
 _SHARDS = re.compile(r"[1-8](\+[1-8]){0,3}")
 _HEX = frozenset("0123456789abcdef")
 
@@ -74,7 +82,7 @@ class Layout:
     """Where things are, relative to the root.
 
     Args:
-        shards: hexadecimal digits per directory level, such as ``2+2`` or ``4``.
+        shards: hexadecimal digits per directory level, such as ``2+2`` or ``4``; ``flat`` for no levels.
 
     Raises:
         InputError: `shards` is not of that form.
@@ -86,18 +94,23 @@ class Layout:
     up: str = field(init=False, repr=False, compare=False)
     """From the directory of an entry to the root, such as ``../../../``."""
 
+    widths: tuple[int, ...] = field(init=False, repr=False, compare=False)
+    """Digits per directory level."""
+
     def __post_init__(self) -> None:
-        if not _SHARDS.fullmatch(self.shards):
+        if self.shards != FLAT and not _SHARDS.fullmatch(self.shards):
             raise InputError(
                 f"{self.shards!r} are no shard widths",
-                cause="one to four numbers from 1 to 8, joined by +, are needed",
+                cause=f"one to four numbers from 1 to 8, joined by +, or {FLAT} are needed",
                 remedy="the usual ones are 2+2",
             )
-        widths = [int(width) for width in self.shards.split("+")]
+        widths = () if self.shards == FLAT else tuple(int(width) for width in self.shards.split("+"))
         ends = list(accumulate(widths))
         cuts = [slice(end - width, end) for width, end in zip(widths, ends, strict=True)]
-        object.__setattr__(self, "cut", itemgetter(*cuts, slice(None)))  # in C: it is on the way of every hit
+        cut = itemgetter(*cuts, slice(None)) if cuts else _uncut  # in C: it is on the way of every hit
+        object.__setattr__(self, "cut", cut)
         object.__setattr__(self, "up", "../" * (len(widths) + 1))
+        object.__setattr__(self, "widths", widths)
 
     @property
     def levels(self) -> int:
@@ -124,14 +137,48 @@ class Layout:
         """Where unfinished files of that key are."""
         return f"{PARTIAL}/{digest[:2]}"
 
+
+def _uncut(digest: str) -> tuple[str]:
+    return (digest,)
+
+
+@dataclass(frozen=True)
+class Layouts:
+    """What layout.json says.
+
+    Attributes:
+        current: where files are put.
+        previous: where files may still be that a migration has not got to, newest first.
+        settled_at: when everything had been moved, seconds since 1970 UTC; None as long as it has not.
+    """
+
+    current: Layout
+    previous: tuple[Layout, ...] = ()
+    settled_at: float | None = None
+
+    @property
+    def all(self) -> tuple[Layout, ...]:
+        """The current one, then the previous ones."""
+        return (self.current, *self.previous)
+
+    def towards(self, target: Layout) -> Layouts:
+        """The same while everything is moved to `target`."""
+        previous = tuple(layout for layout in self.all if layout != target)
+        return Layouts(target, previous)
+
     def to_json(self) -> bytes:
         """The content of layout.json; `from_json` is the inverse."""
-        data = {"version": LAYOUT_VERSION, "shards": self.shards, "digest": "sha256"}
+        simple = not self.previous and self.current.widths
+        data: dict[str, Any] = {"version": 1 if simple else LAYOUT_VERSION, "shards": self.current.shards}
+        data["digest"] = "sha256"
+        if self.previous:
+            data["previous"] = [layout.shards for layout in self.previous]
+            data["settled_at"] = self.settled_at
         return json.dumps(data).encode() + b"\n"
 
     @classmethod
-    def from_json(cls, text: bytes) -> Layout:
-        """The layout in `text`.
+    def from_json(cls, text: bytes) -> Layouts:
+        """The layouts in `text`.
 
         Raises:
             LayoutVersionError: written by a newer version of the program.
@@ -141,17 +188,23 @@ class Layout:
             data = json.loads(text)
             version, digest = int(data["version"]), data.get("digest", "sha256")
             future = version > LAYOUT_VERSION or digest != "sha256"  # and then the rest may be anything
-            layout = None if future else cls(data["shards"])
+            layouts = None if future else cls._of(data)
         except (ValueError, KeyError, TypeError, AttributeError, InputError) as error:
             raise CacheError(
                 f"{LAYOUT_FILE} is damaged",
                 cause=f"{type(error).__name__}: {error}",
                 remedy="restore it from a backup, or delete the cache",
             ) from None
-        if layout is None:
+        if layouts is None:
             raise LayoutVersionError(
                 f"the cache has layout version {version} with digest {digest}",
                 cause=f"this program knows up to version {LAYOUT_VERSION} with digest sha256",
                 remedy="upgrade the program or use another directory",
             )
-        return layout
+        return layouts
+
+    @classmethod
+    def _of(cls, data: dict[str, Any]) -> Layouts:
+        settled = data.get("settled_at")
+        previous = tuple(Layout(shards) for shards in data.get("previous", ()))
+        return cls(Layout(data["shards"]), previous, None if settled is None else float(settled))

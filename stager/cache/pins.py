@@ -12,11 +12,14 @@ from contextlib import suppress
 
 from stager.cache.failures import LINK_REFUSED, cache_error
 from stager.cache.files import remove_quietly, unless_stale
-from stager.cache.fresh import refresh
 from stager.cache.layout import JOBS
+from stager.cache.objects import find_object
 from stager.cache.owner import new_owner, retire
 from stager.cache.tree import Tree
 from stager.errors import ObjectLostError
+
+_LINK_TRIES = 8
+"""The object may be moved to another layout between looking for it and linking it."""
 
 
 def job_directory(tree: Tree, job: str) -> str:
@@ -60,9 +63,8 @@ def pin(tree: Tree, job: str, name: str, sha256: str, size: int) -> str:
 
     check_file_name(name, f"input of job {job}")
     path = f"{job_directory(tree, job)}/inputs/{name}"
-    target = tree.object(sha256)
     try:
-        _link(tree, target, path, job)
+        _link(tree, sha256, path, job)
         found = _size(path)
         if found == size:
             return path
@@ -72,7 +74,9 @@ def pin(tree: Tree, job: str, name: str, sha256: str, size: int) -> str:
         raise cache_error(error, path, "pin") from error
     raise ObjectLostError(
         f"object {sha256} is damaged" if found is not None else f"object {sha256} is gone",
-        cause=f"it has {found} bytes instead of {size}" if found is not None else f"{target} does not exist",
+        cause=f"it has {found} bytes instead of {size}"
+        if found is not None
+        else f"{tree.object(sha256)} does not exist",
         remedy="fetch it again",
         sha256=sha256,
     )
@@ -106,20 +110,20 @@ def _remove_part(tree: Tree, job: str, part: str) -> None:
         raise cache_error(error, directory, "remove") from error
 
 
-def _link(tree: Tree, target: str, path: str, job: str) -> None:
-    mends = (
-        lambda: make_job_directory(tree, job),
-        lambda: refresh(target.rpartition("/")[0]),  # another host may have made the object just now
-    )
-    for mend in mends:
+def _link(tree: Tree, sha256: str, path: str, job: str) -> None:
+    """Link the object if it is there; if not, the caller finds that out when it looks at `path`."""
+    target = tree.object(sha256)
+    for _ in range(_LINK_TRIES):
         try:
             _link_once(tree, target, path, job)
         except FileNotFoundError:  # of the object or of the directory
-            mend()
+            make_job_directory(tree, job)
+            found = find_object(tree, sha256)  # another host made it just now, or a migration moves it
+            if found is None:
+                return
+            target = found[0]
         else:
             return
-    with suppress(FileNotFoundError):  # of the object: said by the caller, who looks at `path`
-        _link_once(tree, target, path, job)
 
 
 def _link_once(tree: Tree, target: str, path: str, job: str) -> None:
@@ -131,11 +135,17 @@ def _link_once(tree: Tree, target: str, path: str, job: str) -> None:
         if error.errno not in LINK_REFUSED:
             raise
         make_job_directory(tree, job)
+        tree.look_again()  # what a symbolic link names has to stay there
+        os.stat(target)
         _relink(target, path, symbolic=True)
 
 
 def _relink(target: str, path: str, *, symbolic: bool = False) -> None:
-    """Make `path` name the object in one step, whatever it named before."""
+    """Make `path` name the object in one step, whatever it named before.
+
+    Raises:
+        FileNotFoundError: there is no such object; `path` names what it named.
+    """
     with suppress(OSError):
         if os.path.samefile(target, path):
             return
@@ -144,10 +154,6 @@ def _relink(target: str, path: str, *, symbolic: bool = False) -> None:
     try:
         try:
             (os.symlink if symbolic else os.link)(target, private)
-        except FileNotFoundError:  # the object is gone: so is what this name promised
-            with suppress(FileNotFoundError):
-                os.unlink(path)
-            return
         except OSError as error:
             if symbolic or error.errno not in LINK_REFUSED:
                 raise

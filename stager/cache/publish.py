@@ -9,6 +9,7 @@ from stager.cache.failures import LINK_REFUSED, cache_error
 from stager.cache.files import remove_quietly, write_all
 from stager.cache.layout import OBJECT_MODE, PRIVATE_FILE_MODE
 from stager.cache.nameless import link_nameless, open_nameless
+from stager.cache.objects import place_for
 from stager.cache.owner import new_owner, retire
 from stager.cache.partial import Partial
 from stager.cache.tree import Tree
@@ -33,6 +34,7 @@ def publish(tree: Tree, partial: Partial, sha256: str, size: int) -> bool:
     """
     final = tree.object(sha256)
     try:
+        final = place_for(tree, sha256)
         _check_size(partial, size)
         os.fchmod(partial.fd, OBJECT_MODE)  # from here on nobody opens it for writing
         os.fsync(partial.fd)  # a full disk or quota may come out here, after writes that succeeded ...
@@ -66,6 +68,7 @@ def publish_bytes(tree: Tree, digest: str, data: bytes | memoryview, sha256: str
     """
     final = tree.object(sha256)
     try:
+        final = place_for(tree, sha256)
         new = _publish_nameless(tree, final, data)
         return _publish_private(tree, digest, data, final) if new is None else new
     except OSError as error:

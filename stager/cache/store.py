@@ -16,8 +16,7 @@ from stager.cache.access import AccessTimes
 from stager.cache.claim import claim, clear_leftovers
 from stager.cache.entries import EntryFiles
 from stager.cache.failures import cache_error
-from stager.cache.fresh import status
-from stager.cache.layout import SHARED_FILE_MODE
+from stager.cache.objects import find_object, mark_shared, remove_object
 from stager.cache.partial import Partial, create_unnamed
 from stager.cache.publish import publish, publish_bytes
 from stager.cache.recent import Recent
@@ -182,7 +181,7 @@ class FileCache:
         self._seen.pop(key)
         self._access.forget(digest)
         if entry is not None:
-            self._remove_object(self._entries.object(entry))
+            remove_object(self._tree, entry.object, restricted=entry.restricted)
         return removed
 
     def __iter__(self) -> Iterator[str]:
@@ -231,15 +230,20 @@ class FileCache:
         Raises:
             InputError: not a digest.
         """
-        return Path(self._tree.object(parse_sha256(sha256)))
+        digest = parse_sha256(sha256)
+        try:
+            found = find_object(self._tree, digest)
+        except OSError:
+            found = None
+        return Path(self._tree.object(digest) if found is None else found[0])
 
     def has_object(self, sha256: str, size: int | None = None) -> bool:
         """Whether the object exists (and has that size)."""
         try:
-            found = status(self._tree.object(sha256))
+            found = find_object(self._tree, sha256)
         except OSError:
             return False
-        return found is not None and size in {None, found.st_size}
+        return found is not None and size in {None, found[1].st_size}
 
     def claim_partial(self, key: str, generation: int = 1) -> Partial:
         """A private temporary for the key; takes over what a dead owner left. See `partial.claim`.
@@ -275,7 +279,7 @@ class FileCache:
         if publish(self._tree, partial, sha256, size):
             self._fresh.set(sha256, True)
         clear_leftovers(self._tree, partial.name)
-        return Path(self._tree.object(sha256))
+        return self._published(sha256)
 
     def publish_bytes(self, key: str, data: bytes | memoryview, sha256: str) -> Path:
         """`publish` for a small body in memory. See `publish.publish_bytes`.
@@ -285,7 +289,7 @@ class FileCache:
         """
         if publish_bytes(self._tree, _digest_again(key), data, sha256):
             self._fresh.set(sha256, True)
-        return Path(self._tree.object(sha256))
+        return self._published(sha256)
 
     def record(self, entry: Entry) -> None:
         """Make `entry` the entry of its key, in one step.
@@ -297,7 +301,7 @@ class FileCache:
         changed = self._entries.write(entry, _digest_again(entry.key), new=new)
         self._seen.pop(entry.key)
         if changed and not new:
-            self._mark_shared(self._entries.object(entry))
+            mark_shared(self._tree, entry.object, restricted=entry.restricted)
         reached("publish.entry")
 
     # -- for the mapper --------------------------------------------------------------------------
@@ -380,20 +384,6 @@ class FileCache:
         self.record(entry)
         return entry
 
-    def _mark_shared(self, path: str) -> None:
-        """Say that removing one key is no reason to remove this object: another key may name it."""
-        mark = path + ".shared"
-        flags = os.O_WRONLY | os.O_CREAT | os.O_CLOEXEC
-        try:
-            os.close(self._tree.creating(mark, lambda: os.open(mark, flags, SHARED_FILE_MODE)))
-        except OSError as error:
-            raise cache_error(error, path, "mark") from error
-
-    def _remove_object(self, path: str) -> None:
-        try:
-            if os.stat(path).st_nlink == 1 and not os.access(path + ".shared", os.F_OK):
-                os.unlink(path)
-        except FileNotFoundError:
-            return
-        except OSError as error:
-            raise cache_error(error, path, "remove") from error
+    def _published(self, sha256: str) -> Path:
+        migrating = len(self._tree.layouts) > 1  # perhaps only since it was published
+        return self.object_path(sha256) if migrating else Path(self._tree.object(sha256))

@@ -1,34 +1,47 @@
-"""The root directory: opened, created, and its directories made when they are first needed."""
+"""The root directory: opened, created, and its directories made when they are first needed.
+
+The layout may change while a `Tree` is in use: another process, on this host or another, moves the cache to
+other shards (see `migrate`). Files are then in the current layout or still in a previous one, and a `Tree`
+that was opened before learns of it from layout.json: when it does not find something (`Tree.seek`), and when
+it has written something (`Tree.look_again`).
+"""
 
 from __future__ import annotations
 
 import os
 import stat
+import time
 from collections.abc import Callable
 from contextlib import suppress
 from typing import TypeVar
 
-from stager.cache.failures import LINK_REFUSED, cache_error
+from stager.cache.failures import cache_error
 from stager.cache.layout import (
     LAYOUT_FILE,
     PARTIAL,
+    PROBE,
     ROOT_MODE,
-    SHARED_FILE_MODE,
     TAG,
     TAG_FILE,
     Layout,
+    Layouts,
     directory_mode,
 )
-from stager.cache.owner import new_owner, retire
+from stager.cache.layout_file import Signature, place, read_layouts, signature
 from stager.errors import CacheError, NotACacheError
 
 T = TypeVar("T")
+_SEEKS = 16
+"""Rounds through the layouts, when they change again and again meanwhile."""
+LOOK_SECONDS = 1.0
+"""On a network file system layout.json is not read more often than this before something is written."""
 
 
 class Tree:
     """A root and its layout: absolute paths as text, which is what the system calls take.
 
     Attributes:
+        layouts: where files are looked for; the first is where they are put.
         nameless: whether files without a name are possible, as far as is known. See `nameless`.
         remote: whether other kernels may write to it: it is not on a block device of this machine. Only then
             is it worth while to look twice (see `fresh`).
@@ -37,13 +50,72 @@ class Tree:
             in a grown one none does. (The few directories of partial/ would only mislead it.)
     """
 
-    def __init__(self, root: str, layout: Layout) -> None:
+    def __init__(self, root: str, layouts: Layouts, seen: Signature | None = None) -> None:
         self.root = root
-        self.layout = layout
+        self.layouts = layouts.all
         self.nameless = True
         self.remote = os.major(os.stat(root).st_dev) == 0
         self.growing = True
         self._partial = f"{root}/{PARTIAL}/"
+        self._layout_file = f"{root}/{LAYOUT_FILE}"
+        self._seen = seen
+        self._looked = 0.0
+
+    @property
+    def layout(self) -> Layout:
+        """Where files are put."""
+        return self.layouts[0]
+
+    def seek(self, look: Callable[[Layout], T | None]) -> T | None:
+        """What `look` finds in one of the layouts; None if it is in none of them.
+
+        A file that is moved meanwhile is not missed: it has its new name before it loses the old one, so a
+        second round finds it; and when the layouts themselves have changed, those are gone through.
+
+        Raises:
+            OSError: as `look` does.
+            CacheError: layout.json can't be read.
+        """
+        again = False
+        for _ in range(_SEEKS):
+            layouts = self.layouts
+            for layout in layouts:
+                found = look(layout)
+                if found is not None:
+                    return found
+            self.look_again()
+            same = self.layouts is layouts
+            if same and (again or len(layouts) == 1):
+                break
+            again = same
+        return None
+
+    def look_again(self, *, at_once: bool = True) -> None:
+        """Let a change of the layout be known that another process has made.
+
+        Args:
+            at_once: on a network file system too, where it takes the server's word; else now and then.
+
+        Raises:
+            CacheError: layout.json can't be read.
+        """
+        try:
+            if self.remote:
+                now = time.monotonic()
+                if not at_once and now - self._looked < LOOK_SECONDS:
+                    return
+                self._looked = now
+            elif signature(os.stat(self._layout_file)) == self._seen:
+                return
+            found = read_layouts(self.root)  # opening it makes it fresh, its status may be seconds old
+        except FileNotFoundError:  # the cache was deleted: whoever needs it will say so
+            return
+        except OSError as error:
+            raise cache_error(error, self._layout_file, "read") from error
+        if found is not None and found[1] != self._seen:
+            layouts, self._seen = found
+            if layouts.all != self.layouts:
+                self.layouts = layouts.all
 
     def object(self, sha256: str, *, restricted: bool = False) -> str:
         """See `Layout.object`."""
@@ -108,38 +180,26 @@ def open_tree(path: str | os.PathLike[str], shards: str) -> Tree:
     wanted = Layout(shards)
     root = os.path.abspath(os.fspath(path))
     try:
-        text = _read_layout(root)
-        if text is None:
+        found = read_layouts(root)
+        if found is None:
             _create(root, wanted)
-            text = _read_layout(root)
+            found = read_layouts(root)
     except NotADirectoryError:
         raise NotACacheError(
             f"{root} is not a cache", cause="it is not a directory", remedy="name a directory"
         ) from None
     except OSError as error:
         raise cache_error(error, root, "open the cache") from error
-    if text is None:
+    if found is None:
         raise CacheError(f"the cache {root} vanished while it was created", remedy="try again")
-    try:
-        return Tree(root, Layout.from_json(text))
-    except CacheError as error:
-        raise type(error)(
-            f"{root}: {error.what}", cause=error.cause, remedy=error.remedy, path=root
-        ) from None
-
-
-def _read_layout(root: str) -> bytes | None:
-    try:
-        with open(f"{root}/{LAYOUT_FILE}", "rb") as file:
-            return file.read()
-    except FileNotFoundError:
-        return None
+    return Tree(root, *found)
 
 
 def _create(root: str, layout: Layout) -> None:
     _make_root(root)
-    foreign = [n for n in os.listdir(root) if n != TAG_FILE and not n.lstrip(".").startswith(LAYOUT_FILE)]
-    if foreign and _read_layout(root) is None:  # another process may have been quicker
+    ours = (TAG_FILE, LAYOUT_FILE, f".{LAYOUT_FILE}", PROBE)
+    foreign = [name for name in os.listdir(root) if not name.startswith(ours)]
+    if foreign and read_layouts(root) is None:  # another process may have been quicker
         raise NotACacheError(
             f"{root} is not a cache",
             cause=f"it is not empty and has no {LAYOUT_FILE}",
@@ -149,8 +209,8 @@ def _create(root: str, layout: Layout) -> None:
     mode = stat.S_IMODE(os.stat(root).st_mode)
     if mode & stat.S_IWOTH:  # whoever can write here can serve any bytes
         os.chmod(root, mode & ~stat.S_IWOTH)
-    _place(root, TAG_FILE, TAG)
-    _place(root, LAYOUT_FILE, layout.to_json())  # last: it says that the cache is complete
+    place(root, TAG_FILE, TAG)
+    place(root, LAYOUT_FILE, Layouts(layout).to_json())  # last: it says that the cache is complete
 
 
 def _make_root(root: str) -> None:
@@ -162,28 +222,3 @@ def _make_root(root: str) -> None:
         _make_root(os.path.dirname(root))
         with suppress(FileExistsError):
             os.mkdir(root, ROOT_MODE)
-
-
-def _place(root: str, name: str, content: bytes) -> None:
-    """Put a file there, whole or not at all; if there is one already, it stays."""
-    owner = new_owner()
-    private = f"{root}/.{LAYOUT_FILE}.{owner}"
-    try:
-        fd = os.open(private, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, SHARED_FILE_MODE)
-        try:
-            os.write(fd, content)
-            os.fsync(fd)
-        finally:
-            os.close(fd)
-        try:
-            os.link(private, f"{root}/{name}")
-        except FileExistsError:
-            return
-        except OSError as error:
-            if error.errno not in LINK_REFUSED:
-                raise
-            os.rename(private, f"{root}/{name}")
-    finally:
-        retire(owner)
-        with suppress(FileNotFoundError):
-            os.unlink(private)

@@ -32,6 +32,8 @@ TRASH_SECONDS = 86_400.0
 """How long what was evicted can be brought back by hand."""
 ENTRY, FILE, THROWN = "entry-without-object", "file-without-owner", "trash-past-its-grace"
 _DRAFT = ".json."
+_PARTIAL_WIDTH = 2
+"""Digits of the directories of partial/, whatever the layout."""
 
 
 class Upkeep:
@@ -67,21 +69,24 @@ class Upkeep:
 
     def _walk(self) -> Iterator[str]:
         """One look at everything; for each name what was put right, or nothing."""
-        for directory in self._leaves(f"{self._tree.root}/{ENTRIES}", self._tree.layout.levels):
-            for name in list_names(directory):
-                yield self._look_at_entry(directory, name)
-        for directory in self._leaves(f"{self._tree.root}/{PARTIAL}", 1):
+        self._tree.look_again()
+        for layout in self._tree.layouts:
+            for directory in self._leaves(f"{self._tree.root}/{ENTRIES}", layout.widths):
+                for name in list_names(directory):
+                    yield self._look_at_entry(directory, name)
+        for directory in self._leaves(f"{self._tree.root}/{PARTIAL}", (_PARTIAL_WIDTH,)):
             for name in list_names(directory):
                 yield self._look_at_partial(f"{directory}/{name}")
         for name in list_names(f"{self._tree.root}/{TRASH}"):
             yield self._look_at_trash(f"{self._tree.root}/{TRASH}/{name}")
 
-    def _leaves(self, directory: str, levels: int) -> Iterator[str]:
-        if levels == 0:
+    def _leaves(self, directory: str, widths: tuple[int, ...]) -> Iterator[str]:
+        if not widths:
             yield directory
             return
         for name in list_names(directory):
-            yield from self._leaves(f"{directory}/{name}", levels - 1)
+            if len(name) == widths[0]:
+                yield from self._leaves(f"{directory}/{name}", widths[1:])
 
     def _look_at_entry(self, directory: str, name: str) -> str:
         digest, draft, owner = name.partition(_DRAFT)

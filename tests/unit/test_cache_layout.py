@@ -5,7 +5,7 @@ from hashlib import sha256
 
 import pytest
 
-from stager.cache.layout import LAYOUT_VERSION, Layout, directory_mode, is_digest
+from stager.cache.layout import LAYOUT_VERSION, Layout, Layouts, directory_mode, is_digest
 from stager.errors import CacheError, InputError, LayoutVersionError
 
 DIGEST = sha256(b"x").hexdigest()
@@ -24,7 +24,14 @@ def test_a_path_is_cut_as_the_widths_say(shards: str, directory: str) -> None:
     assert layout.levels == directory.count("/") + 1
 
 
-@pytest.mark.parametrize("shards", ["2+2", "4+4", "1", "1+1+1+1"])
+def test_a_flat_layout_has_no_directories() -> None:
+    layout = Layout("flat")
+    assert layout.object(DIGEST) == f"objects/{DIGEST}"
+    assert layout.entry(DIGEST) == f"entries/{DIGEST}.json"
+    assert layout.levels == 0
+
+
+@pytest.mark.parametrize("shards", ["2+2", "4+4", "1", "1+1+1+1", "flat"])
 def test_the_way_up_from_an_entry_ends_at_the_root(shards: str) -> None:
     layout = Layout(shards)
     assert layout.up.count("../") == layout.link(DIGEST).count("/")
@@ -37,19 +44,42 @@ def test_impossible_widths_are_refused(shards: str) -> None:
 
 
 def test_a_layout_reads_what_it_writes() -> None:
-    assert Layout.from_json(Layout("4+4").to_json()) == Layout("4+4")
+    for layouts in (
+        Layouts(Layout("4+4")),
+        Layouts(Layout("flat")),
+        Layouts(Layout("4"), (Layout("2+2"), Layout("flat"))),
+        Layouts(Layout("4"), (Layout("2+2"),), settled_at=12.5),
+    ):
+        assert Layouts.from_json(layouts.to_json()) == layouts
+
+
+def test_an_older_program_is_told_when_there_is_more_than_it_would_find() -> None:
+    def version(layouts: Layouts) -> int:
+        return int(json.loads(layouts.to_json())["version"])
+
+    assert version(Layouts(Layout("4+4"))) == 1
+    assert version(Layouts(Layout("flat"))) == 2
+    assert version(Layouts(Layout("4+4"), (Layout("2+2"),))) == 2
+
+
+def test_a_change_of_the_layout_keeps_all_places_where_files_may_be() -> None:
+    there = Layouts(Layout("2+2")).towards(Layout("4+4"))
+    assert there == Layouts(Layout("4+4"), (Layout("2+2"),))
+    further = there.towards(Layout("flat"))
+    assert further == Layouts(Layout("flat"), (Layout("4+4"), Layout("2+2")))
+    assert there.towards(Layout("2+2")) == Layouts(Layout("2+2"), (Layout("4+4"),))
 
 
 def test_a_layout_from_the_future_is_refused() -> None:
     text = json.dumps({"version": LAYOUT_VERSION + 1, "shards": "whatever", "digest": "sha256"})
     with pytest.raises(LayoutVersionError, match="upgrade"):
-        Layout.from_json(text.encode())
+        Layouts.from_json(text.encode())
 
 
 def test_a_layout_with_another_digest_is_refused() -> None:
     text = json.dumps({"version": LAYOUT_VERSION, "shards": "2+2", "digest": "blake3"})
     with pytest.raises(LayoutVersionError, match="blake3"):
-        Layout.from_json(text.encode())
+        Layouts.from_json(text.encode())
 
 
 @pytest.mark.parametrize(
@@ -58,7 +88,7 @@ def test_a_layout_with_another_digest_is_refused() -> None:
 )  # fmt: skip
 def test_a_damaged_layout_is_said_to_be_damaged(text: bytes) -> None:
     with pytest.raises(CacheError, match="damaged"):
-        Layout.from_json(text)
+        Layouts.from_json(text)
 
 
 @pytest.mark.parametrize("name", [DIGEST[:-1], DIGEST + "0", DIGEST.upper(), "", "z" * 64])

@@ -86,7 +86,7 @@ def test_a_file_is_no_cache(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("text", "kind"),
     [
-        ('{"version": 2, "shards": "2+2", "digest": "sha256"}', LayoutVersionError),
+        ('{"version": 3, "shards": "2+2", "digest": "sha256"}', LayoutVersionError),
         ('{"version": 99}', LayoutVersionError),
         ("torn", CacheError),
         ("[1]", CacheError),
@@ -217,7 +217,7 @@ def test_a_creation_that_was_killed_half_way_is_finished_by_the_next(
 
     root = tmp_path / "c"
     with monkeypatch.context() as patch:
-        patch.setattr(tree_module, "_place", killed)
+        patch.setattr(tree_module, "place", killed)
         with pytest.raises(KeyboardInterrupt):
             FileCache(root)
     (root / "CACHEDIR.TAG").write_bytes(b"")
