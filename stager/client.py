@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Collection, Iterator, Mapping, Sequence
+from collections.abc import Collection, Generator, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import fields
+from json import loads
 from types import TracebackType
 from typing import Any, Self, TypeVar
 from urllib.parse import quote
 
 import requests
 
+from stager.client_cache import CacheCalls
 from stager.errors import RemoteError, ServerUnreachableError, StagerError, StateError, error_from_dict
 from stager.model.fetches import FetchState
 from stager.model.jobs import JobSpec, JobState
@@ -55,6 +57,8 @@ class Client:
         self._session = requests.Session()
         self._session.trust_env = False
         self._session.headers["Authorization"] = f"Bearer {token}"
+        self.cache = CacheCalls(self._ask, self._tell)
+        """What can be asked about the server's cache."""
 
     def close(self) -> None:
         """Close the connection."""
@@ -176,13 +180,29 @@ class Client:
         with self._send("GET", path, stream=True) as answer:
             yield self._blocks(answer)
 
+    def _tell(
+        self, method: str, path: str, *, params: Mapping[str, Any] | None = None, json: Any = None
+    ) -> Generator[dict[str, Any], None, dict[str, Any]]:
+        """A long operation: yields how far it is, returns what it came to."""
+        with self._send(method, path, params=params, json=json, stream=True) as answer:
+            try:
+                for text in answer.iter_lines():
+                    line = loads(text)
+                    if "error" in line:
+                        raise error_from_dict(line["error"])
+                    if "result" in line:
+                        return dict(line["result"])
+                    yield dict(line["progress"])
+            except (requests.RequestException, ValueError) as error:
+                reason = _reason(error) if isinstance(error, requests.RequestException) else str(error)
+                raise _broke_off(self.url, reason) from None
+        raise _broke_off(self.url, "it ended without a result")
+
     def _blocks(self, answer: requests.Response) -> Iterator[bytes]:
         try:
             yield from answer.iter_content(BLOCK_BYTES)
         except requests.RequestException as error:
-            raise ServerUnreachableError(
-                f"the server at {self.url} broke off", cause=_reason(error), remedy="try again"
-            ) from None
+            raise _broke_off(self.url, _reason(error)) from None
 
     def _ask(
         self,
@@ -232,6 +252,10 @@ class Client:
             return answer
         with answer:
             raise _problem(self.url, answer)
+
+
+def _broke_off(url: str, cause: str) -> StagerError:
+    return ServerUnreachableError(f"the server at {url} broke off", cause=cause, remedy="try again")
 
 
 def _problem(url: str, answer: requests.Response) -> StagerError:

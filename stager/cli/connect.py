@@ -21,13 +21,23 @@ def connected() -> Iterator[Client]:
         ServerUnreachableError: none runs here, and none is configured.
         AccessDeniedError: there is no token to show it.
     """
-    from stager.client import Client
     from stager.settings import load_settings
 
-    settings = load_settings()
-    url = _server_url(settings)
-    with Client(url, _token(settings)) as client:
+    with client_of(load_settings()) as client:
         yield client
+
+
+def client_of(settings: Settings) -> Client:
+    """A client of the server that these settings lead to; to be closed.
+
+    Raises:
+        ServerUnreachableError: none runs here, and none is configured.
+        AccessDeniedError: there is no token to show it.
+    """
+    from stager.client import Client
+
+    url = _server_url(settings)
+    return Client(url, _token(settings))
 
 
 def token_path(settings: Settings) -> Path:

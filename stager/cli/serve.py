@@ -56,10 +56,12 @@ def serve(
             output.note(f"ready at {url}")
             notify("READY=1")
 
-        api = ApiServer(create_app(server.jobs, token, runs=server.runs, site=server.site), ready)
+        api = ApiServer(
+            create_app(server.jobs, token, runs=server.runs, site=server.site, cache=server.cache_site), ready
+        )
         tune_collector()
         server.start()
-        running.enter_context(announced(settings.state_dir, url))
+        running.enter_context(announced(settings.state_dir, url, server.cache.root))
         with _stopping(api.stop):
             api.run(sockets=[listening])
             notify("STOPPING=1")

@@ -15,11 +15,13 @@ from stager.clock import Clock, SystemClock
 from stager.server import problems
 from stager.server.guard import PROTECTED, Guard
 from stager.server.page import HEADERS, render
+from stager.server.routes_cache import cache_routes
 from stager.server.routes_files import file_routes
 from stager.server.routes_jobs import job_routes
 from stager.server.routes_runs import run_routes
 from stager.server.routes_site import health_routes, precondition_routes, status_routes
 from stager.server.waiting import Waiting
+from stager.service.cache_site import CacheSite
 from stager.service.jobs import JobService
 from stager.service.runs import RunService
 from stager.service.site import SiteService
@@ -38,6 +40,7 @@ def create_app(
     clock: Clock | None = None,
     runs: RunService | None = None,
     site: SiteService | None = None,
+    cache: CacheSite | None = None,
 ) -> FastAPI:
     """The HTTP API of a job server.
 
@@ -48,6 +51,7 @@ def create_app(
         clock: for the uptime.
         runs: takes the reports of another job server; None: jobs are not handed to one.
         site: knows of workers, origins and repairs; None: there are none.
+        cache: the cache and what can be asked of it; None: it is another server's.
 
     Returns:
         The application; ``app.state.waiting.close()`` answers all long polls at once, for a quick end.
@@ -72,6 +76,7 @@ def create_app(
     api.include_router(precondition_routes(jobs))
     api.include_router(run_routes(runs))
     api.include_router(status_routes(jobs, site or SiteService(), clock or SystemClock()))
+    api.include_router(cache_routes(cache))
     app.include_router(api)
     app.include_router(health_routes())
 

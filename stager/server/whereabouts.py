@@ -10,15 +10,15 @@ from contextlib import contextmanager
 from pathlib import Path
 
 FILE = "server.json"
-"""In the state directory: ``url`` and ``pid`` of the server that runs."""
+"""In the state directory: ``url`` and ``pid`` of the server that runs, and the root of its ``cache``."""
 
 
 @contextmanager
-def announced(state_dir: Path, url: str) -> Iterator[None]:
+def announced(state_dir: Path, url: str, cache: Path | None = None) -> Iterator[None]:
     """Inside, the state directory says where the server is."""
     path = state_dir / FILE
     draft = path.with_name(f"{FILE}.{os.getpid()}")
-    draft.write_text(json.dumps({"url": url, "pid": os.getpid()}) + "\n")
+    draft.write_text(json.dumps({"url": url, "pid": os.getpid(), "cache": str(cache or "")}) + "\n")
     draft.chmod(0o600)
     draft.rename(path)
     try:
@@ -33,10 +33,19 @@ def announced_url(state_dir: Path) -> str | None:
     A file left by a server that was killed names a process that is gone. It is not believed: its port
     may be another user's by now, who must not be shown the token.
     """
+    return _announced(state_dir, "url")
+
+
+def announced_cache(state_dir: Path) -> str | None:
+    """The root of the cache that the server of this state directory looks after; None when none runs."""
+    return _announced(state_dir, "cache")
+
+
+def _announced(state_dir: Path, name: str) -> str | None:
     try:
         found = json.loads((state_dir / FILE).read_bytes())
         os.kill(int(found["pid"]), 0)
-        return str(found["url"])
+        return str(found[name])
     except (OSError, ValueError, TypeError, KeyError):
         return None
 

@@ -21,6 +21,7 @@ from stager.settings import Settings
 from stager.state.lock import StateLock
 from stager.state.store import Store
 from stager.wiring import build_cache, retry_policy
+from stager.wiring.cache import build_cache_site
 from stager.wiring.farms import build_farm, fetch_seats, files_in_a_seat
 from stager.wiring.hearing import build_hearing, build_roster
 from stager.wiring.places import build_job_place, build_run_service, job_slots
@@ -47,6 +48,8 @@ class JobServer:
             self.cache = build_cache(settings)
             store = Store(settings.database_url or f"sqlite:///{settings.state_dir / 'stager.db'}")
             made.callback(store.close)
+            self.cache_site = build_cache_site(settings, self.cache, clock)
+            made.callback(self.cache_site.close)
 
             def new_machine() -> Machine:
                 admission = Admission(

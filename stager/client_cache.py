@@ -1,0 +1,85 @@
+"""The API's client for the cache: the same calls as those of its services, over HTTP."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Generator, Mapping
+from dataclasses import asdict, fields, is_dataclass
+from types import UnionType
+from typing import Any, TypeVar, get_args, get_origin, get_type_hints
+from urllib.parse import quote
+
+from stager.model.cache_views import CacheTotals, FileDetail, Listing
+from stager.model.catalogue import Selection, Sort
+
+T = TypeVar("T")
+MOST = 10_000
+"""Files in one answer of the server."""
+
+
+class CacheCalls:
+    """What a server can be asked about its cache.
+
+    Args:
+        ask: method, path, then `params` and `json`; the answer.
+        tell: the same for a long operation: yields how far it is, returns the result.
+    """
+
+    def __init__(
+        self,
+        ask: Callable[..., dict[str, Any]],
+        tell: Callable[..., Generator[dict[str, Any], None, dict[str, Any]]],
+    ) -> None:
+        self._ask = ask
+        self._tell = tell
+
+    # -- what there is ---------------------------------------------------------------------------
+
+    def ls(
+        self,
+        selection: Selection = Selection(),  # noqa: B008 - frozen
+        sort: Sort = Sort.SIZE,
+        *,
+        limit: int | None = 100,
+        offset: int = 0,
+    ) -> Listing:
+        """See `CatalogueService.ls`."""
+        found: list[Any] = []
+        while True:
+            some = MOST if limit is None else min(limit - len(found), MOST)
+            params = {"sort": sort.value, "limit": some, "offset": offset + len(found), **_query(selection)}
+            answer = view(Listing, self._ask("GET", "cache/files", params=params))
+            found += answer.files
+            if len(answer.files) < some or len(found) == limit:
+                return Listing(found, answer.total, answer.walked_at)
+
+    def show(self, word: str) -> FileDetail:
+        """See `CatalogueService.show`."""
+        return view(FileDetail, self._ask("GET", f"cache/files/{quote(word, safe='')}"))
+
+    def totals(self, selection: Selection = Selection()) -> CacheTotals:  # noqa: B008 - frozen
+        """See `CatalogueService.totals`."""
+        return view(CacheTotals, self._ask("GET", "cache/totals", params=_query(selection)))
+
+
+def _query(selection: Selection) -> dict[str, Any]:
+    return {name: value for name, value in asdict(selection).items() if value is not None}
+
+
+def view(kind: type[T], data: Mapping[str, Any]) -> T:
+    """A dataclass from its JSON, parts included; what a newer server says besides is left out."""
+    hints = get_type_hints(kind)
+    known = {f.name for f in fields(kind)}  # type: ignore[arg-type]  # of dataclasses alone
+    return kind(**{name: _value(hints[name], value) for name, value in data.items() if name in known})
+
+
+def _value(kind: Any, value: Any) -> Any:
+    if value is None:
+        return None
+    if isinstance(kind, UnionType):
+        kind = next(one for one in get_args(kind) if one is not type(None))
+    if is_dataclass(kind):
+        return view(kind, value)  # type: ignore[arg-type]  # a class, not an object of it
+    container = get_origin(kind)
+    if container in {list, tuple}:
+        return container(_value(get_args(kind)[0], item) for item in value)
+    return kind(value) if isinstance(kind, type) and issubclass(kind, str) else value

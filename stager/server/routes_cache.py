@@ -1,0 +1,64 @@
+"""What is in the cache."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+from fastapi import APIRouter, Query
+
+from stager.errors import ConflictError
+from stager.model.cache_views import CacheTotals, FileDetail, Listing
+from stager.model.catalogue import Kind, Selection, Sort
+from stager.server.problems import described
+from stager.service.cache_site import CacheSite
+
+MOST = 10_000
+"""Files in one answer."""
+
+
+def site_of(site: CacheSite | None) -> CacheSite:
+    """The cache of this server.
+
+    Raises:
+        ConflictError: it looks after none.
+    """
+    if site is None:
+        raise ConflictError("this server looks after no cache", remedy="ask the one that does")
+    return site
+
+
+def cache_routes(site: CacheSite | None) -> APIRouter:
+    """Routes below ``/v1/cache``: what there is."""
+    router = APIRouter(prefix="/cache", tags=["cache"])
+    moment = Query(description="Seconds since 1970 UTC.")
+
+    @router.get("/files", responses=described(409, 503), summary="List files")
+    def ls(
+        sort: Sort = Sort.SIZE,
+        host: str | None = None,
+        owner: str | None = None,
+        unused_since: Annotated[float | None, moment] = None,
+        stored_before: Annotated[float | None, moment] = None,
+        kind: Kind | None = None,
+        limit: Annotated[int, Query(ge=1, le=MOST)] = 100,
+        offset: Annotated[int, Query(ge=0)] = 0,
+    ) -> Listing:
+        """Files of the cache in some order, from the catalogue: at once, however many there are."""
+        selection = Selection(host, owner, unused_since, stored_before, kind)
+        return site_of(site).files.ls(selection, sort, limit=limit, offset=offset)
+
+    @router.get("/files/{word:path}", responses=described(404, 409, 503), summary="Show a file")
+    def show(word: str) -> FileDetail:
+        """One file by its key, its URL or (the beginning of) its SHA-256: where from, versions, who holds it."""
+        return site_of(site).files.show(word)
+
+    @router.get("/totals", responses=described(409, 503), summary="How much there is")
+    def totals(
+        host: str | None = None,
+        owner: str | None = None,
+        kind: Kind | None = None,
+    ) -> CacheTotals:
+        """Totals by host, owner, age, size and kind, and the room on the file system."""
+        return site_of(site).files.totals(Selection(host, owner, kind=kind))
+
+    return router

@@ -1,0 +1,29 @@
+"""One cache with all that can be asked of it: what the server and the command line without a server hold."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from stager.cache.store import FileCache
+from stager.service.cache_catalogue import CatalogueService
+from stager.state.catalogue import Catalogue
+
+
+@dataclass(slots=True)
+class CacheSite:
+    """A cache, its catalogue, and its services, each under the name of what it does.
+
+    Attributes:
+        cache: the files.
+        catalogue: the rows.
+        files: what there is.
+    """
+
+    cache: FileCache
+    catalogue: Catalogue
+    files: CatalogueService
+
+    def close(self) -> None:
+        """Write what is noted, and close the database."""
+        self.cache.close()
+        self.catalogue.close()
