@@ -124,6 +124,13 @@ class CachePermissionError(CacheError):
     code = "cache-permission"
 
 
+class CacheGoneError(CacheError):
+    """The cache that was opened is not there any more: not mounted, moved away, or hidden by another one."""
+
+    code = "cache-gone"
+    transient = True
+
+
 class CacheFullError(CacheError):
     """No space, no inodes or no quota left; somebody may make room."""
 

@@ -11,6 +11,7 @@ The tree (with the usual shards ``2+2``)::
     partial/ab/<sha256 of key>.<generation>.<owner>.part, .json   unfinished, with how to go on
     partial/ab/<sha256 of key>.<owner>.tmp                        unfinished, never gone on with
     jobs/<job>/inputs/<name>  jobs/<job>/results/<name>
+    pins/ab/<sha256>/object, <pin id>.<until>.json                why an object stays (see `pinned`)
     trash/<date>/...
 """
 
@@ -37,12 +38,13 @@ TAG_FILE = "CACHEDIR.TAG"
 TAG = b"Signature: 8a477f597d28d172789f06886806bc55\n# This directory is a cache of stager; back-up programs may skip it.\n"
 """See https://bford.info/cachedir/."""
 
-OBJECTS, RESTRICTED, ENTRIES, PARTIAL, JOBS, TRASH = (
+OBJECTS, RESTRICTED, ENTRIES, PARTIAL, JOBS, PINS, TRASH = (
     "objects",
     "restricted",
     "entries",
     "partial",
     "jobs",
+    "pins",
     "trash",
 )
 PROBE = ".stager-probe."
@@ -52,7 +54,15 @@ OBJECT_MODE = 0o444
 ROOT_MODE = 0o755
 PRIVATE_FILE_MODE = 0o600
 SHARED_FILE_MODE = 0o644
-_MODES = {OBJECTS: 0o755, RESTRICTED: 0o700, ENTRIES: 0o755, PARTIAL: 0o700, JOBS: 0o711, TRASH: 0o700}
+_MODES = {
+    OBJECTS: 0o755,
+    ENTRIES: 0o755,
+    JOBS: 0o711,
+    RESTRICTED: 0o700,
+    PARTIAL: 0o700,
+    PINS: 0o700,
+    TRASH: 0o700,
+}
 """Nothing is writable for others whatever the umask; jobs/ can be crossed but not listed."""
 
 FLAT = "flat"
@@ -150,11 +160,13 @@ class Layouts:
         current: where files are put.
         previous: where files may still be that a migration has not got to, newest first.
         settled_at: when everything had been moved, seconds since 1970 UTC; None as long as it has not.
+        id: made with the cache and of no other one; empty: made by a version that gave none.
     """
 
     current: Layout
     previous: tuple[Layout, ...] = ()
     settled_at: float | None = None
+    id: str = ""
 
     @property
     def all(self) -> tuple[Layout, ...]:
@@ -164,13 +176,15 @@ class Layouts:
     def towards(self, target: Layout) -> Layouts:
         """The same while everything is moved to `target`."""
         previous = tuple(layout for layout in self.all if layout != target)
-        return Layouts(target, previous)
+        return Layouts(target, previous, id=self.id)
 
     def to_json(self) -> bytes:
         """The content of layout.json; `from_json` is the inverse."""
         simple = not self.previous and self.current.widths
         data: dict[str, Any] = {"version": 1 if simple else LAYOUT_VERSION, "shards": self.current.shards}
         data["digest"] = "sha256"
+        if self.id:
+            data["id"] = self.id
         if self.previous:
             data["previous"] = [layout.shards for layout in self.previous]
             data["settled_at"] = self.settled_at
@@ -207,4 +221,9 @@ class Layouts:
     def _of(cls, data: dict[str, Any]) -> Layouts:
         settled = data.get("settled_at")
         previous = tuple(Layout(shards) for shards in data.get("previous", ()))
-        return cls(Layout(data["shards"]), previous, None if settled is None else float(settled))
+        return cls(
+            Layout(data["shards"]),
+            previous,
+            None if settled is None else float(settled),
+            str(data.get("id", "")),
+        )

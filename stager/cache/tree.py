@@ -28,7 +28,7 @@ from stager.cache.layout import (
     directory_mode,
 )
 from stager.cache.layout_file import Signature, place, read_layouts, signature
-from stager.errors import CacheError, NotACacheError
+from stager.errors import CacheError, CacheGoneError, NotACacheError
 
 T = TypeVar("T")
 _SEEKS = 16
@@ -41,6 +41,7 @@ class Tree:
     """A root and its layout: absolute paths as text, which is what the system calls take.
 
     Attributes:
+        id: of the cache, see `Layouts`.
         layouts: where files are looked for; the first is where they are put.
         nameless: whether files without a name are possible, as far as is known. See `nameless`.
         remote: whether other kernels may write to it: it is not on a block device of this machine. Only then
@@ -52,6 +53,7 @@ class Tree:
 
     def __init__(self, root: str, layouts: Layouts, seen: Signature | None = None) -> None:
         self.root = root
+        self.id = layouts.id
         self.layouts = layouts.all
         self.nameless = True
         self.remote = os.major(os.stat(root).st_dev) == 0
@@ -112,10 +114,47 @@ class Tree:
             return
         except OSError as error:
             raise cache_error(error, self._layout_file, "read") from error
-        if found is not None and found[1] != self._seen:
-            layouts, self._seen = found
-            if layouts.all != self.layouts:
-                self.layouts = layouts.all
+        if found is not None and found[0].id == self.id:
+            self._take(*found)
+
+    def _take(self, layouts: Layouts, seen: Signature) -> None:
+        self._seen = seen
+        if layouts.all != self.layouts:
+            self.layouts = layouts.all
+
+    def check(self) -> None:
+        """Make sure that the tree at the root is the one that was opened: one call of the system if it is.
+
+        A share that is not mounted leaves an empty directory, and another cache may be mounted in its place:
+        nothing may be written there, and what is missing there is not lost.
+
+        Raises:
+            CacheGoneError: it is not.
+            CacheError: the file system failed.
+        """
+        try:
+            if signature(os.stat(self._layout_file)) == self._seen:
+                return
+            found = read_layouts(self.root)
+        except (FileNotFoundError, NotADirectoryError):
+            found = None
+        except OSError as error:
+            raise cache_error(error, self._layout_file, "read") from error
+        except CacheError as error:
+            raise self._gone(error.cause or error.what) from None
+        if found is None:
+            raise self._gone(f"there is no {LAYOUT_FILE}, so it was unmounted, moved or deleted")
+        if found[0].id != self.id:
+            raise self._gone("another cache is at that path")
+        self._take(*found)
+
+    def _gone(self, cause: str) -> CacheGoneError:
+        return CacheGoneError(
+            f"the cache {self.root} is gone",
+            cause=cause,
+            remedy="mount it, or move it back; nothing is written or given up meanwhile",
+            path=self.root,
+        )
 
     def object(self, sha256: str, *, restricted: bool = False) -> str:
         """See `Layout.object`."""
@@ -137,21 +176,35 @@ class Tree:
         """Do `action`, which makes a name at `path`; if its directory is missing, make that and do it again.
 
         Nothing is remembered about directories, so somebody may remove an empty one at any time.
+
+        Raises:
+            CacheGoneError: the root is not the one that was opened.
+            OSError: as `action` does.
         """
+        self.check()
         directory = path.rpartition("/")[0]
         guess = not path.startswith(self._partial)
         if guess and self.growing:
-            self.growing = self.make_directory(directory)
+            self.growing = self._make(directory)
         for _ in range(3):  # an empty directory may go between making it and using it
             try:
                 return action()
             except FileNotFoundError:
-                missing = self.make_directory(directory)
+                missing = self._make(directory)
                 self.growing = missing if guess else self.growing
         return action()
 
     def make_directory(self, path: str) -> bool:
-        """Make the directory `path`, inside the root, and those above it; whether it was missing."""
+        """Make the directory `path`, inside the root, and those above it; whether it was missing.
+
+        Raises:
+            CacheGoneError: the root is not the one that was opened.
+            OSError: the file system failed.
+        """
+        self.check()
+        return self._make(path)
+
+    def _make(self, path: str) -> bool:
         mode = directory_mode(path[len(self.root) + 1 :])
         try:
             os.mkdir(path, mode)
@@ -160,7 +213,7 @@ class Tree:
         except FileNotFoundError:
             if path == self.root:
                 raise
-            self.make_directory(os.path.dirname(path))
+            self._make(os.path.dirname(path))
             with suppress(FileExistsError):
                 os.mkdir(path, mode)
         return True
@@ -210,7 +263,9 @@ def _create(root: str, layout: Layout) -> None:
     if mode & stat.S_IWOTH:  # whoever can write here can serve any bytes
         os.chmod(root, mode & ~stat.S_IWOTH)
     place(root, TAG_FILE, TAG)
-    place(root, LAYOUT_FILE, Layouts(layout).to_json())  # last: it says that the cache is complete
+    place(
+        root, LAYOUT_FILE, Layouts(layout, id=os.urandom(8).hex()).to_json()
+    )  # last: it says that the cache is complete
 
 
 def _make_root(root: str) -> None:
