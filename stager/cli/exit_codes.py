@@ -17,6 +17,10 @@ class Exit(IntEnum):
     """A fetch or a job failed."""
     USAGE = 2
     """Bad input, unknown option, or a setting that makes no sense; nothing was changed."""
+    WARNING = 1
+    """`doctor`, `cache probe`: it works, and somebody should look at it."""
+    BROKEN = 2
+    """`doctor`, `cache probe`: something is broken, or unfit."""
     NOT_FOUND = 3
     """No such job, key, result or precondition."""
     SERVER = 4
