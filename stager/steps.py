@@ -26,7 +26,17 @@ STEPS = (
     "results.kept",  # the results are objects; the job is not yet recorded as done
 )
 """Every step, in the order of a job's life."""
-MAINTENANCE_STEPS: tuple[str, ...] = ()
+MAINTENANCE_STEPS = (
+    "pin.linked",  # the object has one more link, why is not on disk yet
+    "pin.recorded",  # why is on disk, nobody was told so yet
+    "unpin.removed",  # the record is gone, the link is still there
+    "unpin.aside",  # the link has a private name, and goes unless somebody has pinned the object meanwhile
+    "migrate.switched",  # the new layout is announced, nothing is moved yet
+    "migrate.linked",  # an object has its new name as well
+    "migrate.entry",  # an entry has its new name as well
+    "migrate.dropped",  # the old name of an object is gone
+    "migrate.emptied",  # the old directories are gone, the migration is not yet said to be over
+)
 """Every step of the commands that look after a cache."""
 
 _observer: Callable[[str], None] | None = None

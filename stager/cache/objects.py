@@ -9,6 +9,7 @@ from contextlib import suppress
 from stager.cache.failures import LINK_REFUSED, cache_error
 from stager.cache.fresh import status
 from stager.cache.layout import SHARED_FILE_MODE, Layout
+from stager.cache.pinned import is_pinned
 from stager.cache.tree import Tree
 
 MARK = ".shared"
@@ -111,7 +112,7 @@ def mark_shared(tree: Tree, sha256: str, *, restricted: bool = False) -> None:
 
 
 def remove_object(tree: Tree, sha256: str, *, restricted: bool = False) -> bool:
-    """Remove the object unless a job holds it or another key has used it too; whether it was removed.
+    """Remove the object unless a job or a pin holds it or another key has used it too; whether it was removed.
 
     Raises:
         CacheError: it may still be there.
@@ -119,7 +120,7 @@ def remove_object(tree: Tree, sha256: str, *, restricted: bool = False) -> bool:
     tree.look_again()
     names = object_names(tree, sha256, restricted=restricted)
     try:
-        if not _is_ours_alone(names):
+        if not _is_ours_alone(names) or is_pinned(tree, sha256):
             return False
         if any(os.access(name + MARK, os.F_OK) for name in names):
             return False

@@ -20,6 +20,7 @@ from stager.cache.files import remove_quietly
 from stager.cache.fresh import list_names
 from stager.cache.layout import ENTRIES, PARTIAL, TRASH, is_digest
 from stager.cache.owner import is_alive, is_here
+from stager.cache.pin_files import tidy_pins
 from stager.cache.tree import open_tree
 
 ENTRY_SECONDS = 600.0
@@ -77,6 +78,7 @@ class Upkeep:
         for directory in self._leaves(f"{self._tree.root}/{PARTIAL}", (_PARTIAL_WIDTH,)):
             for name in list_names(directory):
                 yield self._look_at_partial(f"{directory}/{name}")
+        yield from tidy_pins(self._tree)
         for name in list_names(f"{self._tree.root}/{TRASH}"):
             yield self._look_at_trash(f"{self._tree.root}/{TRASH}/{name}")
 

@@ -1,0 +1,275 @@
+"""Pinning and unpinning objects, whoever else does so, and whoever evicts, at the same time.
+
+Nobody locks. Each does what it does and then looks whether somebody else was at it:
+
+- Who pins makes the link, writes the record, and then looks whether link and object are still there.
+- Who unpins removes the record, puts the link aside, and looks for records: if there is one, the link comes back.
+- Who evicts removes the object's name, and then looks for records: see `PinFiles.bring_back`.
+
+Of two of them at least one sees the other. Killed in between, the link is left without a record; it goes
+after an hour (`PinFiles.tidy`). A record that was acknowledged is never left without its bytes.
+"""
+
+from __future__ import annotations
+
+import errno
+import os
+import time
+from collections.abc import Iterator
+from contextlib import suppress
+
+from stager.cache.failures import LINK_REFUSED, cache_error
+from stager.cache.files import remove_quietly, write_all
+from stager.cache.fresh import list_names
+from stager.cache.layout import PRIVATE_FILE_MODE
+from stager.cache.objects import find_object
+from stager.cache.owner import new_owner, retire
+from stager.cache.pinned import LINK, is_pinned, pin_directory, pinned, pinned_objects, records
+from stager.cache.tree import Tree
+from stager.errors import ObjectLostError
+from stager.model.pins import Pin, parse_file_name
+from stager.steps import reached
+
+LINK_SECONDS = 3600.0
+"""A link without a record is left alone for so long: somebody is perhaps about to write one."""
+_TRIES = 16
+_CREATE = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC
+PIN_OVER, PIN_LINK = "pin-past-its-time", "pin-link-put-right"
+
+
+class PinFiles:
+    """The pins of one cache."""
+
+    def __init__(self, tree: Tree) -> None:
+        self._tree = tree
+
+    def of(self, sha256: str) -> list[Pin]:
+        """See `pinned`."""
+        return pinned(self._tree, sha256)
+
+    def __iter__(self) -> Iterator[Pin]:
+        """All pins that count now, by object."""
+        for sha256 in pinned_objects(self._tree):
+            yield from pinned(self._tree, sha256)
+
+    def pin(self, pin: Pin, *, restricted: bool = False) -> None:
+        """Let the object stay until the pin's time is up; a pin of this holder is prolonged, never cut short.
+
+        Durable on return.
+
+        Raises:
+            ObjectLostError: there is no such object; nothing is pinned.
+            CacheError: the file system failed.
+        """
+        directory = pin_directory(self._tree, pin.object)
+        record = f"{directory}/{pin.file_name}"
+        try:
+            for _ in range(_TRIES):
+                if not self._hold(pin.object, directory, restricted=restricted):
+                    break
+                reached("pin.linked")
+                self._write(record, pin)
+                reached("pin.recorded")
+                if self._hold(pin.object, directory, restricted=restricted) and os.access(record, os.F_OK):
+                    return
+                if find_object(self._tree, pin.object, restricted=restricted) is None:
+                    break
+            remove_quietly(record)
+            self._let_go(directory)
+        except OSError as error:
+            raise cache_error(error, directory, "pin") from error
+        raise ObjectLostError(
+            f"object {pin.object} can't be pinned",
+            cause="it is not in the cache",
+            remedy="fetch it again",
+            sha256=pin.object,
+        )
+
+    def unpin(self, sha256: str, pin: str) -> bool:
+        """Take the pin with that id away; whether there was one that counted.
+
+        Raises:
+            CacheError: it may still be there.
+        """
+        directory = pin_directory(self._tree, sha256)
+        counted = {name for name in records(self._tree, sha256) if name.startswith(f"{pin}.")}
+        try:
+            for name in list_names(directory):
+                if name.startswith(f"{pin}."):
+                    with suppress(FileNotFoundError):
+                        os.unlink(f"{directory}/{name}")
+            reached("unpin.removed")
+            self._let_go(directory)
+        except OSError as error:
+            raise cache_error(error, directory, "unpin") from error
+        return bool(counted)
+
+    def bring_back(self, sha256: str, *, restricted: bool = False) -> bool:
+        """If the object is pinned and has lost its own name just now, give it that again; whether it has it.
+
+        For who evicts: called after the name was removed, it makes up for a pin that came meanwhile.
+
+        Raises:
+            CacheError: the file system failed.
+        """
+        if not is_pinned(self._tree, sha256):
+            return False
+        final = self._tree.object(sha256, restricted=restricted)
+        link = f"{pin_directory(self._tree, sha256)}/{LINK}"
+        try:
+            with suppress(FileExistsError):
+                self._tree.creating(final, lambda: os.link(link, final))
+        except FileNotFoundError:  # no link: nobody was told that it is pinned
+            return False
+        except OSError as error:
+            raise cache_error(error, final, "bring back") from error
+        return True
+
+    def tidy(self, sha256: str, now: float) -> str:
+        """Let go what need not be held, hold what must be; what was put right (`PIN_OVER`, `PIN_LINK`) or nothing.
+
+        Raises:
+            OSError: the file system failed.
+        """
+        directory = pin_directory(self._tree, sha256)
+        try:
+            changed = os.stat(directory).st_mtime
+        except FileNotFoundError:
+            return ""
+        over = [name for name in list_names(directory) if _is_over(name, now)]
+        for name in over:
+            with suppress(FileNotFoundError):
+                os.unlink(f"{directory}/{name}")
+        if is_pinned(self._tree, sha256, now):
+            mended = self._mend(directory, sha256, now - changed)
+            return PIN_OVER if over else mended
+        if over or now - changed > LINK_SECONDS:
+            self._let_go(directory, old=now - changed > LINK_SECONDS)
+            return PIN_OVER if over else PIN_LINK
+        return ""
+
+    # -- inside ----------------------------------------------------------------------------------
+
+    def _hold(self, sha256: str, directory: str, *, restricted: bool) -> bool:
+        """Let the link name the object; False if there is no object."""
+        link = f"{directory}/{LINK}"
+        for _ in range(_TRIES):
+            found = find_object(self._tree, sha256, restricted=restricted)
+            if found is None:
+                return False
+            path = found[0]
+            try:
+                self._tree.creating(link, lambda path=path: os.link(path, link))  # type: ignore[misc]
+            except FileExistsError:
+                if _is_same(path, link) or _replace(path, link):
+                    return True
+            except FileNotFoundError:  # of the object: it is moved, or it goes
+                continue
+            except OSError as error:
+                if error.errno not in LINK_REFUSED:
+                    raise
+                self._tree.make_directory(directory)
+                return True  # the record alone has to do
+            else:
+                return True
+        return False
+
+    def _write(self, record: str, pin: Pin) -> None:
+        owner = new_owner()
+        directory, _, name = record.rpartition("/")
+        private = f"{directory}/.{name}.{owner}"
+        try:
+            fd = self._tree.creating(private, lambda: os.open(private, _CREATE, PRIVATE_FILE_MODE))
+            try:
+                write_all(fd, pin.to_json())
+                os.fsync(fd)
+            finally:
+                os.close(fd)
+            os.rename(private, record)
+        finally:
+            remove_quietly(private)
+            retire(owner)
+
+    def _let_go(self, directory: str, *, old: bool = False) -> None:
+        """Remove the link, and the directory, unless there is a record; `old`: what others left there, too."""
+        link = f"{directory}/{LINK}"
+        names = list_names(directory)
+        if any(parse_file_name(name) for name in names):
+            return
+        owner = new_owner()
+        aside = f"{directory}/.{LINK}.{owner}"
+        try:
+            with suppress(FileNotFoundError):
+                os.rename(link, aside)
+            reached("unpin.aside")
+            left = list_names(directory)
+            if any(parse_file_name(name) for name in left):  # somebody pinned it meanwhile
+                with suppress(FileExistsError, FileNotFoundError):
+                    os.link(aside, link)
+                return
+            for name in left if old else ():
+                remove_quietly(f"{directory}/{name}")
+        finally:
+            remove_quietly(aside)
+            retire(owner)
+        try:
+            os.rmdir(directory)
+        except OSError as error:
+            if error.errno not in {errno.ENOTEMPTY, errno.EEXIST, errno.ENOENT}:
+                raise
+
+    def _mend(self, directory: str, sha256: str, age: float) -> str:
+        """A pinned object whose link is missing, or names damaged bytes that were fetched again; leftovers of kills."""
+        link = f"{directory}/{LINK}"
+        private = [name for name in list_names(directory) if name.startswith(".")]
+        if age > LINK_SECONDS:
+            for name in private:
+                remove_quietly(f"{directory}/{name}")
+        for restricted in (False, True):
+            found = find_object(self._tree, sha256, restricted=restricted)
+            if found is not None and not _is_same(found[0], link):
+                held = self._hold(sha256, directory, restricted=restricted)
+                return PIN_LINK if held and os.access(link, os.F_OK) else ""
+        return ""
+
+
+def tidy_pins(tree: Tree) -> Iterator[str]:
+    """One look at all pins: for each object what was put right, or nothing.
+
+    Raises:
+        OSError: the file system failed.
+    """
+    files = PinFiles(tree)
+    for sha256 in pinned_objects(tree):
+        yield files.tidy(sha256, time.time())
+
+
+def _is_over(name: str, now: float) -> bool:
+    parsed = parse_file_name(name)
+    return parsed is not None and parsed[1] is not None and parsed[1] <= now
+
+
+def _is_same(path: str, link: str) -> bool:
+    try:
+        return os.path.samefile(path, link)
+    except FileNotFoundError:
+        return False
+
+
+def _replace(path: str, link: str) -> bool:
+    """Let `link` name the file at `path` in one step; False if that has gone."""
+    owner = new_owner()
+    private = f"{os.path.dirname(link)}/.{LINK}.{owner}"
+    try:
+        os.link(path, private)
+        os.rename(private, link)
+    except FileNotFoundError:
+        return False
+    except OSError as error:
+        if error.errno not in LINK_REFUSED:
+            raise
+        os.unlink(link)  # of other bytes; the record alone has to do
+    finally:
+        remove_quietly(private)
+        retire(owner)
+    return True
