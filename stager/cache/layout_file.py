@@ -3,18 +3,22 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
+import time
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 
 from stager.cache.failures import LINK_REFUSED
 from stager.cache.files import unless_stale
 from stager.cache.layout import LAYOUT_FILE, SHARED_FILE_MODE, Layouts
-from stager.cache.owner import new_owner, retire
-from stager.errors import CacheError
+from stager.cache.owner import is_alive, is_here, new_owner, retire
+from stager.errors import CacheError, ConflictError, NotACacheError
 
 Signature = tuple[int, int, int, int]
 _MAX_BYTES = 1 << 16
 """It is a hundred bytes."""
+CLAIM_NAME = f".{LAYOUT_FILE}.claim"
+CLAIM_SECONDS = 60.0
+"""A claim to change it is held for a moment; one of another host that is older than this is a dead owner's."""
 
 
 def signature(found: os.stat_result) -> Signature:
@@ -50,14 +54,22 @@ def read_layouts(root: str) -> tuple[Layouts, Signature] | None:
         ) from None
 
 
-def replace_layouts(root: str, layouts: Layouts) -> None:
-    """Let layout.json say this from now on; the caller sees to it that nobody else does so now.
+def change_layouts(root: str, change: Callable[[Layouts], Layouts]) -> None:
+    """Let layout.json say what `change` makes of what it says; one process at a time.
 
     Raises:
+        ConflictError: somebody else is changing it; it takes milliseconds, and so nobody waits for it.
+        CacheError: it can't be read.
         OSError: it says what it said before.
     """
-    with _private(root, layouts.to_json()) as private:
-        os.rename(private, f"{root}/{LAYOUT_FILE}")
+    with _claimed(root):
+        found = read_layouts(root)
+        if found is None:
+            raise NotACacheError(f"{root} is not a cache", cause=f"its {LAYOUT_FILE} is gone", path=root)
+        after = change(found[0])
+        if after != found[0]:
+            with _private(root, after.to_json()) as private:
+                os.rename(private, f"{root}/{LAYOUT_FILE}")
 
 
 def place(root: str, name: str, content: bytes) -> None:
@@ -90,3 +102,43 @@ def _private(root: str, content: bytes) -> Iterator[str]:
         retire(owner)
         with suppress(FileNotFoundError):
             os.unlink(private)
+
+
+@contextmanager
+def _claimed(root: str) -> Iterator[None]:
+    claim = f"{root}/{CLAIM_NAME}"
+    owner = new_owner()
+    try:
+        _remove_dead_claim(claim)
+        try:
+            _make_claim(claim, owner)
+        except FileExistsError:
+            raise ConflictError(
+                f"somebody else is changing the layout of the cache {root}",
+                cause=f"{claim} is there",
+                remedy=f"try again; after {CLAIM_SECONDS:.0f} s it counts as a dead one's",
+            ) from None
+        try:
+            yield
+        finally:
+            with suppress(FileNotFoundError):
+                os.unlink(claim)
+    finally:
+        retire(owner)
+
+
+def _make_claim(claim: str, owner: str) -> None:
+    fd = os.open(claim, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, SHARED_FILE_MODE)
+    try:
+        os.write(fd, owner.encode())
+    finally:
+        os.close(fd)
+
+
+def _remove_dead_claim(claim: str) -> None:
+    with suppress(FileNotFoundError):
+        with open(claim, encoding="ascii") as file:
+            owner = file.read()
+        age = time.time() - os.stat(claim).st_mtime
+        if (not is_alive(owner)) if is_here(owner) else age > CLAIM_SECONDS:
+            os.unlink(claim)

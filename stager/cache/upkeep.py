@@ -19,9 +19,13 @@ from stager.cache.failures import cache_error
 from stager.cache.files import remove_quietly
 from stager.cache.fresh import list_names
 from stager.cache.layout import ENTRIES, PARTIAL, TRASH, is_digest
+from stager.cache.layout_file import read_layouts
+from stager.cache.migrate import Migration, is_over
 from stager.cache.owner import is_alive, is_here
 from stager.cache.pin_files import tidy_pins
 from stager.cache.tree import open_tree
+from stager.clock import Clock, SystemClock
+from stager.errors import ConflictError
 
 ENTRY_SECONDS = 600.0
 """An entry whose object is missing is left alone for so long: its fetch is perhaps on the way again."""
@@ -43,13 +47,18 @@ class Upkeep:
     Args:
         root: of the cache, which exists.
         shards: for the case that it does not.
+        clock: for tests.
 
     Raises:
         CacheError: it can't be read.
     """
 
-    def __init__(self, root: str | os.PathLike[str], shards: str = "2+2") -> None:
+    def __init__(
+        self, root: str | os.PathLike[str], shards: str = "2+2", *, clock: Clock | None = None
+    ) -> None:
         self._tree = open_tree(root, shards)
+        self._clock = clock or SystemClock()
+        self._migration: Migration | None = None
         self._entries = EntryFiles(self._tree)
         self._round = self._walk()
 
@@ -71,6 +80,8 @@ class Upkeep:
     def _walk(self) -> Iterator[str]:
         """One look at everything; for each name what was put right, or nothing."""
         self._tree.look_again()
+        with suppress(ConflictError):  # somebody migrates it anew: then there will be another last look
+            yield from self._last_look()
         for layout in self._tree.layouts:
             for directory in self._leaves(f"{self._tree.root}/{ENTRIES}", layout.widths):
                 for name in list_names(directory):
@@ -81,6 +92,26 @@ class Upkeep:
         yield from tidy_pins(self._tree)
         for name in list_names(f"{self._tree.root}/{TRASH}"):
             yield self._look_at_trash(f"{self._tree.root}/{TRASH}/{name}")
+
+    def _last_look(self) -> Iterator[str]:
+        """A day after a migration: take what a slow writer left in the old layout, and forget that layout.
+
+        If there is something, paths to it stay good until the next round at least.
+        """
+        migration, self._migration = self._migration, None
+        if migration is None:
+            found = read_layouts(self._tree.root)
+            if found is None or not is_over(found[0], self._clock.time()):
+                return
+            migration = Migration(self._tree.root, clock=self._clock)
+            yield from ("" for _ in migration.name_objects())
+        yield from ("" for _ in migration.move_entries())
+        if migration.due_in == 0:
+            yield from ("" for _ in migration.drop_names())
+        if migration.due_in == 0:
+            migration.finish()
+        else:
+            self._migration = migration
 
     def _leaves(self, directory: str, widths: tuple[int, ...]) -> Iterator[str]:
         if not widths:
