@@ -243,23 +243,6 @@ class EntryFiles:
         except OSError as error:
             raise cache_error(error, self._tree.entry(digest), "read") from error
 
-    def touch(self, digest: str, when: float) -> None:
-        """Record that the key was used.
-
-        Raises:
-            OSError: it could not be recorded.
-        """
-
-        def look(layout: Layout) -> bool | None:
-            try:
-                os.utime(f"{self._root}/{layout.entry(digest)}", (when, when))
-            except FileNotFoundError:
-                return None
-            return True
-
-        if self._tree.seek(look) is None:
-            raise FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT), self._tree.entry(digest))
-
     def _drop_link(self, digest: str, entry: Entry | None, layout: Layout | None = None) -> str:
         """Remove the link unless it names the object of `entry`; the digest that it named, or nothing.
 

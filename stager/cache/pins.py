@@ -72,6 +72,7 @@ def pin(tree: Tree, job: str, name: str, sha256: str, size: int) -> str:
             os.unlink(path)
     except OSError as error:
         raise cache_error(error, path, "pin") from error
+    tree.check()  # in a cache that is gone nothing is lost
     raise ObjectLostError(
         f"object {sha256} is damaged" if found is not None else f"object {sha256} is gone",
         cause=f"it has {found} bytes instead of {size}"

@@ -6,13 +6,13 @@ import errno
 import os
 import weakref
 from collections.abc import Iterator
-from functools import lru_cache
+from functools import lru_cache, partial
 from hashlib import sha256
 from pathlib import Path
 from typing import TYPE_CHECKING, BinaryIO, Literal, cast
 
 from stager.cache import pins
-from stager.cache.access import AccessTimes
+from stager.cache.access import AccessTimes, touch
 from stager.cache.claim import claim, clear_leftovers
 from stager.cache.entries import EntryFiles
 from stager.cache.failures import cache_error
@@ -53,6 +53,11 @@ class FileCache:
             another process is noticed within a second all the same.
         clock: for tests.
 
+    Attributes:
+        root: of the tree.
+        tree: the directory and its layout, for those who look after the cache.
+        access: when keys were used last.
+
     An object never changes: a key whose content changes gets another object. Threads may share a
     `FileCache`; a forked child may go on with its parent's.
 
@@ -71,19 +76,23 @@ class FileCache:
         remember: int = 65_536,
         clock: Clock | None = None,
     ) -> None:
-        self._tree = open_tree(path, shards)
-        self.root = Path(self._tree.root)
+        self.tree = open_tree(path, shards)
+        self.root = Path(self.tree.root)
         self._clock = clock or SystemClock()
         self._monotonic = self._clock.monotonic
-        self._entries = EntryFiles(self._tree)
+        self._entries = EntryFiles(self.tree)
         self._seen: Recent[tuple[Path, float]] = Recent(remember)
         self._fresh: Recent[bool] = Recent(_FRESH_OBJECTS)
-        self._vacant = VacantDirectories(self._clock, remote=self._tree.remote)
-        self._access = AccessTimes(self._entries.touch, self._clock)
-        self._flush = weakref.finalize(self, self._access.flush)  # also when the interpreter ends
+        self._vacant = VacantDirectories(self._clock, remote=self.tree.remote)
+        self.access = AccessTimes(partial(touch, self.tree), self._clock)
+        self._flush = weakref.finalize(self, self.access.flush)  # also when the interpreter ends
 
     def __repr__(self) -> str:
-        return f"FileCache({str(self.root)!r}, shards={self._tree.layout.shards!r})"
+        return f"FileCache({str(self.root)!r}, shards={self.tree.layout.shards!r})"
+
+    def check(self) -> None:
+        """Raise an error unless the cache that was opened is there. See `Tree.check`."""
+        self.tree.check()
 
     # -- files by key ----------------------------------------------------------------------------
 
@@ -104,7 +113,7 @@ class FileCache:
             return None
         path = Path(found) if seen is None or str(seen[0]) != found else seen[0]
         self._seen.set(key, (path, now))
-        self._access.note(digest, now)
+        self.access.note(digest, now)
         return path
 
     def path(self, key: str) -> Path:
@@ -175,13 +184,14 @@ class FileCache:
         Raises:
             CacheError: the file system failed; the key may still be there.
         """
+        self.tree.check()
         digest = key_digest(key)
         entry = self._entries.read(digest)
         removed = self._entries.remove(digest)
         self._seen.pop(key)
-        self._access.forget(digest)
+        self.access.forget(digest)
         if entry is not None:
-            remove_object(self._tree, entry.object, restricted=entry.restricted)
+            remove_object(self.tree, entry.object, restricted=entry.restricted)
         return removed
 
     def __iter__(self) -> Iterator[str]:
@@ -207,7 +217,7 @@ class FileCache:
 
     def close(self) -> None:
         """Write access times that are still in memory. The cache can be used afterwards."""
-        self._access.flush()
+        self.access.flush()
 
     # -- for the transfer ------------------------------------------------------------------------
 
@@ -221,7 +231,7 @@ class FileCache:
         entry = self._entries.current(digest)
         if entry is None or entry.key != key:
             return None
-        self._access.note(digest, self._monotonic())
+        self.access.note(digest, self._monotonic())
         return entry
 
     def object_path(self, sha256: str) -> Path:
@@ -232,15 +242,15 @@ class FileCache:
         """
         digest = parse_sha256(sha256)
         try:
-            found = find_object(self._tree, digest)
+            found = find_object(self.tree, digest)
         except OSError:
             found = None
-        return Path(self._tree.object(digest) if found is None else found[0])
+        return Path(self.tree.object(digest) if found is None else found[0])
 
     def has_object(self, sha256: str, size: int | None = None) -> bool:
         """Whether the object exists (and has that size)."""
         try:
-            found = find_object(self._tree, sha256)
+            found = find_object(self.tree, sha256)
         except OSError:
             return False
         return found is not None and size in {None, found[1].st_size}
@@ -253,9 +263,9 @@ class FileCache:
         """
         digest = _digest_again(key)
         try:
-            return claim(self._tree, digest, generation)
+            return claim(self.tree, digest, generation)
         except OSError as error:
-            raise cache_error(error, self._tree.partial_directory(digest), "make a file in") from error
+            raise cache_error(error, self.tree.partial_directory(digest), "make a file in") from error
 
     def has_partial(self, key: str) -> bool:
         """Whether unfinished files of the key lie about (a living owner's too): cheaper than a claim.
@@ -264,7 +274,7 @@ class FileCache:
             CacheError: the file system failed.
         """
         digest = _digest_again(key)
-        directory = self._tree.partial_directory(digest)
+        directory = self.tree.partial_directory(digest)
         try:
             return any(name.startswith(digest) for name in self._vacant.names(directory))
         except OSError as error:
@@ -276,9 +286,9 @@ class FileCache:
         Raises:
             CacheError: nothing became visible.
         """
-        if publish(self._tree, partial, sha256, size):
+        if publish(self.tree, partial, sha256, size):
             self._fresh.set(sha256, True)
-        clear_leftovers(self._tree, partial.name)
+        clear_leftovers(self.tree, partial.name)
         return self._published(sha256)
 
     def publish_bytes(self, key: str, data: bytes | memoryview, sha256: str) -> Path:
@@ -287,7 +297,7 @@ class FileCache:
         Raises:
             CacheError: nothing became visible, nothing is left.
         """
-        if publish_bytes(self._tree, _digest_again(key), data, sha256):
+        if publish_bytes(self.tree, _digest_again(key), data, sha256):
             self._fresh.set(sha256, True)
         return self._published(sha256)
 
@@ -301,7 +311,7 @@ class FileCache:
         changed = self._entries.write(entry, _digest_again(entry.key), new=new)
         self._seen.pop(entry.key)
         if changed and not new:
-            mark_shared(self._tree, entry.object, restricted=entry.restricted)
+            mark_shared(self.tree, entry.object, restricted=entry.restricted)
         reached("publish.entry")
 
     # -- for the mapper --------------------------------------------------------------------------
@@ -313,7 +323,7 @@ class FileCache:
             InputError: no file can have the job's name.
             CacheError: it could not be made.
         """
-        return Path(pins.make_job_directory(self._tree, job))
+        return Path(pins.make_job_directory(self.tree, job))
 
     def pin(self, job: str, name: str, sha256: str, size: int) -> Path:
         """Show the object to the job as ``inputs/<name>``. See `pins.pin`.
@@ -323,7 +333,7 @@ class FileCache:
             InputError: no file can have that name.
             CacheError: the file system failed.
         """
-        return Path(pins.pin(self._tree, job, name, sha256, size))
+        return Path(pins.pin(self.tree, job, name, sha256, size))
 
     def unpin(self, job: str) -> None:
         """Remove the job's inputs; its results stay.
@@ -331,7 +341,7 @@ class FileCache:
         Raises:
             CacheError: some inputs are still there.
         """
-        pins.unpin(self._tree, job)
+        pins.unpin(self.tree, job)
 
     def release(self, job: str) -> None:
         """The job is over and its results are kept: its inputs and its results directory go, what it printed stays.
@@ -339,12 +349,12 @@ class FileCache:
         Raises:
             CacheError: some of it is still there.
         """
-        pins.unpin(self._tree, job)
-        pins.remove_results(self._tree, job)
+        pins.unpin(self.tree, job)
+        pins.remove_results(self.tree, job)
 
     def sweep(self) -> int:
         """Clear away what killed processes of this host left; how many files that were (see `sweep`)."""
-        return sweep(self._tree)
+        return sweep(self.tree)
 
     # -- inside ----------------------------------------------------------------------------------
 
@@ -368,9 +378,9 @@ class FileCache:
 
         digest = key_digest(key)
         try:
-            return ObjectWriter(create_unnamed(self._tree, digest), finish), made
+            return ObjectWriter(create_unnamed(self.tree, digest), finish), made
         except OSError as error:
-            raise cache_error(error, self._tree.partial_directory(digest), "make a file in") from error
+            raise cache_error(error, self.tree.partial_directory(digest), "make a file in") from error
 
     def _copy(self, key: str, source: BinaryIO) -> Entry:
         writer, made = self._writer(key)
@@ -385,5 +395,5 @@ class FileCache:
         return entry
 
     def _published(self, sha256: str) -> Path:
-        migrating = len(self._tree.layouts) > 1  # perhaps only since it was published
-        return self.object_path(sha256) if migrating else Path(self._tree.object(sha256))
+        migrating = len(self.tree.layouts) > 1  # perhaps only since it was published
+        return self.object_path(sha256) if migrating else Path(self.tree.object(sha256))

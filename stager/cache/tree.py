@@ -141,7 +141,7 @@ class Tree:
         except OSError as error:
             raise cache_error(error, self._layout_file, "read") from error
         except CacheError as error:
-            raise self._gone(error.cause or error.what) from None
+            raise self._gone(f"{error.what}, {error.cause}") from None
         if found is None:
             raise self._gone(f"there is no {LAYOUT_FILE}, so it was unmounted, moved or deleted")
         if found[0].id != self.id:

@@ -37,7 +37,7 @@ if how == "partial":
     os.pwrite(partial.fd, data[1000:], 1000)
     cache.publish(partial, digest, len(data))
 elif how in ("bytes", "named"):
-    cache._tree.nameless = how == "bytes"
+    cache.tree.nameless = how == "bytes"
     cache.publish_bytes("k", data, digest)
 else:
     with cache.open("k", "wb") as file:

@@ -60,7 +60,7 @@ def put_bytes(cache: FileCache) -> None:
 
 def put_named(cache: FileCache) -> None:
     """As where files can't be nameless."""
-    cache._tree.nameless = False
+    cache.tree.nameless = False
     cache.put("k", DATA)
 
 

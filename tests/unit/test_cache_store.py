@@ -47,11 +47,11 @@ def unfinished(cache: FileCache) -> list[Path]:
 
 
 def link_of(cache: FileCache, key: str) -> Path:
-    return Path(cache._tree.link(digest(key.encode())))
+    return Path(cache.tree.link(digest(key.encode())))
 
 
 def entry_of(cache: FileCache, key: str) -> Path:
-    return Path(cache._tree.entry(digest(key.encode())))
+    return Path(cache.tree.entry(digest(key.encode())))
 
 
 # -- files by key ------------------------------------------------------------------------------------

@@ -15,7 +15,7 @@ import os, signal, sys
 from stager import steps
 from stager.cache.store import FileCache
 cache = FileCache(sys.argv[1])
-cache._tree.nameless = False
+cache.tree.nameless = False
 steps.observe(lambda step: os.kill(os.getpid(), signal.SIGKILL))
 cache.put("key", b"bytes" * 1000)
 """
