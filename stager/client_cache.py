@@ -10,6 +10,7 @@ from urllib.parse import quote
 
 from stager.model.cache_views import CacheTotals, FileDetail, Listing
 from stager.model.catalogue import Selection, Sort
+from stager.model.pins import PinView
 
 T = TypeVar("T")
 MOST = 10_000
@@ -59,6 +60,23 @@ class CacheCalls:
     def totals(self, selection: Selection = Selection()) -> CacheTotals:  # noqa: B008 - frozen
         """See `CatalogueService.totals`."""
         return view(CacheTotals, self._ask("GET", "cache/totals", params=_query(selection)))
+
+    # -- what stays ------------------------------------------------------------------------------
+
+    def pin(self, word: str, seconds: float | None = None, *, reason: str = "", owner: str = "") -> PinView:
+        """See `PinService.pin`."""
+        body = {"file": word, "seconds": seconds, "reason": reason, "owner": owner}
+        return view(PinView, self._ask("POST", "cache/pins", json=body))
+
+    def unpin(self, word: str) -> list[PinView]:
+        """See `PinService.unpin`."""
+        answer = self._ask("DELETE", f"cache/pins/{quote(word, safe='')}")
+        return [view(PinView, one) for one in answer["pins"]]
+
+    def pins(self, word: str | None = None) -> list[PinView]:
+        """See `PinService.pins`."""
+        params = {} if word is None else {"file": word}
+        return [view(PinView, one) for one in self._ask("GET", "cache/pins", params=params)["pins"]]
 
 
 def _query(selection: Selection) -> dict[str, Any]:

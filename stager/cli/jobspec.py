@@ -146,11 +146,11 @@ def owned(specs: Iterable[JobSpec]) -> list[JobSpec]:
     """The same jobs; those without an owner belong to whoever runs this command."""
     from dataclasses import replace
 
-    me = _login_name()
+    me = login_name()
     return [spec if spec.owner else replace(spec, owner=me) for spec in specs]
 
 
-def _login_name() -> str:
+def login_name() -> str:
     """Of the user of this process; a container may run as a number without a name."""
     import pwd
 

@@ -94,6 +94,21 @@ def _check_text(text: str, what: str) -> None:
         raise InputError(f"{what} is not valid UTF-8", cause=repr(text), remedy="write it in UTF-8")
 
 
+def check_owner(owner: str) -> str:
+    """`owner` itself, if it can be the name of a user; it may be empty.
+
+    Raises:
+        InputError: it can't.
+    """
+    if not _OWNER.fullmatch(owner):
+        raise InputError(
+            f"{owner!r} can't be an owner",
+            cause="letters, digits and ._@+- are allowed, 64 of them at most",
+            remedy="give a user's name",
+        )
+    return owner
+
+
 def check_result_path(path: str) -> str:
     """`path` itself, if it is a relative path inside the results directory (``*`` and ``?`` are patterns).
 
@@ -212,12 +227,7 @@ class JobSpec:
                 cause="it is too long, contains a control character or is not valid UTF-8",
                 remedy="shorten it",
             )
-        if not _OWNER.fullmatch(self.owner):
-            raise InputError(
-                f"{self.owner!r} can't be the owner of a job",
-                cause="letters, digits and ._@+- are allowed, 64 of them at most",
-                remedy="give a user's name",
-            )
+        check_owner(self.owner)
 
     def to_dict(self) -> dict[str, Any]:
         """JSON form without defaults; `from_dict` is the inverse."""

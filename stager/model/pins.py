@@ -12,6 +12,7 @@ from hashlib import sha256
 from typing import Any
 
 from stager.errors import InputError
+from stager.model.urls import parse_url
 
 PIN_VERSION = 1
 """The newest version of a pin's record that this program reads."""
@@ -77,6 +78,28 @@ class Pin:
             return cls(**data)
         except (KeyError, TypeError, AttributeError, RecursionError) as error:
             raise ValueError(str(error)) from None
+
+
+@dataclass(frozen=True, slots=True)
+class PinView:
+    """A pin as people see it; `key` without the secrets of a URL. See `Pin`."""
+
+    id: str
+    object: str
+    holder: str
+    key: str
+    reason: str
+    since: float
+    until: float | None
+
+    @classmethod
+    def of(cls, pin: Pin) -> PinView:
+        """What can be shown of `pin`."""
+        try:
+            key = parse_url(pin.key).redacted
+        except InputError:
+            key = pin.key
+        return cls(pin.id, pin.object, pin.holder, key, pin.reason, pin.since, pin.until)
 
 
 def pin_id(holder: str, key: str) -> str:

@@ -18,6 +18,7 @@ from stager.server.page import HEADERS, render
 from stager.server.routes_cache import cache_routes
 from stager.server.routes_files import file_routes
 from stager.server.routes_jobs import job_routes
+from stager.server.routes_pins import pin_routes
 from stager.server.routes_runs import run_routes
 from stager.server.routes_site import health_routes, precondition_routes, status_routes
 from stager.server.waiting import Waiting
@@ -76,6 +77,7 @@ def create_app(
     api.include_router(precondition_routes(jobs))
     api.include_router(run_routes(runs))
     api.include_router(status_routes(jobs, site or SiteService(), clock or SystemClock()))
+    api.include_router(pin_routes(cache))
     api.include_router(cache_routes(cache))
     app.include_router(api)
     app.include_router(health_routes())

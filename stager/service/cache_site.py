@@ -6,6 +6,7 @@ from dataclasses import dataclass
 
 from stager.cache.store import FileCache
 from stager.service.cache_catalogue import CatalogueService
+from stager.service.cache_pins import PinService
 from stager.state.catalogue import Catalogue
 
 
@@ -17,11 +18,13 @@ class CacheSite:
         cache: the files.
         catalogue: the rows.
         files: what there is.
+        pins: what stays.
     """
 
     cache: FileCache
     catalogue: Catalogue
     files: CatalogueService
+    pins: PinService
 
     def close(self) -> None:
         """Write what is noted, and close the database."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 from stager.cache.store import FileCache
 from stager.clock import Clock, SystemClock
 from stager.service.cache_catalogue import CatalogueService
+from stager.service.cache_pins import PinService
 from stager.service.cache_site import CacheSite
 from stager.settings import Settings
 from stager.state.catalogue import Catalogue
@@ -32,7 +33,9 @@ def build_cache_site(
     clock = clock or SystemClock()
     cache = cache or build_cache(settings)
     catalogue = Catalogue(catalogue_url(settings), cache.root)
-    return CacheSite(cache, catalogue, build_catalogue_service(cache, catalogue, clock))
+    return CacheSite(
+        cache, catalogue, build_catalogue_service(cache, catalogue, clock), PinService(cache, clock)
+    )
 
 
 def build_catalogue_service(cache: FileCache, catalogue: Catalogue, clock: Clock) -> CatalogueService:
