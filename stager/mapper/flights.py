@@ -24,6 +24,7 @@ from stager.model.fetches import (
     check_fetch_transition,
 )
 from stager.model.records import FetchRecord
+from stager.model.urls import origin_of
 
 _UNDER_WAY: Collection[FetchState] = frozenset({FetchState.QUEUED, FetchState.RUNNING})
 _Wanted = str | tuple[str, str]
@@ -51,9 +52,11 @@ class Flights:
 
     def load(self, fetches: Iterable[FetchRecord]) -> None:
         """Take in what was written; `resume` follows when it is known which jobs need what."""
+        moments: dict[float, float] = {}  # fetches of one submission share the number again
         for fetch in sorted(fetches, key=_by_worth_joining):
+            fetch.created_at = moments.setdefault(fetch.created_at, fetch.created_at)
             self.fetches[fetch.id] = fetch
-            self.joinable[_wanted(fetch.request)] = fetch.id
+            self.joinable[_wanted(fetch.url, fetch.expected)] = fetch.id
 
     def resume(self, now: float, *, keep_running: bool = False) -> list[FetchOrder]:
         """After `load`: what was running starts anew with the next generation; what nobody needs goes.
@@ -63,9 +66,7 @@ class Flights:
         going_on = []
         for fetch in list(self.fetches.values()):
             if fetch.state is FetchState.RUNNING and keep_running and fetch.jobs:
-                self.admission.resume(
-                    fetch.id, origin=fetch.request.origin, key=fetch.request.key, owner=fetch.owner
-                )
+                self.admission.resume(fetch.id, origin=origin_of(fetch.url), key=fetch.url, owner=fetch.owner)
                 going_on.append(FetchOrder(fetch.id, fetch.generation, fetch.request))
                 continue
             if fetch.state is FetchState.RUNNING:
@@ -87,7 +88,7 @@ class Flights:
         `entry` is what the cache holds of the key.
         """
         at_hand = entry if entry and _is_good(request, entry.object, entry.fresh_until, now) else None
-        wanted = _wanted(request)
+        wanted = _wanted(request.key, request.sha256)
         flight = self.fetches.get(self.joinable.get(wanted, ""))
         under_way = flight is not None and flight.state in _UNDER_WAY
         if flight is not None:
@@ -97,7 +98,13 @@ class Flights:
             if flight.state is FetchState.READY and _is_good(request, flight.sha256, flight.fresh_until, now):
                 return flight
         fetch = FetchRecord(
-            id=next(self._ids), request=request, priority=priority, owner=owner, created_at=now
+            id=next(self._ids),
+            url=request.url,
+            expected=request.sha256,
+            refresh=request.refresh,
+            priority=priority,
+            owner=owner,
+            created_at=now,
         )
         if at_hand is not None:
             fetch.state, fetch.cached, fetch.ended_at = FetchState.READY, True, now
@@ -234,8 +241,8 @@ class Flights:
     def _enqueue(self, fetch: FetchRecord) -> None:
         self.admission.add(
             fetch.id,
-            origin=fetch.request.origin,
-            key=fetch.request.key,
+            origin=origin_of(fetch.url),
+            key=fetch.url,
             priority=fetch.priority,
             owner=fetch.owner,
             since=fetch.created_at,
@@ -254,7 +261,7 @@ class Flights:
             self.move(fetch, FetchState.CANCELLED)
             fetch.ended_at = now
         del self.fetches[fetch.id]
-        wanted = _wanted(fetch.request)
+        wanted = _wanted(fetch.url, fetch.expected)
         if self.joinable.get(wanted) == fetch.id:
             del self.joinable[wanted]
         return stop
@@ -272,8 +279,8 @@ class Flights:
             self.admission.ended(signal.fetch, error=signal.error, now=now)
 
 
-def _wanted(request: FetchRequest) -> _Wanted:
-    return request.key if request.sha256 is None else (request.key, request.sha256)
+def _wanted(key: str, sha256: str | None) -> _Wanted:
+    return key if sha256 is None else (key, sha256)
 
 
 def _by_worth_joining(fetch: FetchRecord) -> tuple[bool, float, str]:

@@ -9,6 +9,7 @@ is put aside only when its turn comes, and brought back when the origin has a se
 from __future__ import annotations
 
 import heapq
+from functools import lru_cache
 
 from stager.mapper.origins import Origin
 from stager.mapper.queues import Entry, Line, OriginQueue, Owner
@@ -18,6 +19,11 @@ ORIGINS_REMEMBERED = 10_000
 """Origins without work of which what was learnt is kept."""
 _HAIR = 1e-6
 """Points of priority by which rounding may hide that a fetch is at par."""
+
+
+@lru_cache(maxsize=1024)  # what is wanted at one moment shares the number: a million of them would be 32 MB
+def _rank(since: float, priority: int, ageing_seconds: float) -> float:
+    return since / ageing_seconds - priority
 
 
 class Order:
@@ -67,7 +73,7 @@ class Order:
     def make(self, fetch: str, key: str, priority: int, since: float, line: Line) -> Entry:
         """Take a fetch in; `push` follows when it may start."""
         self.now = max(self.now, since)
-        rank = since / self._ageing_seconds - priority
+        rank = _rank(since, priority, self._ageing_seconds)
         entry = self.waiting[fetch] = Entry(rank, self.next_serial(), fetch, key, priority, line)
         line.waiting += 1
         line.origin.waiting += 1

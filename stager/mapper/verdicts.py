@@ -10,7 +10,7 @@ from stager.model.urls import parse_url
 def input_failed(fetch: FetchRecord) -> InputFailedError:
     """A fetch that the job needs has failed for good, or was cancelled."""
     error = fetch.error
-    url = parse_url(fetch.request.url).redacted
+    url = parse_url(fetch.url).redacted
     if error is None:
         return InputFailedError(f"input {url} was cancelled", remedy="submit the job again", url=url)
     told = isinstance(error, FetchError) and error.cause  # of these `what` only repeats the URL

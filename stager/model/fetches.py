@@ -8,7 +8,7 @@ from pathlib import Path
 
 from stager.errors import IllegalTransitionError, InputError, StagerError
 from stager.model.keys import parse_sha256
-from stager.model.urls import parse_url
+from stager.model.urls import origin_of, parse_url
 
 
 class FetchState(StrEnum):
@@ -78,8 +78,8 @@ class FetchRequest:
 
     @property
     def origin(self) -> str:
-        """Scheme, host and port; cut from the canonical URL, which costs a tenth of parsing it anew."""
-        return self.url[: self.url.index("/", self.url.index("//") + 2)]
+        """Scheme, host and port."""
+        return origin_of(self.url)
 
 
 @dataclass(frozen=True, slots=True)

@@ -32,7 +32,11 @@ class FetchRecord:
     """A fetch as the mapper knows it; all but `jobs` and `saved` is kept in the database."""
 
     id: str
-    request: FetchRequest
+    url: str
+    """Canonical."""
+    expected: str | None = None
+    """Digest that was asked for."""
+    refresh: bool = False
     state: FetchState = FetchState.QUEUED
     generation: int = 1
     tries: int = 0
@@ -57,6 +61,11 @@ class FetchRecord:
     """Jobs, not yet running, that need it."""
     saved: bool = False
     """The database has a row of it."""
+
+    @property
+    def request(self) -> FetchRequest:
+        """What is asked, made anew each time: kept for a million that wait, it would take 80 MB."""
+        return FetchRequest(self.url, self.expected, self.refresh, self.priority, self.owner)
 
 
 @dataclass(slots=True, eq=False)

@@ -8,7 +8,7 @@ from typing import Any
 from sqlalchemy import RowMapping
 
 from stager.errors import StagerError, error_from_dict
-from stager.model.fetches import FetchRequest, FetchState
+from stager.model.fetches import FetchState
 from stager.model.jobs import JobState
 from stager.model.records import FetchRecord, JobRecord, NameRecord
 
@@ -75,13 +75,12 @@ def job_record(row: RowMapping, after: tuple[str, ...]) -> JobRecord:
 
 def fetch_row(fetch: FetchRecord) -> dict[str, Any]:
     """All columns of a fetch; its id twice, the second time under the name that the update binds."""
-    request = fetch.request
     return {
         "row_id": fetch.id,
         "id": fetch.id,
-        "url": request.url,
-        "expected": request.sha256,
-        "refresh": request.refresh,
+        "url": fetch.url,
+        "expected": fetch.expected,
+        "refresh": fetch.refresh,
         "state": fetch.state.value,
         "generation": fetch.generation,
         "tries": fetch.tries,
@@ -105,13 +104,9 @@ def fetch_record(row: RowMapping) -> FetchRecord:
     """The record of a fetch's row."""
     return FetchRecord(
         id=row["id"],
-        request=FetchRequest(
-            row["url"],
-            sha256=row["expected"],
-            refresh=row["refresh"],
-            priority=row["priority"],
-            owner=row["owner"],
-        ),
+        url=row["url"],
+        expected=row["expected"],
+        refresh=row["refresh"],
         state=FetchState(row["state"]),
         generation=row["generation"],
         tries=row["tries"],
@@ -119,7 +114,7 @@ def fetch_record(row: RowMapping) -> FetchRecord:
         owner=row["owner"],
         created_at=row["created_at"],
         first_try_at=row["first_try_at"],
-        not_before=row["not_before"],
+        not_before=row["not_before"] or 0.0,  # a zero of its own for each would be 32 MB for a million
         ended_at=row["ended_at"],
         sha256=row["sha256"],
         size=row["size"],

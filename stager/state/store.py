@@ -206,8 +206,11 @@ def _stored(row: RowMapping) -> StoredJob:
 def _fetches(connection: Connection, ids: Iterable[str]) -> Iterator[FetchRecord]:
     for some in _parts(ids):
         query = select(schema.fetches).where(schema.fetches.c.id.in_(some))
+        given = {fetch_id: fetch_id for fetch_id in some}
         for row in connection.execute(query).mappings():
-            yield rows.fetch_record(row)
+            fetch = rows.fetch_record(row)
+            fetch.id = given[fetch.id]  # what asks has this text already: twice a million are 64 MB more
+            yield fetch
 
 
 def _parts(ids: Iterable[str]) -> Iterator[list[str]]:

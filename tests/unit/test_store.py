@@ -12,7 +12,7 @@ from sqlalchemy import create_engine
 
 from stager.errors import CommandFailedError, ServerBusyError, StateError
 from stager.model.events import JobResult
-from stager.model.fetches import FetchRequest, FetchState
+from stager.model.fetches import FetchState
 from stager.model.jobs import JobInput, JobSpec, JobState
 from stager.model.records import Changes, FetchRecord, JobRecord, NameRecord
 from stager.state import schema
@@ -43,7 +43,7 @@ def address(root: Path) -> str:
 
 
 def fetch(name: str = "f1", **fields: object) -> FetchRecord:
-    return FetchRecord(id=name, request=FetchRequest("https://h.example/a.dat"), **fields)  # type: ignore[arg-type]
+    return FetchRecord(id=name, url="https://h.example/a.dat", **fields)  # type: ignore[arg-type]
 
 
 def job(name: str = "j1", **fields: object) -> JobRecord:
