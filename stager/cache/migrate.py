@@ -173,6 +173,8 @@ class Migration:
                         self._guarded(self._entry, layout, digest, dot + rest)
                 yield Progress("entries", total.done, total.whole)
         _reading(self.tree.root, self._mend_pins)
+        if self._named_at is not None:  # until now somebody could be given an old path
+            self._named_at = self._clock.monotonic()
 
     def drop_names(self) -> Iterator[Progress]:
         """Take from every object its old name, unless it got the new one only now."""

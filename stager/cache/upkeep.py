@@ -105,7 +105,7 @@ class Upkeep:
                 return
             migration = Migration(self._tree.root, clock=self._clock)
             yield from ("" for _ in migration.name_objects())
-        yield from ("" for _ in migration.move_entries())
+            yield from ("" for _ in migration.move_entries())
         if migration.due_in == 0:
             yield from ("" for _ in migration.drop_names())
         if migration.due_in == 0:

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from stager.cli import cache_pin, cache_probe, output
+from stager.cli import cache_migrate, cache_pin, cache_probe, output
 from stager.cli.exit_codes import Exit
 from stager.cli.options import AsJson, CacheDir
 
@@ -68,7 +68,17 @@ def path(key: Key, cache_dir: CacheDir = None) -> None:
     output.line(str(_open(cache_dir).path(_canonical(key))))
 
 
-COMMANDS = (ls, show, rm, path, cache_pin.pin, cache_pin.unpin, cache_pin.pins, cache_probe.probe)
+COMMANDS = (
+    ls,
+    show,
+    rm,
+    path,
+    cache_pin.pin,
+    cache_pin.unpin,
+    cache_pin.pins,
+    cache_probe.probe,
+    cache_migrate.migrate,
+)
 
 
 def _open(directory: Path | None) -> FileCache:

@@ -9,6 +9,8 @@ from typing import Any, Never
 
 import pytest
 
+from stager import steps
+from stager.cache import entries as entries_module
 from stager.cache import migrate as migrate_module
 from stager.cache.layout import Layout
 from stager.cache.layout_file import CLAIM_NAME
@@ -262,11 +264,11 @@ def test_a_cache_that_does_not_exist_is_not_made(tmp_path: Path) -> None:
 def test_a_migration_that_another_one_overtakes_says_so_and_nothing_is_lost(tmp_path: Path) -> None:
     cache = filled(tmp_path / "c", remember=0)
     migration = Migration(cache.root, "4+4", grace_seconds=0)
-    steps = migration.run(lambda _: None)
-    next(steps)
+    running = migration.run(lambda _: None)
+    next(running)
     migrate(cache.root, "flat")
     with pytest.raises(ConflictError, match="moved to flat"):
-        list(steps)
+        list(running)
     assert {key: cache.path(key).read_bytes() for key in TEXTS} == TEXTS
     migrate(cache.root, None)
     assert files(cache) >= stored("flat")
@@ -379,3 +381,94 @@ def test_foreign_files_stay_where_they_are(tmp_path: Path) -> None:
 
 def test_a_hit_is_answered_from_memory_only_as_long_as_a_path_stays_good() -> None:
     assert migrate_module.GRACE_SECONDS > 10 * RECHECK_SECONDS
+
+
+def test_readers_find_everything_at_every_step(tmp_path: Path) -> None:
+    old = filled(tmp_path / "c", remember=0)
+    migration = Migration(old.root, "4+4", grace_seconds=0)
+    migration.announce()
+    aware = FileCache(old.root, remember=0)
+    seen: set[str] = set()
+
+    def look(step: str) -> None:
+        seen.add(step)
+        steps.observe(None)
+        fresh = FileCache(old.root, remember=0)
+        for cache in (old, aware, fresh):
+            for key in ("https://h/0", "https://h/1", "https://h/39"):
+                assert cache.path(key).read_bytes() == TEXTS[key], step
+                entry = cache.lookup(key)
+                assert entry is not None
+                assert cache.has_object(entry.object, entry.size), step
+            assert len(cache) == len(TEXTS), step
+        steps.observe(look)
+
+    steps.observe(look)
+    try:
+        for _ in migration.run(lambda _: None):
+            pass
+    finally:
+        steps.observe(None)
+    assert seen == {step for step in steps.MAINTENANCE_STEPS if step.startswith("migrate.")}
+
+
+@pytest.mark.parametrize("missed", [1, 2])
+def test_a_reader_that_is_overtaken_between_two_looks_looks_again(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, missed: int
+) -> None:
+    migration = Migration(filled(tmp_path / "c").root, "4+4", grace_seconds=0)
+    if missed == 2:  # it knows of the migration, and looks into the new layout first
+        migration.announce()
+    reader = FileCache(tmp_path / "c", remember=0)
+    read = entries_module._read
+    looks = 0
+
+    def overtaken(*arguments: Any) -> bytes | None:
+        nonlocal looks
+        looks += 1
+        if looks == missed:
+            for _ in migration.run(lambda _: None):
+                pass
+        return read(*arguments)
+
+    monkeypatch.setattr(entries_module, "_read", overtaken)
+    entry = reader.lookup("https://h/1")
+    assert entry is not None
+    assert looks > missed
+    assert reader.path("https://h/1").read_bytes() == TEXTS["https://h/1"]
+
+
+def test_who_knows_nothing_of_it_sees_what_others_have_written_since(tmp_path: Path) -> None:
+    unaware = filled(tmp_path / "c", remember=0)
+    unaware.get("https://h/0")
+    migration = Migration(unaware.root, "4+4", grace_seconds=0)
+    migration.announce()
+    FileCache(unaware.root).put("https://h/0", b"newer")
+    assert unaware.path("https://h/0").read_bytes() == b"newer"
+    FileCache(unaware.root).remove("https://h/0")
+    assert unaware.get("https://h/0") is None
+
+
+def test_a_path_handed_out_while_entries_are_moved_stays_good_as_long_as_any(tmp_path: Path) -> None:
+    clock = ManualClock()
+    cache = filled(tmp_path / "c", clock=clock)
+    migration = Migration(cache.root, "4+4", grace_seconds=30, clock=clock)
+    migration.announce()
+    list(migration.name_objects())
+    path = cache.path("https://h/0")
+    assert path.parent.parent.parent.name == "objects"
+    assert len(path.parent.name) == 2, "it was handed out by one that knows nothing"
+    clock.advance(1000)  # a large cache
+    list(migration.move_entries())
+    assert migration.due_in == 30
+
+
+def test_what_is_published_again_meanwhile_is_still_one_file(tmp_path: Path) -> None:
+    cache = filled(tmp_path / "c")
+    Migration(cache.root, "4+4", grace_seconds=0).announce()
+    cache.put("another key", TEXTS["https://h/0"])
+    with cache.open("a third one", "wb") as file:
+        file.write(TEXTS["https://h/0"])
+    assert migrate(cache.root, "4+4").counts["duplicates"] == 0
+    cache.remove("https://h/0")
+    assert cache.path("a third one").read_bytes() == cache.path("another key").read_bytes()
