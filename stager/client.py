@@ -6,6 +6,7 @@ import time
 from collections.abc import Collection, Generator, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import fields
+from email.utils import parsedate_to_datetime
 from json import loads
 from types import TracebackType
 from typing import Any, Self, TypeVar
@@ -156,6 +157,15 @@ class Client:
         """Who fetches files and runs jobs, where that is not the server itself."""
         found = self._ask("GET", "workers")
         return WorkersView([_view(WorkerView, one) for one in found["workers"]], str(found["flower_url"]))
+
+    def clock(self) -> float | None:
+        """Seconds since 1970 UTC by the server's clock, in whole seconds; None: it does not say."""
+        with self._send("GET", "status") as answer:
+            date = answer.headers.get("Date", "")
+        try:
+            return parsedate_to_datetime(date).timestamp()
+        except ValueError:
+            return None
 
     def status(self) -> dict[str, Any]:
         """Version, uptime and number of jobs by state."""

@@ -152,9 +152,8 @@ def _announce(worker: Any) -> None:
             queues = tuple(q for q in worker.app.amqp.queues.consume_from if q.partition(".")[0] in QUEUES)
             busy = sum(parts.worker.busy for parts in (_parts, _jobs) if parts is not None)
             threads = int(worker.concurrency or 1)
-            card = WorkerCard(
-                _name, node_name(settings), queues, os.getpid(), threads, busy, __version__, started
-            )
+            node, now = node_name(settings), time.time()
+            card = WorkerCard(_name, node, queues, os.getpid(), threads, busy, __version__, started, now)
             try:
                 roster.announce(card)
             except SignalsError as error:  # Celery itself says that Redis is away

@@ -17,6 +17,7 @@ import typer
 from stager import __version__
 from stager.cli import (
     cache,
+    doctor,
     fetch,
     fetch_process,
     jobs,
@@ -80,6 +81,7 @@ COMMANDS: tuple[Callable[..., int | None], ...] = (
     logs.logs,
     workers.workers,
     origins.origins,
+    doctor.doctor,
 )
 WITH_COMMAND: tuple[Callable[..., int | None], ...] = (submit.submit, run_.run, worker.worker)
 """They take a command of the user's, or options for another program, after ``--``."""

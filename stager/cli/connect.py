@@ -36,7 +36,7 @@ def client_of(settings: Settings) -> Client:
     """
     from stager.client import Client
 
-    url = _server_url(settings)
+    url = server_url(settings)
     return Client(url, _token(settings))
 
 
@@ -62,8 +62,13 @@ def _token(settings: Settings) -> str:
     return os.environ.get("STAGER_TOKEN") or read_token(token_path(settings))
 
 
-def _server_url(settings: Settings) -> str:
-    """The server's URL: as configured, or as the one of this state directory announced it."""
+def server_url(settings: Settings) -> str:
+    """The server's URL: as configured, or as the one of this state directory announced it.
+
+    Raises:
+        ServerUnreachableError: none runs here, and none is configured.
+        SettingsError: the setting is no URL.
+    """
     from stager.errors import InputError, ServerUnreachableError, SettingsError
     from stager.model.urls import parse_url
     from stager.server.whereabouts import announced_url

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, fields
 from typing import Any
 
 from stager.signals import keys
@@ -23,6 +23,7 @@ class WorkerCard:
         busy: fetches and jobs in hand.
         version: of the program.
         started_at: seconds since 1970 UTC.
+        said_at: when it said so, by its own clock; 0: it does not tell.
     """
 
     name: str
@@ -33,6 +34,10 @@ class WorkerCard:
     busy: int
     version: str
     started_at: float
+    said_at: float = 0.0
+
+
+_FIELDS = frozenset(field.name for field in fields(WorkerCard))
 
 
 class Roster:
@@ -65,14 +70,15 @@ class Roster:
         with self._address.speaking():
             names = list(self._redis.scan_iter(match=keys.WORKER + "*", count=1000))
             found: Any = self._redis.mget(names) if names else []
-        cards = [_card(text) for text in found if text is not None]
+        cards = [parse_card(text) for text in found if text is not None]
         return sorted((card for card in cards if card is not None), key=lambda card: card.name)
 
 
-def _card(text: bytes) -> WorkerCard | None:
+def parse_card(text: bytes) -> WorkerCard | None:
     """The card; None if another version wrote it in another way."""
     try:
         data = json.loads(text)
-        return WorkerCard(**(data | {"queues": tuple(data["queues"])}))
-    except (ValueError, TypeError, KeyError):
+        told = {name: value for name, value in data.items() if name in _FIELDS}  # a newer one may say more
+        return WorkerCard(**told | {"queues": tuple(data["queues"])})
+    except (ValueError, TypeError, KeyError, AttributeError):
         return None

@@ -20,6 +20,7 @@ from stager.wiring import check_farm_installed
 if TYPE_CHECKING:
     from stager.farm.celery import CeleryFarm
     from stager.mapper.dispatch.celery import CeleryDispatcher
+    from stager.signals.roster import WorkerCard
 
 log = logging.getLogger(__name__)
 
@@ -114,9 +115,15 @@ def build_roster(settings: Settings, made: ExitStack) -> Callable[[], list[Worke
     made.callback(roster.close)
 
     def workers() -> list[WorkerView]:
-        return [WorkerView(**(asdict(card) | {"queues": list(card.queues)})) for card in roster.workers()]
+        return [_view(card) for card in roster.workers()]
 
     return workers
+
+
+def _view(card: WorkerCard) -> WorkerView:
+    told = asdict(card)
+    del told["said_at"]
+    return WorkerView(**told | {"queues": list(card.queues)})
 
 
 def _has_workers(settings: Settings) -> bool:
