@@ -27,6 +27,10 @@ STEPS = (
 )
 """Every step, in the order of a job's life."""
 MAINTENANCE_STEPS = (
+    "stage.files",  # the files of a stage request are written, the request itself is not
+    "stage.recorded",  # the request exists, the mapper was not told of it yet
+    "stage.pinned",  # a staged file is pinned, which is not recorded yet
+    "stage.unpinned",  # its pin is gone, which is not recorded yet
     "pin.linked",  # the object has one more link, why is not on disk yet
     "pin.recorded",  # why is on disk, nobody was told so yet
     "unpin.removed",  # the record is gone, the link is still there
@@ -36,6 +40,8 @@ MAINTENANCE_STEPS = (
     "migrate.entry",  # an entry has its new name as well
     "migrate.dropped",  # the old name of an object is gone
     "migrate.emptied",  # the old directories are gone, the migration is not yet said to be over
+    "rebuild.read",  # all entries are read, none of them is in the catalogue yet
+    "rebuild.merged",  # they are; unnamed objects are not, and what is gone is still there
 )
 """Every step of the commands that look after a cache."""
 

@@ -13,14 +13,27 @@ from itertools import islice
 from pathlib import Path
 from typing import Any, TypeVar
 
-from sqlalchemy import Connection, Select, and_, bindparam, delete, func, literal_column, select, update
+from sqlalchemy import (
+    Connection,
+    Select,
+    and_,
+    bindparam,
+    delete,
+    func,
+    literal_column,
+    select,
+    tuple_,
+    update,
+)
 from sqlalchemy.exc import SQLAlchemyError
 
 from stager.errors import StateError
-from stager.model.catalogue import CachedFile, Selection, Share, Sort, Totals
+from stager.model.catalogue import CachedFile, FileRow, Selection, Share, Sort, Totals, row_of
 from stager.state.bulk import ManyRows
 from stager.state.catalogue_engine import open_catalogue
-from stager.state.catalogue_rows import COLUMNS, cached_file, chosen, ordered, row_of, upsert
+from stager.state.catalogue_put import put_in
+from stager.state.catalogue_rebuild import Rebuild
+from stager.state.catalogue_rows import COLUMNS, PUT_IN, cached_file, chosen, named_meanwhile, ordered, upsert
 from stager.state.catalogue_schema import facts, files, owners
 from stager.state.catalogue_totals import count, count_anew, counted
 
@@ -52,6 +65,7 @@ class Catalogue:
     def __init__(self, url: str, root: Path) -> None:
         self._engine, self.is_new = open_catalogue(url, root)
         self._writing = threading.Lock()
+        self._rebuilds: list[Rebuild] = []
         with self._reading() as connection:
             self._walk = int(_fact(connection, "walk") or 0)
 
@@ -62,25 +76,31 @@ class Catalogue:
     # -- what happens in the cache ---------------------------------------------------------------
 
     def put(self, found: Iterable[CachedFile]) -> None:
+        """Take these in; see `put_rows`."""
+        self.put_rows(row_of(file) for file in found)
+
+    def put_rows(self, found: Iterable[FileRow]) -> None:
         """Take these in; what was known of them before and still holds (hits, a later access) stays.
 
+        An object that a key had before, and that no row has any more, is unnamed from now on.
+
         Raises:
-            StateError: none of them was taken in.
+            StateError: none of them was taken in, or only the first ones.
         """
         for some in _parts(found):
             with self._changing() as connection:
-                digests = [bytes.fromhex(file.digest) for file in some]
-                objects = [bytes.fromhex(file.object) for file in some]
-                with counted(connection, digests, objects):
-                    self._upsert(connection, [row_of(file, walk=self._walk) for file in some])
+                put_in(connection, some, self._walk)
+            for rebuild in self._rebuilds:
+                rebuild.dropped.difference_update(row[0] for row in some)
 
     def drop(self, digests: Iterable[str]) -> None:
         """These keys are gone (or, of an unnamed object, the object is)."""
         for some in _parts(digests):
-            with self._changing() as connection:
-                gone = [bytes.fromhex(digest) for digest in some]
-                with counted(connection, gone):
-                    connection.execute(delete(files).where(files.c.digest.in_(gone)))
+            gone = [bytes.fromhex(digest) for digest in some]
+            for rebuild in self._rebuilds:
+                rebuild.dropped.update(gone)
+            with self._changing() as connection, counted(connection, gone):
+                connection.execute(delete(files).where(files.c.digest.in_(gone)))
 
     def accessed(self, when: Mapping[str, float]) -> None:
         """These keys (by their digests) were used at these times; each counts as one hit."""
@@ -103,15 +123,49 @@ class Catalogue:
             _set_fact(connection, "walk", str(self._walk))
         return self._walk
 
-    def walked(self, found: Sequence[CachedFile]) -> None:
-        """The walk met these."""
+    def walked(self, found: Sequence[FileRow], walk: int) -> None:
+        """That walk met these. Which row counts for its owner is seen to at its end."""
         with self._changing() as connection:
-            self._upsert(connection, [row_of(file, walk=self._walk) for file in found])
+            upsert(connection.dialect.name).execute_plain(connection, PUT_IN, [(*row, walk) for row in found])
 
-    def end_walk(self, now: float) -> int:
-        """The walk met all there is: what it did not meet is gone; how many rows that were."""
+    @contextmanager
+    def rebuilding(self) -> Iterator[Rebuild]:
+        """For a walk that reads everything in one go: its rows are put in together."""
+        with Rebuild(self._engine) as rebuild:
+            self._rebuilds.append(rebuild)
+            try:
+                yield rebuild
+            finally:
+                self._rebuilds.remove(rebuild)
+
+    def merge(self, rebuild: Rebuild, walk: int) -> None:
+        """Put in what was read."""
+        with self._writing, _complaining("written"):
+            rebuild.merge(walk)
+
+    def unknown(self, objects: Sequence[str]) -> list[str]:
+        """Those that no row has."""
+        unknown = []
+        with self._reading() as connection:
+            for some in _parts(objects):
+                wanted = [bytes.fromhex(sha256) for sha256 in some]
+                query = select(files.c.object).where(files.c.object.in_(wanted))
+                known = {bytes(found) for found in connection.execute(query).scalars()}
+                unknown += [name for name, found in zip(some, wanted, strict=True) if found not in known]
+        return unknown
+
+    def unmet(self, walk: int, *, after: int = 0, limit: int = ROWS_AT_ONCE) -> list[tuple[int, CachedFile]]:
+        """The next rows (by number) that this walk, and none since, has met: they are perhaps no more."""
+        query = select(*COLUMNS, files.c.id).where(files.c.walk < walk, files.c.id > after)
+        with self._reading() as connection:
+            rows = connection.execute(query.order_by(files.c.id).limit(limit)).mappings().all()
+        return [(row["id"], cached_file(row)) for row in rows]
+
+    def end_walk(self, walk: int, now: float) -> int:
+        """That walk met all there is: what neither it nor anybody since did meet is gone; how many rows that were."""
         with self._changing() as connection:
-            gone = connection.execute(delete(files).where(files.c.walk != self._walk)).rowcount
+            gone = connection.execute(delete(files).where(files.c.walk < walk)).rowcount
+            connection.execute(named_meanwhile())
             count_anew(connection)
             _set_fact(connection, "walked_at", repr(now))
         return gone
@@ -144,9 +198,9 @@ class Catalogue:
             query = chosen(select(*COLUMNS, files.c.id), selection)
             downwards = sort is Sort.SIZE
             if last is not None:
-                beyond = column < last[0] if downwards else column > last[0]
-                query = query.where(beyond | and_(column == last[0], files.c.id > last[1]))
-            query = query.order_by(column.desc() if downwards else column, files.c.id).limit(at_once)
+                place, after = tuple_(column, files.c.id), tuple_(*last)
+                query = query.where(place < after if downwards else place > after)
+            query = ordered(query, sort).limit(at_once)
             with self._reading() as connection:
                 rows = connection.execute(query).mappings().all()
             if not rows:
@@ -179,6 +233,23 @@ class Catalogue:
         )
         return self._files(query)
 
+    def count(self, selection: Selection) -> int:
+        """How many files the selection has."""
+        with self._reading() as connection:
+            query = chosen(select(func.count()).select_from(files), selection)
+            return int(connection.execute(query).scalar_one())
+
+    def verified_at(self, digest: str) -> float | None:
+        """When the bytes of that file were last read and found right; None: never."""
+        query = select(files.c.verified_at).where(files.c.digest == bytes.fromhex(digest))
+        with self._reading() as connection:
+            return connection.execute(query).scalar() or None
+
+    def versions(self, digest: str) -> list[CachedFile]:
+        """Objects that this key had before and that no entry names, newest first."""
+        query = select(*COLUMNS).where(files.c.former == bytes.fromhex(digest))
+        return self._files(query.order_by(files.c.stored_at.desc()))
+
     def size(self) -> tuple[int, int]:
         """Number of objects and bytes; costs the same however many there are."""
         with self._reading() as connection:
@@ -205,33 +276,28 @@ class Catalogue:
         with self._reading() as connection:
             return [cached_file(row) for row in connection.execute(query).mappings()]
 
-    def _upsert(self, connection: Connection, rows: Sequence[dict[str, Any]]) -> None:
-        upsert(connection.dialect.name).execute(connection, rows)
-
     @contextmanager
     def _reading(self) -> Iterator[Connection]:
-        try:
-            with self._engine.connect() as connection:
-                yield connection
-        except SQLAlchemyError as error:
-            raise _state_error("read", error) from error
+        with _complaining("read"), self._engine.connect() as connection:
+            yield connection
 
     @contextmanager
     def _changing(self) -> Iterator[Connection]:
-        try:
-            with self._writing, self._engine.begin() as connection:
-                yield connection
-        except SQLAlchemyError as error:
-            raise _state_error("written", error) from error
+        with _complaining("written"), self._writing, self._engine.begin() as connection:
+            yield connection
 
 
-def _state_error(what: str, error: SQLAlchemyError) -> StateError:
-    cause = str(getattr(error, "orig", None) or error).splitlines()[0]
-    return StateError(
-        f"the catalogue can't be {what}",
-        cause=cause,
-        remedy="check the disk of state_dir; if it is damaged, delete catalogue.db: it is read off the cache again",
-    )
+@contextmanager
+def _complaining(what: str) -> Iterator[None]:
+    try:
+        yield
+    except SQLAlchemyError as error:
+        cause = str(getattr(error, "orig", None) or error).splitlines()[0]
+        raise StateError(
+            f"the catalogue can't be {what}",
+            cause=cause,
+            remedy="check the disk of state_dir; if it is damaged, delete catalogue.db: it is read off the cache again",
+        ) from error
 
 
 def _parts(items: Iterable[T]) -> Iterator[list[T]]:

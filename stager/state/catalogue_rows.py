@@ -1,14 +1,15 @@
-"""Rows of the catalogue: made, read back, chosen, put in order."""
+"""Rows of the catalogue: put in, read back, chosen, put in order."""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from functools import cache
 from typing import Any
 
-from sqlalchemy import RowMapping, Select, bindparam, case
+from sqlalchemy import Delete, RowMapping, Select, bindparam, case, delete, false, literal_column, select
 from sqlalchemy.dialects import postgresql, sqlite
 
-from stager.model.catalogue import CachedFile, Selection, Sort
+from stager.model.catalogue import ROW, CachedFile, Kind, Selection, Sort
 from stager.state.bulk import ManyRows
 from stager.state.catalogue_schema import files
 
@@ -20,35 +21,16 @@ COLUMNS = tuple(
     )
 )  # fmt: skip
 """What a `CachedFile` is made of."""
+PUT_IN = (*ROW, "walk")
+"""The values of a row that is put in."""
+_BEGIN: dict[str, Any] = {"hits": literal_column("0"), "alias": false(), "verified_at": literal_column("0.0")}
 _ORDERS: dict[Sort, tuple[Any, ...]] = {
-    Sort.SIZE: (files.c.size.desc(), files.c.id),
+    Sort.SIZE: (files.c.size.desc(), files.c.id.desc()),  # the index read backwards: rows of one size too
     Sort.ACCESS: (files.c.last_access, files.c.id),
     Sort.AGE: (files.c.stored_at, files.c.id),
     Sort.HITS: (files.c.hits.desc(), files.c.id),
     Sort.URL: (files.c.key, files.c.id),
 }
-
-
-def row_of(file: CachedFile, *, walk: int) -> dict[str, Any]:
-    """All columns but the id."""
-    return {
-        "digest": bytes.fromhex(file.digest),
-        "key": file.key,
-        "object": bytes.fromhex(file.object),
-        "size": file.size,
-        "stored_at": file.stored_at,
-        "last_access": file.last_access,
-        "hits": file.hits,
-        "owner": file.owner,
-        "host": file.host,
-        "kind": file.kind.value,
-        "fresh_until": file.fresh_until,
-        "keep_until": file.keep_until,
-        "restricted": file.restricted,
-        "alias": False,
-        "verified_at": 0.0,
-        "walk": walk,
-    }
 
 
 def cached_file(row: RowMapping) -> CachedFile:
@@ -62,27 +44,38 @@ def cached_file(row: RowMapping) -> CachedFile:
 
 @cache
 def upsert(dialect: str) -> ManyRows:
-    """Insert rows; of a key that has one, what was counted stays: hits, a later access, the alias.
+    """Put in rows of `PUT_IN`; see `updating`."""
+    bound: dict[str, Any] = {name: bindparam(name) for name in PUT_IN}
+    return ManyRows(updating(_insert(dialect).values({**bound, **_BEGIN})))
+
+
+def upsert_from(dialect: str, source: Select[Any]) -> Any:
+    """The same for rows that `source` selects, with a condition (SQLite would misread it without)."""
+    begun = source.add_columns(*_BEGIN.values())
+    return updating(_insert(dialect).from_select([*PUT_IN, *_BEGIN], begun))
+
+
+def _insert(dialect: str) -> Any:
+    return (postgresql if dialect == "postgresql" else sqlite).insert(files)
+
+
+def updating(insert: Any) -> Any:
+    """`insert`; of a key that has a row, what was counted stays: hits, a later access, the alias.
 
     Another object under the same key begins anew: it was never verified.
     """
-    insert = (
-        (postgresql if dialect == "postgresql" else sqlite)
-        .insert(files)
-        .values({column.name: bindparam(column.name) for column in files.c if column.name != "id"})
-    )
     new, old = insert.excluded, files.c
     same = old.object == new.object
     kept = {
         "last_access": case((new.last_access > old.last_access, new.last_access), else_=old.last_access),
-        "alias": case((same, old.alias), else_=new.alias),
-        "verified_at": case((same, old.verified_at), else_=new.verified_at),
+        "alias": case((same, old.alias), else_=false()),
+        "verified_at": case((same, old.verified_at), else_=literal_column("0.0")),
+        "former": case((new.former.is_(None), old.former), else_=new.former),
+        "walk": case((new.walk > old.walk, new.walk), else_=old.walk),
     }
-    plain = ("object", "size", "stored_at", "owner", "fresh_until", "keep_until", "restricted", "walk")
-    return ManyRows(
-        insert.on_conflict_do_update(
-            index_elements=[files.c.digest], set_={name: new[name] for name in plain} | kept
-        )
+    plain = ("object", "size", "stored_at", "owner", "fresh_until", "keep_until", "restricted")
+    return insert.on_conflict_do_update(
+        index_elements=[files.c.digest], set_={name: new[name] for name in plain} | kept
     )
 
 
@@ -107,3 +100,11 @@ def chosen(query: Select[Any], selection: Selection) -> Select[Any]:
 def ordered(query: Select[Any], sort: Sort) -> Select[Any]:
     """`query`, in that order."""
     return query.order_by(*_ORDERS[sort])
+
+
+def named_meanwhile(objects: Sequence[bytes] | None = None) -> Delete:
+    """Removes the rows of unnamed objects (among these, if any are given) that an entry names by now."""
+    other = files.alias()
+    entry = select(other.c.id).where(other.c.object == files.c.object, other.c.kind != Kind.UNNAMED.value)
+    query = delete(files).where(files.c.kind == Kind.UNNAMED.value, entry.exists())
+    return query if objects is None else query.where(files.c.object.in_(objects))

@@ -41,15 +41,25 @@ files = Table(
     Column("alias", Boolean, nullable=False),  # another row of the same object counts its bytes
     Column("verified_at", Float, nullable=False),  # when the bytes were last read and found right; 0: never
     Column("walk", Integer, nullable=False),  # number of the last walk of the tree that met it
+    Column("former", LargeBinary(32)),  # of an unnamed object: digest of the key that had it before, if known
 )
 
+DIGEST_INDEX = Index("catalogue_digest", files.c.digest, unique=True)
+"""Rows are found by it when they change."""
 INDEXES = (
-    Index("catalogue_digest", files.c.digest, unique=True),
     Index("catalogue_object", files.c.object),
     Index("catalogue_size", files.c.size),
     Index("catalogue_access", files.c.last_access),
     Index("catalogue_owner", files.c.owner, files.c.last_access),
+    Index(
+        "catalogue_former",
+        files.c.former,
+        sqlite_where=files.c.former.is_not(None),
+        postgresql_where=files.c.former.is_not(None),
+    ),
 )
+
+"""Rows are chosen and put in order by them; when many rows are put in, they are made afterwards."""
 
 owners = Table(
     "catalogue_owners",

@@ -1,0 +1,241 @@
+"""Reading the tree itself: what files there are, a piece at a time, whatever changes meanwhile.
+
+A file is an entry whose object is there with the entry's size. Objects that no entry names are found by their
+names. While a migration goes on files are looked for in all layouts, the oldest first: a file that is moved has
+its new name before it loses the old one, so it is met at least once.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import stat
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from itertools import islice
+
+from stager.cache.files import unless_stale
+from stager.cache.fresh import list_names
+from stager.cache.layout import ENTRIES, OBJECTS, RESTRICTED, Layout, is_digest
+from stager.cache.objects import find_object
+from stager.cache.shards import is_shard
+from stager.cache.tree import open_tree
+from stager.model.catalogue import FileRow, row_of_entry, unnamed_row
+
+PIECE = 1024
+"""Names looked at in one go."""
+_MAX_BYTES = 1 << 20
+"""An entry is some hundred bytes; more than this is none."""
+_decode = json.JSONDecoder().decode
+_ENDING = ".json"
+_READ = os.O_RDONLY | os.O_CLOEXEC
+
+
+@dataclass(frozen=True, slots=True)
+class Part:
+    """A part of the tree that can be read on its own, in another process too.
+
+    Attributes:
+        folder: entries, objects or restricted.
+        layout: whose directories they are.
+        shards: directories of its first level; of a flat layout the empty name.
+    """
+
+    folder: str
+    layout: Layout
+    shards: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Seen:
+    """An object that is there, by its name."""
+
+    sha256: str
+    restricted: bool
+
+
+class TreeReader:
+    """Reads one cache, which exists.
+
+    Args:
+        root: of the cache.
+        shards: for the case that it does not.
+
+    Raises:
+        CacheError: it can't be read.
+    """
+
+    def __init__(self, root: str | os.PathLike[str], shards: str = "2+2") -> None:
+        self._tree = open_tree(root, shards)
+        self.root = self._tree.root
+
+    @property
+    def layouts(self) -> tuple[Layout, ...]:
+        """In which files may be now; another process may change them."""
+        self._tree.look_again()
+        return self._tree.layouts
+
+    # -- all there is ----------------------------------------------------------------------------
+
+    def parts(self, folder: str, size: int = 4) -> list[Part]:
+        """The tree below `folder` in parts of at most `size` directories of the first level.
+
+        Raises:
+            OSError: a directory can't be read.
+        """
+        found = []
+        for layout in reversed(self.layouts):
+            names = sorted(list_names(f"{self._tree.root}/{folder}")) if layout.widths else [""]
+            shards = [name for name in names if not name or is_shard(name, layout.widths)]
+            starts = range(0, len(shards), size)
+            found += [Part(folder, layout, tuple(shards[start : start + size])) for start in starts]
+        return found
+
+    def entries(self, part: Part) -> Iterator[list[FileRow]]:
+        """The files of a part, at most `PIECE` at a time, in the order of the keys' digests if it has levels.
+
+        Raises:
+            OSError: the file system failed.
+        """
+        rows: list[FileRow] = []
+        for directory, names in self._listed(part):
+            for name in names:
+                if name.endswith(_ENDING) and is_digest(name[:-5]):
+                    row = self._row(f"{directory}/{name}", name[:-5])
+                    if row is not None:
+                        rows.append(row)
+            if len(rows) >= PIECE:
+                yield rows
+                rows = []
+        yield rows
+
+    def objects(self, part: Part) -> Iterator[list[Seen]]:
+        """The objects of a part, by their names alone, at most about `PIECE` at a time.
+
+        Raises:
+            OSError: the file system failed.
+        """
+        seen: list[Seen] = []
+        for _, names in self._listed(part):
+            seen += [Seen(name, part.folder == RESTRICTED) for name in names if is_digest(name)]
+            if len(seen) >= PIECE:
+                yield seen
+                seen = []
+        yield seen
+
+    def _listed(self, part: Part) -> Iterator[tuple[str, list[str]]]:
+        for shard in part.shards:
+            top = f"{self._tree.root}/{part.folder}/{shard}".rstrip("/")
+            for directory in _leaves(top, part.layout.widths[1:]):
+                for names in _batches(directory):
+                    yield directory, names
+
+    # -- some of it ------------------------------------------------------------------------------
+
+    def rows(self, digests: Iterable[str]) -> dict[str, FileRow]:
+        """The files of the keys with these digests, as they are now; those that are not there are left out.
+
+        Raises:
+            CacheError: layout.json can't be read.
+            OSError: the file system failed.
+        """
+        found = {}
+        for digest in digests:
+            row = self._tree.seek(lambda layout, digest=digest: self._look(layout, digest))  # type: ignore[misc]
+            if row is not None:
+                found[digest] = row
+        return found
+
+    def unnamed(self, seen: Iterable[tuple[Seen, str | None]]) -> list[FileRow]:
+        """The rows of objects that no entry names (with the digest of the key that had them), if they are there.
+
+        Raises:
+            CacheError: layout.json can't be read.
+            OSError: the file system failed.
+        """
+        rows = []
+        for one, former in seen:
+            found = find_object(self._tree, one.sha256, restricted=one.restricted)
+            if found is not None and stat.S_ISREG(found[1].st_mode):
+                made = found[1].st_mtime
+                rows.append(
+                    unnamed_row(one.sha256, found[1].st_size, made, restricted=one.restricted, former=former)
+                )
+        return rows
+
+    # -- inside ----------------------------------------------------------------------------------
+
+    def _look(self, layout: Layout, digest: str) -> FileRow | None:
+        return self._row(f"{self._tree.root}/{layout.entry(digest)}", digest)
+
+    def _row(self, path: str, digest: str) -> FileRow | None:
+        """The row of the entry at `path`; None: it is gone, nobody can use it, or its object is not there."""
+        try:
+            text, accessed = _content(path)
+        except (FileNotFoundError, NotADirectoryError):
+            return None
+        try:
+            data = _decode(text.decode())
+            row = row_of_entry(data, bytes.fromhex(digest), accessed)
+            there = self._has_object(data["object"], row[3], restricted=row[11])
+        except (ValueError, KeyError, TypeError, AttributeError, RecursionError):
+            return None  # torn by a power loss, or of a newer version: fetched again when somebody wants it
+        return row if there else None
+
+    def _has_object(self, sha256: str, size: int, *, restricted: bool) -> bool:
+        try:
+            found = os.stat(self._tree.object(sha256, restricted=restricted))
+        except OSError:  # looked for elsewhere, and again on a network file system
+            elsewhere = find_object(self._tree, sha256, restricted=restricted)
+            if elsewhere is None:
+                return False
+            found = elsewhere[1]
+        return found.st_size == size and stat.S_ISREG(found.st_mode)
+
+
+def walk(reader: TreeReader) -> Iterator[list[FileRow] | list[Seen]]:
+    """All files, then all objects by their names, a piece at a time.
+
+    Raises:
+        OSError: the file system failed.
+    """
+    for part in reader.parts(ENTRIES):
+        yield from reader.entries(part)
+    for folder in (OBJECTS, RESTRICTED):
+        for part in reader.parts(folder):
+            yield from reader.objects(part)
+
+
+def _content(path: str) -> tuple[bytes, float]:
+    """What the entry's file says, and its time, as its server knows it."""
+    try:
+        fd = os.open(path, _READ)
+    except OSError:
+        fd = unless_stale(lambda: os.open(path, _READ))
+    try:
+        found = os.fstat(fd)
+        return os.read(
+            fd, min(found.st_size, _MAX_BYTES)
+        ), found.st_mtime  # a larger buffer would cost more than all else
+    finally:
+        os.close(fd)
+
+
+def _leaves(directory: str, widths: Sequence[int]) -> Iterator[str]:
+    if not widths:
+        yield directory
+        return
+    for name in sorted(list_names(directory)):
+        if is_shard(name, tuple(widths)):
+            yield from _leaves(f"{directory}/{name}", widths[1:])
+
+
+def _batches(directory: str) -> Iterator[list[str]]:
+    """The names in a directory, in order if they are few; a flat one may have millions."""
+    try:
+        with os.scandir(directory) as found:
+            while names := [item.name for item in islice(found, PIECE)]:
+                names.sort()
+                yield names
+    except (FileNotFoundError, NotADirectoryError):
+        return

@@ -1,0 +1,155 @@
+"""The whole catalogue from the tree alone; and the same, slowly, all the time."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Generator, Iterable, Iterator, Sequence
+
+from stager.cache.failures import cache_error
+from stager.cache.layout import ENTRIES, OBJECTS, RESTRICTED
+from stager.cache.walk import Seen, TreeReader
+from stager.cache.walk_many import read_entries
+from stager.clock import Clock
+from stager.model.cache_views import Rebuilt, Walked
+from stager.model.catalogue import CachedFile, FileRow, Kind, row_of
+from stager.state.catalogue import Catalogue
+from stager.steps import reached
+
+TELL_SECONDS = 0.2
+"""Between two reports of how far it is."""
+ENTRIES_SHARE = 0.7
+"""What of the whole is done when all entries are read."""
+
+
+def rebuild(
+    reader: TreeReader, catalogue: Catalogue, clock: Clock, processes: int | None = None
+) -> Generator[Walked, None, Rebuilt]:
+    """Read the whole tree into the catalogue; yields how far it is.
+
+    Killed or closed at any point the catalogue is as it was, or lacks nothing but the last corrections, which
+    the next walk makes.
+
+    Raises:
+        CacheError: the tree can't be read.
+        StateError: the catalogue can't be written.
+    """
+    began = time.monotonic()
+    told = began
+    files = 0
+    walk = catalogue.begin_walk()
+    try:
+        with catalogue.rebuilding() as rebuilt:
+            while True:
+                layouts = reader.layouts
+                for share, rows in read_entries(reader, reader.parts(ENTRIES), processes):
+                    rebuilt.entries(rows)
+                    files += len(rows)
+                    if time.monotonic() - told > TELL_SECONDS:
+                        told = time.monotonic()
+                        yield Walked(files, share * ENTRIES_SHARE)
+                if reader.layouts == layouts:  # else a migration began: some were perhaps moved past us
+                    break
+            reached("rebuild.read")
+            for folder in (OBJECTS, RESTRICTED):
+                for part in reader.parts(folder, 16):
+                    for seen in reader.objects(part):
+                        rebuilt.objects([(bytes.fromhex(one.sha256), one.restricted) for one in seen])
+                if time.monotonic() - told > TELL_SECONDS:
+                    told = time.monotonic()
+                    yield Walked(files, ENTRIES_SHARE + 0.1)
+            catalogue.merge(rebuilt, walk)
+            reached("rebuild.merged")
+            yield Walked(files, 0.9)
+            for some in rebuilt.unnamed():
+                catalogue.walked(reader.unnamed((Seen(*one), None) for one in some), walk)
+            for _ in meet_again(reader, catalogue, walk):
+                pass
+    except OSError as error:
+        raise cache_error(error, error.filename or reader.root, "read") from error
+    gone = catalogue.end_walk(walk, clock.time())
+    return Rebuilt(files, gone, time.monotonic() - began)
+
+
+def meet_again(reader: TreeReader, catalogue: Catalogue, walk: int) -> Iterator[None]:
+    """Look once more for each file that the walk has not met: it may have been moved or replaced meanwhile.
+
+    Raises:
+        OSError: the file system failed.
+        CacheError, StateError: see `rebuild`.
+    """
+    after = 0
+    while unmet := catalogue.unmet(walk, after=after):
+        after = unmet[-1][0]
+        catalogue.walked(rows_now(reader, [file for _, file in unmet]), walk)
+        yield
+
+
+def rows_now(reader: TreeReader, files: Iterable[CachedFile]) -> list[FileRow]:
+    """Those of these files that are there, as they are now.
+
+    Raises:
+        OSError: the file system failed.
+    """
+    named, unnamed = [], {}
+    for file in files:
+        if file.kind is Kind.UNNAMED:
+            unnamed[file.object] = file
+        else:
+            named.append(file.digest)
+    there = reader.unnamed((Seen(file.object, file.restricted), None) for file in unnamed.values())
+    return [*reader.rows(named).values(), *(row_of(unnamed[row[2].hex()]) for row in there)]
+
+
+class SlowWalk:
+    """Reads the tree again and again, a piece at a time, so that what others put or removed is seen.
+
+    Args:
+        reader: of the cache.
+        catalogue: takes in what is met.
+        clock: for the time at which a walk ended.
+    """
+
+    def __init__(self, reader: TreeReader, catalogue: Catalogue, clock: Clock) -> None:
+        self._reader = reader
+        self._catalogue = catalogue
+        self._clock = clock
+        self._pieces: Iterator[None] | None = None
+
+    def step(self) -> bool:
+        """Look at the next piece; whether that was the last one.
+
+        Raises:
+            CacheError, StateError: the next step begins from the beginning.
+        """
+        pieces = self._pieces or self._walk()
+        self._pieces = None
+        try:
+            over = next(pieces, self) is self
+        except OSError as error:
+            raise cache_error(error, error.filename or self._reader.root, "look through") from error
+        if not over:
+            self._pieces = pieces
+        return over
+
+    def _walk(self) -> Iterator[None]:
+        walk = self._catalogue.begin_walk()
+        while True:
+            layouts = self._reader.layouts
+            for part in self._reader.parts(ENTRIES, 1):
+                for rows in self._reader.entries(part):
+                    self._catalogue.walked(rows, walk)
+                    yield
+            if self._reader.layouts == layouts:
+                break
+        for folder in (OBJECTS, RESTRICTED):
+            for part in self._reader.parts(folder, 1):
+                for seen in self._reader.objects(part):
+                    self._catalogue.walked(self._unnamed(seen), walk)
+                    yield
+        yield from meet_again(self._reader, self._catalogue, walk)
+        self._catalogue.end_walk(walk, self._clock.time())
+
+    def _unnamed(self, seen: Sequence[Seen]) -> list[FileRow]:
+        by_name = {one.sha256: one for one in seen}
+        unknown = self._catalogue.unknown(list(by_name))
+        return self._reader.unnamed((by_name[name], None) for name in unknown)
