@@ -25,6 +25,7 @@ from tests.support.places import PATIENCE, CommandPlace, order, until
 def place(tmp_path: Path) -> Iterator[CommandPlace]:
     made = CommandPlace(tmp_path)
     yield made
+    (made.root / "go").touch()  # commands whose node was taken down wait for it still
     made.close()
 
 
