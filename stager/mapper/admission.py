@@ -76,6 +76,7 @@ class Admission:
         self._later: list[tuple[float, int, str]] = []
         self._pauses: list[tuple[float, int, OriginQueue | None]] = []  # None: that of a full cache
         self._full_until = 0.0
+        self._paused_until = 0.0
 
     def __contains__(self, fetch: str) -> bool:
         return fetch in self._order.waiting
@@ -195,6 +196,10 @@ class Admission:
             self._order.small_only = True
             heapq.heappush(self._pauses, (until, self._order.next_serial(), None))
 
+    def pause(self, until: float) -> None:
+        """The cache can't be used: nothing is let go until then; a time that is past ends the pause."""
+        self._paused_until = until
+
     # -- the pick -------------------------------------------------------------------------------
 
     def pick(self, now: float) -> list[list[str]]:
@@ -202,6 +207,8 @@ class Admission:
         self._order.now = max(self._order.now, now)
         self._time_passes(now)
         seats: list[list[str]] = []
+        if now < self._paused_until:
+            return seats
         while self._seats < self.slots:
             entry, par = self._order.best()
             if entry is None:
@@ -211,6 +218,8 @@ class Admission:
 
     def next_time(self) -> float | None:
         """When what is held back may be picked; None when nothing is."""
+        if self._paused_until > self._order.now:
+            return self._paused_until if len(self) else None
         while self._later and self._held.get(self._later[0][2]) != self._later[0][1]:
             heapq.heappop(self._later)
         while self._pauses and not self._is_meant(*self._pauses[0]):

@@ -7,7 +7,13 @@ from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Iterator
 
-from stager.errors import CacheFullError, HandedBackError, WorkerLostError
+from stager.errors import (
+    CacheFullError,
+    CacheGoneError,
+    CachePermissionError,
+    HandedBackError,
+    WorkerLostError,
+)
 from stager.mapper.admission import Admission
 from stager.mapper.instructions import StartFetch, StopFetch
 from stager.model.backoff import RetryPolicy
@@ -29,6 +35,10 @@ from stager.model.urls import origin_of
 _UNDER_WAY: Collection[FetchState] = frozenset({FetchState.QUEUED, FetchState.RUNNING})
 _Wanted = str | tuple[str, str]
 """Which requests are for the same bytes: a key, with a digest if one is asked for."""
+
+
+CACHE_SECONDS = 15.0
+"""While the cache can't be used, a fetch is tried again so often, for as long as it takes."""
 
 
 class Flights:
@@ -204,6 +214,13 @@ class Flights:
             # A long transfer may outlive many workers: its deadline begins anew with each.
             fetch.tries, fetch.error, fetch.first_try_at = 0, error, now
             self._try_again(fetch, at=0.0)
+            return None
+        if isinstance(error, CacheGoneError | CachePermissionError):
+            # Somebody has to see to the cache. It is no fault of the origin or of the jobs: they wait.
+            fetch.error, fetch.first_try_at = error, now
+            if isinstance(error, CacheGoneError):
+                self.admission.pause(now + CACHE_SECONDS)
+            self._try_again(fetch, at=now + CACHE_SECONDS)
             return None
         fetch.tries = 0 if signal.progressed else fetch.tries + 1
         fetch.error = error

@@ -65,6 +65,14 @@ def mend(machine: Machine, suspects: Collection[Suspect], now: float) -> Counter
     return Counter(kind for kind, _ in suspects)
 
 
+def lose_object(machine: Machine, sha256: str) -> int:
+    """The object was taken out of the cache: what had brought it brings it anew; how many fetches that are."""
+    lost = [f.id for f in machine.fetches.values() if f.state is FetchState.READY and f.sha256 == sha256]
+    for fetch in lost:
+        machine.lose(fetch)
+    return len(lost)
+
+
 def _is_asleep(machine: Machine, job: JobRecord, woken: Collection[str]) -> bool:
     """Whether all that it waits for is decided, and nothing is going to wake it."""
     return all(p not in woken and _is_decided(machine, p) for p in job.unmet)

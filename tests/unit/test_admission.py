@@ -497,3 +497,25 @@ def test_a_fetch_that_goes_on_counts_for_its_owner(owner: str, next_one: str) ->
     add(admission, "ann", owner="ann")
     add(admission, "bob", owner="bob")
     assert pick(admission) == [next_one]
+
+
+def test_while_the_cache_is_away_nothing_is_let_go_and_nothing_is_forgotten() -> None:
+    admission = Admission(slots=4, per_origin=4)
+    for name in "abc":
+        admission.add(name, origin="http://o", key=name, priority=0, since=0.0)
+    admission.pause(10.0)
+    assert admission.pick(1.0) == []
+    assert admission.next_time() == 10.0
+    admission.add("d", origin="http://o", key="d", priority=0, since=1.0)
+    assert admission.pick(9.9) == []
+    assert sorted(name for seat in admission.pick(10.0) for name in seat) == ["a", "b", "c", "d"]
+    assert admission.next_time() is None
+
+
+def test_a_pause_ends_when_the_cache_is_back() -> None:
+    admission = Admission(slots=4, per_origin=4)
+    admission.add("a", origin="http://o", key="a", priority=0, since=0.0)
+    admission.pause(1000.0)
+    assert admission.pick(1.0) == []
+    admission.pause(0.0)
+    assert admission.pick(2.0) == [["a"]]
