@@ -66,14 +66,14 @@ class TreeReader:
     """
 
     def __init__(self, root: str | os.PathLike[str], shards: str = "2+2") -> None:
-        self._tree = open_tree(root, shards)
-        self.root = self._tree.root
+        self.tree = open_tree(root, shards)
+        self.root = self.tree.root
 
     @property
     def layouts(self) -> tuple[Layout, ...]:
         """In which files may be now; another process may change them."""
-        self._tree.look_again()
-        return self._tree.layouts
+        self.tree.look_again()
+        return self.tree.layouts
 
     # -- all there is ----------------------------------------------------------------------------
 
@@ -85,7 +85,7 @@ class TreeReader:
         """
         found = []
         for layout in reversed(self.layouts):
-            names = sorted(list_names(f"{self._tree.root}/{folder}")) if layout.widths else [""]
+            names = sorted(list_names(f"{self.root}/{folder}")) if layout.widths else [""]
             shards = [name for name in names if not name or is_shard(name, layout.widths)]
             starts = range(0, len(shards), size)
             found += [Part(folder, layout, tuple(shards[start : start + size])) for start in starts]
@@ -125,7 +125,7 @@ class TreeReader:
 
     def _listed(self, part: Part) -> Iterator[tuple[str, list[str]]]:
         for shard in part.shards:
-            top = f"{self._tree.root}/{part.folder}/{shard}".rstrip("/")
+            top = f"{self.root}/{part.folder}/{shard}".rstrip("/")
             for directory in _leaves(top, part.layout.widths[1:]):
                 for names in _batches(directory):
                     yield directory, names
@@ -141,9 +141,11 @@ class TreeReader:
         """
         found = {}
         for digest in digests:
-            row = self._tree.seek(lambda layout, digest=digest: self._look(layout, digest))  # type: ignore[misc]
+            row = self.tree.seek(lambda layout, digest=digest: self._look(layout, digest))  # type: ignore[misc]
             if row is not None:
                 found[digest] = row
+        if len(found) < len(digests):
+            self._tree.check()  # in a cache that has gone nothing is gone
         return found
 
     def unnamed(self, seen: Iterable[tuple[Seen, str | None]]) -> list[FileRow]:
@@ -155,7 +157,7 @@ class TreeReader:
         """
         rows = []
         for one, former in seen:
-            found = find_object(self._tree, one.sha256, restricted=one.restricted)
+            found = find_object(self.tree, one.sha256, restricted=one.restricted)
             if found is not None and stat.S_ISREG(found[1].st_mode):
                 made = found[1].st_mtime
                 rows.append(
@@ -163,10 +165,33 @@ class TreeReader:
                 )
         return rows
 
+    def beginning(self, letters: str) -> list[Seen]:
+        """Objects whose digests begin with these hexadecimal digits, in order; the shards lead to them.
+
+        Raises:
+            OSError: a directory can't be read.
+        """
+        found = set()
+        for layout in reversed(self.layouts):
+            for folder in (OBJECTS, RESTRICTED):
+                for directory in _leaves_of(f"{self.root}/{folder}", layout.widths, letters):
+                    names = (name for name in list_names(directory) if is_digest(name))
+                    found |= {Seen(name, folder == RESTRICTED) for name in names if name.startswith(letters)}
+        return sorted(found, key=lambda one: one.sha256)
+
+    def object_path(self, one: Seen) -> str:
+        """Where the object is, or would be.
+
+        Raises:
+            OSError: the file system failed.
+        """
+        found = find_object(self.tree, one.sha256, restricted=one.restricted)
+        return self.tree.object(one.sha256, restricted=one.restricted) if found is None else found[0]
+
     # -- inside ----------------------------------------------------------------------------------
 
     def _look(self, layout: Layout, digest: str) -> FileRow | None:
-        return self._row(f"{self._tree.root}/{layout.entry(digest)}", digest)
+        return self._row(f"{self.root}/{layout.entry(digest)}", digest)
 
     def _row(self, path: str, digest: str) -> FileRow | None:
         """The row of the entry at `path`; None: it is gone, nobody can use it, or its object is not there."""
@@ -184,9 +209,9 @@ class TreeReader:
 
     def _has_object(self, sha256: str, size: int, *, restricted: bool) -> bool:
         try:
-            found = os.stat(self._tree.object(sha256, restricted=restricted))
+            found = os.stat(self.tree.object(sha256, restricted=restricted))
         except OSError:  # looked for elsewhere, and again on a network file system
-            elsewhere = find_object(self._tree, sha256, restricted=restricted)
+            elsewhere = find_object(self.tree, sha256, restricted=restricted)
             if elsewhere is None:
                 return False
             found = elsewhere[1]
@@ -228,6 +253,17 @@ def _leaves(directory: str, widths: Sequence[int]) -> Iterator[str]:
     for name in sorted(list_names(directory)):
         if is_shard(name, tuple(widths)):
             yield from _leaves(f"{directory}/{name}", widths[1:])
+
+
+def _leaves_of(directory: str, widths: Sequence[int], letters: str) -> Iterator[str]:
+    """The directories of the last level that may have names which begin like that."""
+    if not widths:
+        yield directory
+        return
+    wanted = letters[: widths[0]]
+    for name in list_names(directory):
+        if is_shard(name, tuple(widths)) and name.startswith(wanted):
+            yield from _leaves_of(f"{directory}/{name}", widths[1:], letters[widths[0] :])
 
 
 def _batches(directory: str) -> Iterator[list[str]]:

@@ -110,6 +110,34 @@ class CacheTotals:
 
 
 @dataclass(frozen=True, slots=True)
+class Comparison:
+    """How catalogue and tree differ. Of each kind the first few are named.
+
+    Attributes:
+        files: in the tree.
+        missing: files that the catalogue lacks.
+        gone: files that it lists and that are no more.
+        changed: files of which it says another size or object.
+        first_missing: some of them, by key.
+        first_gone: some of them, by key.
+        first_changed: some of them, by key.
+    """
+
+    files: int
+    missing: int = 0
+    gone: int = 0
+    changed: int = 0
+    first_missing: tuple[str, ...] = ()
+    first_gone: tuple[str, ...] = ()
+    first_changed: tuple[str, ...] = ()
+
+    @property
+    def differ(self) -> bool:
+        """Whether there is any difference."""
+        return bool(self.missing or self.gone or self.changed)
+
+
+@dataclass(frozen=True, slots=True)
 class Walked:
     """How far a walk through the cache is.
 

@@ -147,6 +147,21 @@ def row_of(file: CachedFile, former: str | None = None) -> FileRow:
     )
 
 
+def file_of(row: FileRow, *, key: str | None = None, hits: int = 0) -> CachedFile:
+    """The file of plain values (with its `key` as it really is, where that is known)."""
+    return CachedFile(
+        row[0].hex(),
+        row[1] if key is None else key,
+        row[2].hex(),
+        *row[3:6],
+        hits,
+        *row[6:8],
+        fresh_until=row[9],
+        keep_until=row[10],
+        restricted=row[11],
+    )
+
+
 def row_of_entry(data: Mapping[str, Any], digest: bytes, last_access: float) -> FileRow:
     """The row of an entry that is given as its JSON says it; a third of the time of making objects of it.
 

@@ -212,6 +212,16 @@ class Catalogue:
         """All files that have this object."""
         return self._files(select(*COLUMNS).where(files.c.object == bytes.fromhex(sha256)))
 
+    def several(self, objects: Iterable[str]) -> dict[str, list[CachedFile]]:
+        """Of these objects those that more than one file has, with all their files."""
+        found: dict[str, list[CachedFile]] = {}
+        for some in _parts(objects):
+            wanted = [bytes.fromhex(sha256) for sha256 in some]
+            alias = select(files.c.object).where(files.c.object.in_(wanted), files.c.alias)
+            for file in self._files(select(*COLUMNS).where(files.c.object.in_(alias))):
+                found.setdefault(file.object, []).append(file)
+        return found
+
     def file(self, digest: str) -> CachedFile | None:
         """The file of the key with that digest."""
         found = self._files(select(*COLUMNS).where(files.c.digest == bytes.fromhex(digest)))
@@ -264,6 +274,12 @@ class Catalogue:
                 Share(row["owner"], row["files"], row["bytes"])
                 for row in connection.execute(query).mappings()
             ]
+
+    def promised(self, now: float) -> int:
+        """Bytes of what was promised to stay and may not go yet."""
+        with self._reading() as connection:
+            query = select(func.sum(files.c.size)).where(files.c.keep_until > now, ~files.c.alias)
+            return int(connection.execute(query).scalar() or 0)
 
     def totals(self, now: float, selection: Selection = Selection()) -> Totals:  # noqa: B008 - frozen
         """The whole of the selection and its parts; reads every row."""

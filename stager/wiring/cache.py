@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 from stager.cache.store import FileCache
+from stager.cache.walk import TreeReader
 from stager.clock import Clock, SystemClock
 from stager.service.cache_catalogue import CatalogueService
+from stager.service.cache_feed import CatalogueFeed
 from stager.service.cache_pins import PinService
 from stager.service.cache_site import CacheSite
 from stager.settings import Settings
 from stager.state.catalogue import Catalogue
+from stager.state.store import Store
 from stager.wiring import build_cache
 
 __all__ = ["CacheSite", "build_cache_site", "catalogue_url"]
@@ -34,10 +37,34 @@ def build_cache_site(
     cache = cache or build_cache(settings)
     catalogue = Catalogue(catalogue_url(settings), cache.root)
     return CacheSite(
-        cache, catalogue, build_catalogue_service(cache, catalogue, clock), PinService(cache, clock)
+        cache, catalogue, build_catalogue_service(settings, cache, catalogue, clock), PinService(cache, clock)
     )
 
 
-def build_catalogue_service(cache: FileCache, catalogue: Catalogue, clock: Clock) -> CatalogueService:
+def build_feed(settings: Settings, site: CacheSite, store: Store, clock: Clock) -> CatalogueFeed:
+    """What keeps the catalogue up in a server; it hears of accesses by itself."""
+    feed = CatalogueFeed(
+        TreeReader(site.cache.root, settings.shards),
+        site.catalogue,
+        site.cache.access,
+        store.fetches,
+        clock,
+        every_seconds=settings.keeper_seconds,
+    )
+    site.cache.access.told = feed.accessed
+    return feed
+
+
+def build_catalogue_service(
+    settings: Settings, cache: FileCache, catalogue: Catalogue, clock: Clock
+) -> CatalogueService:
     """What there is in the cache."""
-    return CatalogueService(cache, catalogue, clock)
+    reader = TreeReader(cache.root, settings.shards)
+    return CatalogueService(
+        cache,
+        catalogue,
+        reader,
+        clock,
+        max_cache_bytes=settings.max_cache_bytes,
+        max_used_percent=settings.max_used_percent,
+    )
