@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Collection, Generator, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Generator, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import fields
 from email.utils import parsedate_to_datetime
@@ -15,6 +15,7 @@ from urllib.parse import quote
 import requests
 
 from stager.client_cache import CacheCalls
+from stager.client_stage import StageCalls
 from stager.errors import RemoteError, ServerUnreachableError, StagerError, StateError, error_from_dict
 from stager.model.fetches import FetchState
 from stager.model.jobs import JobSpec, JobState
@@ -60,6 +61,8 @@ class Client:
         self._session.headers["Authorization"] = f"Bearer {token}"
         self.cache = CacheCalls(self._ask, self._tell)
         """What can be asked about the server's cache."""
+        self.staging = StageCalls(self._ask, self._patiently)
+        """Stage requests: many files at once."""
 
     def close(self) -> None:
         """Close the connection."""
@@ -114,13 +117,20 @@ class Client:
         Raises:
             ServerUnreachableError: it stayed away too long.
         """
+        return self._patiently(
+            lambda patience: self.job(word, wait=patience), lambda job: job.state.is_final, seconds
+        )
+
+    def _patiently(
+        self, ask: Callable[[float], _View], is_over: Callable[[_View], bool], seconds: float | None
+    ) -> _View:
         until = None if seconds is None else time.monotonic() + seconds
         gone_since: float | None = None
         pause = FIRST_PAUSE_SECONDS
         while True:
             left = None if until is None else max(0.0, until - time.monotonic())
             try:
-                job = self.job(word, wait=POLL_SECONDS if left is None else min(left, POLL_SECONDS))
+                found = ask(POLL_SECONDS if left is None else min(left, POLL_SECONDS))
             except (ServerUnreachableError, StateError):
                 now = time.monotonic()
                 gone_since = now if gone_since is None else gone_since
@@ -129,8 +139,8 @@ class Client:
                 time.sleep(pause if left is None else min(pause, left))
                 pause = min(pause * 2, LONGEST_PAUSE_SECONDS)
                 continue
-            if job.state.is_final or (until is not None and time.monotonic() >= until):
-                return job
+            if is_over(found) or (until is not None and time.monotonic() >= until):
+                return found
             gone_since, pause = None, FIRST_PAUSE_SECONDS
 
     def cancel(self, word: str) -> bool:

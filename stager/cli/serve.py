@@ -56,9 +56,15 @@ def serve(
             output.note(f"ready at {url}")
             notify("READY=1")
 
-        api = ApiServer(
-            create_app(server.jobs, token, runs=server.runs, site=server.site, cache=server.cache_site), ready
+        app = create_app(
+            server.jobs,
+            token,
+            runs=server.runs,
+            site=server.site,
+            cache=server.cache_site,
+            stages=server.stages,
         )
+        api = ApiServer(app, ready)
         tune_collector()
         server.start()
         running.enter_context(announced(settings.state_dir, url, server.cache.root))

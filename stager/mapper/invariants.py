@@ -6,6 +6,7 @@ from stager.mapper.machine import BEFORE_START, Machine
 from stager.model.fetches import FetchState
 from stager.model.jobs import JobState
 from stager.model.records import NAME, FetchRecord, JobRecord
+from stager.model.stages import StagedFile, StagedState
 
 
 def validate(machine: Machine) -> None:
@@ -16,6 +17,8 @@ def validate(machine: Machine) -> None:
         _check_job(machine, job, queued, pending)
     for fetch in machine.flights.fetches.values():
         _check_fetch(machine, fetch)
+    for file in machine.stages.files.values():
+        _check_staged(machine, file)
     if machine.job_slots is not None:
         assert len(machine.handed) <= machine.job_slots, "more jobs handed over than there are slots"
 
@@ -45,6 +48,14 @@ def _check_fetch(machine: Machine, fetch: FetchRecord) -> None:
     assert running == (fetch.state is FetchState.RUNNING), (
         f"fetch {fetch.id} is {fetch.state}, has a seat: {running}"
     )
+
+
+def _check_staged(machine: Machine, file: StagedFile) -> None:
+    if file.state is StagedState.QUEUED:
+        known = file.fetch is None or file.id in machine.fetches[file.fetch].jobs
+        assert known, f"fetch {file.fetch} does not know staged file {file.id}"
+    else:
+        assert file.pinned, f"staged file {file.id} is over and still held"
 
 
 def _is_decided(machine: Machine, precondition: str) -> bool:

@@ -336,7 +336,7 @@ class Mapper:
         assert self._fetch_place is not None
         machine = self._new_machine()
         outlives = self._fetch_place.outlives
-        machine.load(*self._store.load(), now=self._clock.time(), keep_running=outlives)
+        machine.load(*self._store.load(), self._store.staged(), now=self._clock.time(), keep_running=outlives)
         self._machine = machine
         self._session += 1
         self._position = None

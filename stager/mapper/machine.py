@@ -19,16 +19,17 @@ from stager.errors import ConflictError, NotFoundError
 from stager.mapper.admission import Admission
 from stager.mapper.flights import Flights
 from stager.mapper.instructions import AdoptFetch, Dispatch, Instruction, NewJob, StopJob
+from stager.mapper.stages import Stages
 from stager.mapper.verdicts import input_failed, inputs_lost
 from stager.model.backoff import RetryPolicy
 from stager.model.events import JobEnded, JobRefused, JobSignal, JobStarted
 from stager.model.fetches import FetchState, Signal
 from stager.model.jobs import JobState, check_job_transition
 from stager.model.records import NAME, Changes, FetchRecord, JobRecord, NameRecord
+from stager.model.stages import StagedFile
 
 BEFORE_START: Collection[JobState] = frozenset({JobState.WAITING, JobState.READY, JobState.DISPATCHED})
 """States in which a job needs its inputs."""
-
 
 MOST_HAND_OVERS = 5
 """After that many refused ones the file system is at fault, and fetching once more is no help."""
@@ -48,6 +49,7 @@ class Machine:
         self, admission: Admission, retry: RetryPolicy, *, job_slots: int | None, fetch_ids: Iterator[str]
     ) -> None:
         self.flights = Flights(admission, retry, fetch_ids)
+        self.stages = Stages(self.flights)
         self.job_slots = job_slots
         self.jobs: dict[str, JobRecord] = {}
         self.names: dict[str, NameRecord] = {}
@@ -86,6 +88,7 @@ class Machine:
         jobs: Iterable[JobRecord],
         fetches: Iterable[FetchRecord],
         names: Iterable[NameRecord],
+        staged: Iterable[StagedFile] = (),
         *,
         now: float,
         keep_running: bool = False,
@@ -99,6 +102,7 @@ class Machine:
         for name in names:
             self.names[name.name] = name
         self.flights.load(fetches)
+        self.stages.load(staged)
         for job in jobs:
             self.jobs[job.id] = job
             if job.state in BEFORE_START:
@@ -106,8 +110,7 @@ class Machine:
             if job.handed:
                 self.handed.add(job.id)
                 self.again.append(job.id)
-        going_on = self.flights.resume(now, keep_running=keep_running)
-        self._instructions += [AdoptFetch(order) for order in going_on]
+        self._instructions += map(AdoptFetch, self.flights.resume(now, keep_running=keep_running))
         for job in list(self.jobs.values()):
             if job.state in {JobState.WAITING, JobState.READY}:
                 self._settle(job, now)
@@ -199,8 +202,7 @@ class Machine:
         fetch = self.flights.lose(fetch_id)
         if fetch is None:
             return
-        for job_id in fetch.jobs:
-            job = self.jobs[job_id]
+        for job in filter(None, map(self.jobs.get, fetch.jobs)):
             job.unmet.add(fetch.id)
             if job.state is JobState.READY:
                 self._move_job(job, JobState.WAITING)
@@ -250,10 +252,7 @@ class Machine:
         if signal.exit_code is not None:
             self._job_started(job, now - signal.seconds)
         job.exit_code, job.error, job.results = signal.exit_code, signal.error, signal.results
-        if signal.error is not None:
-            self._finish(job, JobState.FAILED, now)
-        else:
-            self._finish(job, JobState.DONE, now)
+        self._finish(job, JobState.DONE if signal.error is None else JobState.FAILED, now)
 
     # -- moving on ------------------------------------------------------------------------------
 
@@ -266,6 +265,7 @@ class Machine:
         self._hand_over_again()
         self._wake(now, limit)
         self._dispatch_ready(now, limit)
+        self._instructions += self.stages.advance(now, limit)
         self._instructions += self.flights.start(now)
         instructions, self._instructions = self._instructions, []
         return instructions
@@ -273,9 +273,8 @@ class Machine:
     @property
     def pending(self) -> bool:
         """Whether `advance` has more to do right now."""
-        return bool(self._loaded or self.wakes or self._instructions or self.again) or (
-            bool(self.ready_queue) and self._has_slot()
-        )
+        work = self.wakes or self._instructions or self.again or self.stages.pending
+        return bool(self._loaded or work or (self.ready_queue and self._has_slot()))
 
     def take_changes(self) -> Changes:
         """What changed since the last call; what is over and written is then forgotten."""
@@ -283,6 +282,7 @@ class Machine:
             list(self._dirty_jobs.values()),
             self.flights.take_changes(),
             list(self._dirty_names.values()),
+            staged=self.stages.take_changes(),
         )
         self._dirty_jobs, self._dirty_names = {}, {}
         return changes
@@ -292,8 +292,10 @@ class Machine:
             precondition, waiting = self.wakes[0]
             while waiting and limit > 0:
                 limit -= 1
-                job = self.jobs.get(waiting.popleft())
-                if job is not None and job.state is JobState.WAITING:
+                job = self.jobs.get(holder := waiting.popleft())
+                if job is None:
+                    self.stages.look_at(holder, now)
+                elif job.state is JobState.WAITING:
                     self._look_at(job, precondition, now)
             if not waiting:
                 self.wakes.popleft()

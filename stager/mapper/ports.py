@@ -9,6 +9,7 @@ from stager.model.events import DispatchOrder, JobSignal
 from stager.model.fetches import FetchOrder, Signal
 from stager.model.jobs import JobSpec
 from stager.model.records import Changes, FetchRecord, JobRecord, NameRecord, Position
+from stager.model.stages import StagedFile
 
 
 class StateStore(Protocol):
@@ -16,6 +17,10 @@ class StateStore(Protocol):
 
     def load(self) -> tuple[list[JobRecord], list[FetchRecord], list[NameRecord]]:
         """What is not over."""
+        ...
+
+    def staged(self) -> Iterable[StagedFile]:
+        """Files of stage requests that are not over."""
         ...
 
     def save(self, changes: Changes, specs: Mapping[str, JobSpec]) -> None:

@@ -94,6 +94,21 @@ def _check_text(text: str, what: str) -> None:
         raise InputError(f"{what} is not valid UTF-8", cause=repr(text), remedy="write it in UTF-8")
 
 
+def check_priority(priority: int) -> int:
+    """`priority` itself, if it is one.
+
+    Raises:
+        InputError: it is too high or too low.
+    """
+    if not -MAX_PRIORITY <= priority <= MAX_PRIORITY:
+        raise InputError(
+            f"priority {priority} is out of range",
+            cause=f"{-MAX_PRIORITY} to {MAX_PRIORITY}",
+            remedy="choose one inside",
+        )
+    return priority
+
+
 def check_owner(owner: str) -> str:
     """`owner` itself, if it can be the name of a user; it may be empty.
 
@@ -215,12 +230,7 @@ class JobSpec:
         object.__setattr__(self, "environment", tuple(sorted(dict(self.environment).items())))
         for path in self.results:
             check_result_path(path)
-        if not -MAX_PRIORITY <= self.priority <= MAX_PRIORITY:
-            raise InputError(
-                f"priority {self.priority} is out of range",
-                cause=f"{-MAX_PRIORITY} to {MAX_PRIORITY}",
-                remedy="choose one inside",
-            )
+        check_priority(self.priority)
         if _CONTROL.search(self.name) or _SURROGATE.search(self.name) or len(self.name) > MAX_NAME_BYTES:
             raise InputError(
                 f"{self.name!r} can't be the name of a job",

@@ -9,6 +9,7 @@ from stager.model.events import JobResult
 from stager.model.fetches import FetchRequest, FetchState
 from stager.model.idset import IdSet
 from stager.model.jobs import JobState
+from stager.model.stages import StagedFile
 
 NAME = "name:"
 """Prefix of a name in `JobRecord.unmet`, where the others are ids of fetches."""
@@ -114,6 +115,7 @@ class Changes:
     names: list[NameRecord] = field(default_factory=list)
     position: Position | None = None
     """Up to where the stream of signals is in these changes."""
+    staged: list[StagedFile] = field(default_factory=list)
 
     def __bool__(self) -> bool:
-        return bool(self.jobs or self.fetches or self.names or self.position)
+        return bool(self.jobs or self.fetches or self.names or self.staged or self.position)

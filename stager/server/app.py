@@ -21,11 +21,13 @@ from stager.server.routes_jobs import job_routes
 from stager.server.routes_pins import pin_routes
 from stager.server.routes_runs import run_routes
 from stager.server.routes_site import health_routes, precondition_routes, status_routes
+from stager.server.routes_stage import stage_routes
 from stager.server.waiting import Waiting
 from stager.service.cache_site import CacheSite
 from stager.service.jobs import JobService
 from stager.service.runs import RunService
 from stager.service.site import SiteService
+from stager.service.stage import StageService
 
 ABOUT = """Jobs and what they need: each input is fetched once, verified, and there before its job starts.
 
@@ -42,6 +44,7 @@ def create_app(
     runs: RunService | None = None,
     site: SiteService | None = None,
     cache: CacheSite | None = None,
+    stages: StageService | None = None,
 ) -> FastAPI:
     """The HTTP API of a job server.
 
@@ -53,6 +56,7 @@ def create_app(
         runs: takes the reports of another job server; None: jobs are not handed to one.
         site: knows of workers, origins and repairs; None: there are none.
         cache: the cache and what can be asked of it; None: it is another server's.
+        stages: takes stage requests; None: it takes none.
 
     Returns:
         The application; ``app.state.waiting.close()`` answers all long polls at once, for a quick end.
@@ -77,6 +81,7 @@ def create_app(
     api.include_router(precondition_routes(jobs))
     api.include_router(run_routes(runs))
     api.include_router(status_routes(jobs, site or SiteService(), clock or SystemClock()))
+    api.include_router(stage_routes(stages, app.state.waiting))
     api.include_router(pin_routes(cache))
     api.include_router(cache_routes(cache))
     app.include_router(api)

@@ -3,19 +3,23 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Callable
 from contextlib import suppress
+from functools import partial
 
 from starlette.concurrency import run_in_threadpool
 
+from stager.model.stages import StageDetail
 from stager.model.views import JobDetail
 from stager.service.jobs import JobService
+from stager.service.stage import StageService
 
 LONGEST_SECONDS = 60.0
 """Longest wait of one request; a client asks again."""
 
 
 class Waiting:
-    """Those who wait for jobs.
+    """Those who wait for jobs or stage requests.
 
     Args:
         jobs: whose changes are waited for.
@@ -34,10 +38,26 @@ class Waiting:
         """
         if seconds > 0:
             job = await run_in_threadpool(self._jobs.find, word)
-            await self._until_over(job, min(seconds, LONGEST_SECONDS))
+            await self._until(lambda: self._jobs.state(job).is_final, partial(self._jobs.watch, job), seconds)
         return await run_in_threadpool(self._jobs.job, word)
 
-    async def _until_over(self, job: str, seconds: float) -> None:
+    async def until_staged(self, stages: StageService, word: str, seconds: float) -> StageDetail:
+        """The stage request, once nothing of it is to be waited for or `seconds` have passed.
+
+        Raises:
+            NotFoundError: no such request.
+        """
+        if seconds > 0:
+            stage = await run_in_threadpool(stages.find, word)
+            await self._until(lambda: stages.is_over(stage), partial(stages.watch, stage), seconds)
+        return await run_in_threadpool(stages.staged, word)
+
+    async def _until(
+        self,
+        is_over: Callable[[], bool],
+        watch: Callable[[Callable[[], None]], Callable[[], None]],
+        seconds: float,
+    ) -> None:
         loop = asyncio.get_running_loop()
         changed = asyncio.Event()
 
@@ -45,11 +65,11 @@ class Waiting:
             with suppress(RuntimeError):  # the loop is closed: nobody waits any more
                 loop.call_soon_threadsafe(changed.set)
 
-        until = loop.time() + seconds
-        remove = self._jobs.watch(job, tell)
+        until = loop.time() + min(seconds, LONGEST_SECONDS)
+        remove = watch(tell)
         self._open.add(changed)
         try:
-            while not self._closing and not (await run_in_threadpool(self._jobs.state, job)).is_final:
+            while not self._closing and not await run_in_threadpool(is_over):
                 async with asyncio.timeout_at(until):
                     await changed.wait()
                 changed.clear()

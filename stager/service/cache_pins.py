@@ -66,13 +66,32 @@ class PinService:
         for _ in range(_TRIES):
             key, sha256, restricted = self._find(word)
             pin = Pin(sha256, holder, key, reason, self._clock.time(), until)
-            with suppress(ObjectLostError):  # evicted just now: the next look-up says so
-                self._files.pin(pin, restricted=restricted)
-                if not key or self._cache.lookup(key) is not None:
-                    found = [held for held in self._files.of(sha256) if held.id == pin.id]
-                    return PinView.of(found[0] if found else pin)
-                self._files.unpin(sha256, pin.id)
+            if self._try(pin, restricted=restricted):
+                found = [held for held in self._files.of(sha256) if held.id == pin.id]
+                return PinView.of(found[0] if found else pin)
         raise _not_there(word)
+
+    def hold_object(self, key: str, sha256: str, holder: str, reason: str, until: float | None) -> None:
+        """Pin the object that was fetched for that key, for any holder.
+
+        Raises:
+            NotFoundError: it is not there any more, or nothing is there under the key.
+            CacheError: the file system failed.
+        """
+        pin = Pin(sha256, holder, key, reason, self._clock.time(), until)
+        if not self._try(pin, restricted=False):
+            raise _not_there(key)
+
+    def _try(self, pin: Pin, *, restricted: bool) -> bool:
+        """Pin it; False if the object, or its key, was evicted just now."""
+        try:
+            self._files.pin(pin, restricted=restricted)
+        except ObjectLostError:
+            return False
+        if not pin.key or self._cache.lookup(pin.key) is not None:
+            return True
+        self._files.unpin(pin.object, pin.id)
+        return False
 
     def unpin(self, word: str) -> list[PinView]:
         """Take pins away: one by its id, or all that people have of a file; they are returned.

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from sqlalchemy import BigInteger, Boolean, Column, Float, Index, Integer, MetaData, String, Table, Text, text
 
-HEAD = "0002"
+HEAD = "0003"
 """Version of this schema; the newest of `stager.state.migrations.versions`."""
 
 metadata = MetaData()
@@ -95,6 +95,39 @@ position = Table(
     Column("stream", String(64), nullable=False),
     Column("entry", String(64), nullable=False),
 )
+
+stages = Table(
+    "stages",
+    metadata,
+    Column("id", _ID, primary_key=True),
+    Column("owner", String(64), nullable=False),
+    Column("priority", Integer, nullable=False),
+    Column("keep_seconds", Float),
+    Column("created_at", Float, nullable=False),
+    Column("deleted", Boolean, nullable=False),  # not shown any more; goes when the last pin is gone
+    sqlite_with_rowid=False,
+)
+
+staged = Table(
+    "staged",
+    metadata,
+    Column("stage", _ID, primary_key=True),
+    Column("number", Integer, primary_key=True, autoincrement=False),
+    Column("url", Text, nullable=False),
+    Column("expected", _DIGEST),
+    Column("state", _STATE, nullable=False),
+    Column("fetch", _ID),
+    Column("sha256", _DIGEST, nullable=False),
+    Column("size", BigInteger, nullable=False),
+    Column("error", Text),
+    Column("ended_at", Float),
+    Column("pinned", Boolean, nullable=False),
+    Column("pinned_until", Float),
+    sqlite_with_rowid=False,
+)
+
+STAGED_IS_OPEN = text("state = 'queued' OR (pinned AND state <> 'ready')")
+Index("staged_open", staged.c.stage, sqlite_where=STAGED_IS_OPEN, postgresql_where=STAGED_IS_OPEN)
 
 version = Table("alembic_version", metadata, Column("version_num", String(32), primary_key=True))
 """Where Alembic keeps the version; listed here so that a new database can be made without it."""

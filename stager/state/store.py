@@ -17,9 +17,11 @@ from stager.errors import StateError
 from stager.model.events import JobResult
 from stager.model.jobs import JobSpec, JobState
 from stager.model.records import Changes, FetchRecord, JobRecord, NameRecord, Position
+from stager.model.stages import StagedFile
 from stager.state import rows, schema
 from stager.state.bulk import ManyRows
 from stager.state.database import open_engine
+from stager.state.stages import StageStore, open_fetches, save_staged
 
 READ_AT_ONCE = 500
 """Ids in one query; below the limit of every database's parameters."""
@@ -65,6 +67,8 @@ class Store:
 
     def __init__(self, url: str) -> None:
         self._engine = open_engine(url)
+        self.stages = StageStore(self._engine)
+        """Stage requests."""
 
     def close(self) -> None:
         """Close all connections."""
@@ -87,6 +91,7 @@ class Store:
                 _save_names(connection, changes.names)
                 _save_fetches(connection, changes.fetches)
                 _save_jobs(connection, changes.jobs, specs)
+                save_staged(connection, changes.staged)
                 if changes.position is not None:
                     _save_position(connection, changes.position)
         except SQLAlchemyError as error:
@@ -115,8 +120,13 @@ class Store:
             needed = {f: None for job in jobs for f in job.fetches}
             unfinished = select(schema.fetches.c.id).where(schema.FETCH_IS_OPEN)
             needed |= dict.fromkeys(connection.execute(unfinished).scalars())
+            needed |= dict.fromkeys(open_fetches(connection))
             fetches = list(_fetches(connection, needed))
         return jobs, fetches, names
+
+    def staged(self) -> list[StagedFile]:
+        """Files of stage requests that are not over, for a start."""
+        return self.stages.open_files()
 
     def position(self) -> Position | None:
         """Up to where the stream of signals was taken in; None before the first one."""

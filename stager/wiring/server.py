@@ -12,16 +12,20 @@ from stager.mapper.admission import Admission
 from stager.mapper.loop import Mapper
 from stager.mapper.machine import Machine
 from stager.mapper.reconcile import Reconciler
+from stager.model.fetches import FetchState
+from stager.model.records import Changes
 from stager.model.views import OriginView
 from stager.service.ids import IdMaker
 from stager.service.jobs import ANSWER_SECONDS, JobService
 from stager.service.site import SiteService
+from stager.service.stage import StageService
+from stager.service.stage_pins import StagePins
 from stager.service.watch import Watch
 from stager.settings import Settings
 from stager.state.lock import StateLock
 from stager.state.store import Store
 from stager.wiring import build_cache, retry_policy
-from stager.wiring.cache import build_cache_site
+from stager.wiring.cache import build_cache_site, build_feed
 from stager.wiring.farms import build_farm, fetch_seats, files_in_a_seat
 from stager.wiring.hearing import build_hearing, build_roster
 from stager.wiring.places import build_job_place, build_run_service, job_slots
@@ -46,7 +50,9 @@ class JobServer:
             lock = StateLock(settings.state_dir)
             made.callback(lock.close)
             self.cache = build_cache(settings)
-            store = Store(settings.database_url or f"sqlite:///{settings.state_dir / 'stager.db'}")
+            self._store = store = Store(
+                settings.database_url or f"sqlite:///{settings.state_dir / 'stager.db'}"
+            )
             made.callback(store.close)
             self.cache_site = build_cache_site(settings, self.cache, clock)
             made.callback(self.cache_site.close)
@@ -64,7 +70,18 @@ class JobServer:
                 )
 
             watch = Watch()
-            self._mapper = Mapper(new_machine, store, clock=clock, jitter=random.random, on_change=watch.tell)
+            self._feed = build_feed(settings, self.cache_site, store, clock)
+            made.callback(self._feed.close)
+            self.cache_site.files.reserved = self._reserved
+
+            def tell(changes: Changes) -> None:
+                watch.tell(changes)
+                self._feed.tell(changes)
+                self._stage_pins.tell(changes)
+
+            self._mapper = Mapper(new_machine, store, clock=clock, jitter=random.random, on_change=tell)
+            self._stage_pins = StagePins(self._mapper, self.cache_site.pins, store.stages, clock)
+            made.callback(self._stage_pins.close)
             self._hearing = build_hearing(settings, made)
             self._job_place = build_job_place(
                 settings, self.cache, self._mapper.job_signal, self._hearing, made
@@ -80,6 +97,7 @@ class JobServer:
             )
             made.callback(self.reconciler.close)
             self.jobs = JobService(self.cache, store, self._mapper, watch, clock=clock, ids=ids)
+            self.stages = StageService(self.cache, store, self._mapper, watch, clock=clock, ids=ids)
             self.runs = build_run_service(store, self._job_place)
             self.site = SiteService(
                 settings.farm,
@@ -95,6 +113,14 @@ class JobServer:
         told = self._hearing.repairs() if self._hearing is not None else {}
         return self.reconciler.counts | told
 
+    def _reserved(self) -> int:
+        """Bytes that fetches which run have still to write, as far as they know."""
+        running = self._mapper.inspect(
+            lambda machine: [f.id for f in machine.fetches.values() if f.state is FetchState.RUNNING]
+        ).result(ANSWER_SECONDS)
+        told = [self._mapper.progress(fetch) for fetch in running]
+        return sum(max(0, one.total - one.received) for one in told if one is not None and one.total)
+
     def _origins(self) -> list[OriginView]:
         found: list[OriginView] = self._mapper.inspect(
             lambda machine: list(machine.flights.admission.origins())
@@ -104,8 +130,11 @@ class JobServer:
     def start(self) -> None:
         """Go on with what is not over, and take commands."""
         self.cache.sweep()
+        self._store.stages.sweep(unfinished=True)
+        self._stage_pins.start()
         self._mapper.start(self._farm, self._job_place, self._hearing)
         self.reconciler.start()
+        self._feed.start()
 
     def close(self) -> None:
         """Stop. Transfers are broken off and resumed by the next start; jobs go on running meanwhile."""

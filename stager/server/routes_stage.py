@@ -1,0 +1,142 @@
+"""Stage requests: many files at once. The calls have the shape of the WLCG Tape REST API."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Annotated, Any
+
+from fastapi import APIRouter, Body, Query, Response
+from pydantic import BaseModel, ConfigDict, Discriminator, Field, Tag
+
+from stager.errors import ConflictError
+from stager.model.stages import StageDetail, StageItem, StageView
+from stager.server.problems import described
+from stager.server.waiting import LONGEST_SECONDS, Waiting
+from stager.service.stage import MAX_FILES, StageService
+
+MOST_REQUESTS = 1000
+"""Stage requests in one answer."""
+
+
+class _Shape(BaseModel):
+    model_config = ConfigDict(extra="forbid", strict=True, frozen=True)
+
+
+class StagedIn(_Shape):
+    """A file to stage."""
+
+    url: str = Field(description="Where it is (http, https).", examples=["https://example.org/run7.nxs"])
+    sha256: str | None = Field(
+        default=None, description="Digest that it must have: 64 hexadecimal digits.", examples=[None]
+    )
+
+
+def _kind_of_file(value: Any) -> str:
+    return "<text>" if isinstance(value, str) else "<table>"
+
+
+class StageIn(_Shape):
+    """A stage request."""
+
+    files: list[
+        Annotated[
+            Annotated[str, Tag("<text>")] | Annotated[StagedIn, Tag("<table>")], Discriminator(_kind_of_file)
+        ]
+    ] = Field(
+        description=f"What to stage, at most {MAX_FILES} files: a URL, or an object with url and sha256.",
+        examples=[["https://example.org/run7.nxs", "https://example.org/run8.nxs"]],
+    )
+    keep_seconds: float | None = Field(
+        default=None,
+        description="How long each file stays from the moment when it is there; null: until it is released.",
+        examples=[604800],
+    )
+    priority: int = Field(default=0, description="-1000 to 1000; higher goes first.")
+    owner: str = Field(default="", description="Whom it counts for in fair shares.", examples=["ada"])
+
+
+class SomeFiles(_Shape):
+    """Some files of a stage request."""
+
+    urls: list[str] | None = Field(default=None, description="Only these; null: all.")
+
+
+@dataclass(frozen=True)
+class Staged:
+    """Id of the stage request."""
+
+    id: str
+
+
+@dataclass(frozen=True)
+class StagePage:
+    """Stage requests, newest first; with `next` as ``before`` come older ones (null: there are none)."""
+
+    stages: list[StageView]
+    next: str | None
+
+
+@dataclass(frozen=True)
+class Unstaged:
+    """How many files changed by this."""
+
+    changed: int
+
+
+def stage_routes(stages: StageService | None, waiting: Waiting) -> APIRouter:
+    """Routes below ``/v1/stage``."""
+    router = APIRouter(prefix="/stage", tags=["stage requests"])
+
+    def service() -> StageService:
+        if stages is None:
+            raise ConflictError("this server takes no stage requests", remedy="ask the one that does")
+        return stages
+
+    @router.post("", status_code=201, responses=described(409, 413, 503), summary="Stage files")
+    def stage(body: StageIn, response: Response) -> Staged:
+        """Fetch many files, and let each stay for a while. What is answered survives any crash."""
+        items = [StageItem(f) if isinstance(f, str) else StageItem(f.url, f.sha256) for f in body.files]
+        made = service().stage(
+            items, keep_seconds=body.keep_seconds, priority=body.priority, owner=body.owner
+        )
+        response.headers["Location"] = f"/v1/stage/{made}"
+        return Staged(made)
+
+    @router.get("", responses=described(409), summary="List stage requests")
+    def list_stages(
+        limit: Annotated[int, Query(ge=1, le=MOST_REQUESTS)] = 100,
+        before: Annotated[
+            str | None, Query(description="Only those older than the one with this id.")
+        ] = None,
+    ) -> StagePage:
+        """Stage requests, newest first, a page at a time."""
+        found = service().stages(limit=limit, before=before)
+        return StagePage(found, found[-1].id if len(found) == limit else None)
+
+    @router.get("/{stage}", responses=described(404, 409), summary="Look at a stage request, or wait for it")
+    async def detail(
+        stage: str,
+        wait: Annotated[
+            float,
+            Query(ge=0, description=f"Seconds to wait until it is over, at most {LONGEST_SECONDS:.0f}."),
+        ] = 0.0,
+    ) -> StageDetail:
+        """One stage request with its files and how far each is. `stage` is its id, or an ending of it."""
+        return await waiting.until_staged(service(), stage, wait)
+
+    @router.post("/{stage}/cancel", responses=described(404, 409, 503), summary="Cancel files")
+    def cancel(stage: str, body: Annotated[SomeFiles, Body()] = SomeFiles()) -> Unstaged:  # noqa: B008 - frozen
+        """Give up files that are not there yet; those that are stay."""
+        return Unstaged(service().cancel(stage, body.urls))
+
+    @router.post("/{stage}/release", responses=described(404, 409, 503), summary="Release files")
+    def release(stage: str, body: Annotated[SomeFiles, Body()] = SomeFiles()) -> Unstaged:  # noqa: B008 - frozen
+        """Let files go that are there: they stay in the cache until room is needed."""
+        return Unstaged(service().release(stage, body.urls))
+
+    @router.delete("/{stage}", responses=described(404, 409, 503), summary="Delete a request")
+    def delete(stage: str) -> Unstaged:
+        """Cancel and release all of it, and forget the request."""
+        return Unstaged(service().delete(stage))
+
+    return router

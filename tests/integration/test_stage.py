@@ -1,0 +1,193 @@
+"""Stage requests with a real server: over HTTP, from Python and from the command line, and across kills."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from stager.cache.pinned import is_pinned, pinned
+from stager.cache.store import FileCache
+from stager.cache.tree import open_tree
+from stager.errors import ConflictError, InputError, NotFoundError
+from stager.model.jobs import JobInput, JobSpec, JobState
+from stager.model.stages import StagedState, StageItem
+from tests.support.origin import Exchange, Origin, content, status
+from tests.support.processes import PATIENCE, ServerProcess
+
+R, F, C, X = StagedState.READY, StagedState.FAILED, StagedState.CANCELLED, StagedState.RELEASED
+
+
+@pytest.fixture(scope="module")
+def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ServerProcess]:
+    with ServerProcess(tmp_path_factory.mktemp("server")) as running:
+        yield running
+
+
+@pytest.fixture(scope="module")
+def origin() -> Iterator[Origin]:
+    with Origin() as running:
+        yield running
+
+
+@pytest.fixture
+def cache(server: ServerProcess) -> FileCache:
+    return FileCache(server.root / "cache")
+
+
+def items(*urls: str) -> list[StageItem]:
+    return [StageItem(url) for url in urls]
+
+
+def until(condition: object, what: str) -> None:
+    deadline = time.monotonic() + PATIENCE
+    while not condition():  # type: ignore[operator]
+        assert time.monotonic() < deadline, what
+        threading.Event().wait(0.02)
+
+
+def is_free(cache: FileCache, sha256: str) -> bool:
+    return not is_pinned(open_tree(cache.root, "2+2"), sha256)
+
+
+def test_files_are_staged_pinned_for_a_while_and_released(
+    server: ServerProcess, origin: Origin, cache: FileCache
+) -> None:
+    one = origin.serve("/one", content(b"one", etag='"1"'))
+    two = origin.serve("/two", content(b"two two", etag='"2"'))
+    gone = origin.serve("/gone", status(404))
+    with server.client() as client:
+        stage = client.staging.stage(items(one, two, gone, one), keep_seconds=3600.0, owner="ada", priority=5)
+        found = client.staging.wait(stage, PATIENCE)
+        assert [file.state for file in found.all_files] == [R, R, F]
+        assert (found.files, found.bytes, found.states) == (3, 10, {"ready": 2, "failed": 1})
+        assert (found.owner, found.priority, found.is_over) == ("ada", 5, True)
+        error = found.all_files[2].error
+        assert error is not None
+        assert "404" in error["cause"]
+        first = found.all_files[0]
+        assert first.sha256 is not None
+        (pin,) = pinned(open_tree(cache.root, "2+2"), first.sha256)
+        assert (pin.holder, pin.key, pin.until) == (f"stage:{stage}", one, first.pinned_until)
+        assert first.pinned_until == pytest.approx(time.time() + 3600, abs=60)
+        assert client.staging.stages(limit=1)[0].id == stage
+
+        assert client.staging.release(stage, [one]) == 1
+        assert client.staging.release(stage, [one]) == 0
+        until(lambda: is_free(cache, first.sha256 or ""), "the pin of a released file is still there")
+        assert [file.state for file in client.staging.staged(stage).all_files] == [X, R, F]
+        assert len(client.cache.pins(two)) == 1
+        assert cache.contains(one)
+
+        client.staging.unstage(stage)
+        assert client.staging.staged(stage).states == {"released": 2, "failed": 1}
+        client.staging.delete(stage)
+        with pytest.raises(NotFoundError, match="no stage request"):
+            client.staging.staged(stage)
+        assert stage not in [one.id for one in client.staging.stages()]
+    assert len(origin.seen("/one")) == 1
+
+
+def test_a_stage_request_and_a_job_share_one_transfer(server: ServerProcess, origin: Origin) -> None:
+    gate = threading.Event()
+
+    def held(exchange: Exchange) -> None:
+        gate.wait(PATIENCE)
+        content(b"shared", etag='"s"')(exchange)
+
+    url = origin.serve("/shared", held)
+    with server.client() as client:
+        stage = client.staging.stage(items(url))
+        (job,) = client.submit([JobSpec(("/bin/cat", "inputs/shared"), (JobInput(url),))])
+        origin.wait_for("/shared")
+        until(
+            lambda: client.staging.staged(stage).all_files[0].state is StagedState.RUNNING, "it does not run"
+        )
+        assert client.staging.cancel(stage) == 1  # the job still wants it
+        again = client.staging.stage(items(url))
+        gate.set()
+        assert client.wait(job, PATIENCE).state is JobState.DONE
+        assert client.staging.wait(again, PATIENCE).states == {"ready": 1}
+        assert client.staging.staged(stage).states == {"cancelled": 1}
+    assert len(origin.seen("/shared")) == 1
+
+
+def test_cancelling_some_files_ends_their_transfers_and_no_others(
+    server: ServerProcess, origin: Origin
+) -> None:
+    gate = threading.Event()
+
+    def held(exchange: Exchange) -> None:
+        gate.wait(PATIENCE)
+        content(b"late")(exchange)
+
+    slow, quick = origin.serve("/slow", held), origin.serve("/quick", content(b"quick"))
+    try:
+        with server.client() as client:
+            stage = client.staging.stage(items(slow, quick))
+            origin.wait_for("/slow")
+            with pytest.raises(NotFoundError, match="no file"):
+                client.staging.cancel(stage, [slow + "er"])
+            assert client.staging.cancel(stage, [slow]) == 1
+            found = client.staging.wait(stage, PATIENCE)
+            assert [file.state for file in found.all_files] == [C, R]
+    finally:
+        gate.set()
+
+
+def test_what_is_there_already_is_ready_without_a_request(
+    server: ServerProcess, origin: Origin, cache: FileCache
+) -> None:
+    url = origin.serve("/there", status(500))
+    entry = cache.put(url, b"there")
+    with server.client() as client:
+        stage = client.staging.stage(items(url))
+        found = client.staging.wait(stage, PATIENCE)
+        assert [(file.state, file.sha256) for file in found.all_files] == [(R, entry.object)]
+        assert found.all_files[0].pinned_until is None
+    assert origin.seen("/there") == []
+
+
+def test_nonsense_is_refused_with_a_reason(server: ServerProcess) -> None:
+    with server.client() as client:
+        with pytest.raises(InputError, match="files in one stage request"):
+            client.staging.stage([])
+        with pytest.raises(InputError, match="scheme"):
+            client.staging.stage(items("ftp://h/x"))
+        with pytest.raises(InputError, match="kept"):
+            client.staging.stage(items("http://h.test/x"), keep_seconds=-1.0)
+        with pytest.raises(InputError, match="priority"):
+            client.staging.stage(items("http://h.test/x"), priority=5000)
+        with pytest.raises(NotFoundError, match="no stage request"):
+            client.staging.staged("nothing")
+        with pytest.raises((NotFoundError, ConflictError)):
+            client.staging.staged("")
+
+
+def test_300_files_are_staged_once_though_the_server_is_killed_in_the_middle(tmp_path: Path) -> None:
+    names = [f"/f{number}" for number in range(300)]
+    with Origin() as origin:
+        urls = [origin.serve(name, content(name.encode(), etag='"x"')) for name in names]
+        with ServerProcess(tmp_path) as server, server.client() as client:
+            stage = client.staging.stage(items(*urls), keep_seconds=3600.0, owner="ada")
+            origin.wait_for(names[100], timeout=PATIENCE)
+            server.kill()
+        with ServerProcess(tmp_path) as server, server.client() as client:
+            found = client.staging.wait(stage, PATIENCE)
+            assert found.states == {"ready": 300}
+            pins = client.cache.pins()
+            assert len(pins) == 300
+            assert {pin.holder for pin in pins} == {f"stage:{stage}"}
+            assert sorted(pin.key for pin in pins) == sorted(urls)
+            assert {pin.key: pin.until for pin in pins} == {f.url: f.pinned_until for f in found.all_files}
+            records = list((tmp_path / "cache" / "pins").rglob("*.json"))
+            assert len(records) == 300, "pinned exactly once"
+            assert client.staging.unstage(stage) == 300
+            until(lambda: client.cache.pins() == [], "pins are left")
+            server.end()
+        repeated = [name for name in names if len(origin.seen(name)) > 1]
+        assert len(repeated) <= 8, "only what was under way is asked for again"
+    assert not [p for p in (tmp_path / "cache" / "pins").rglob("*") if p.is_file()]
