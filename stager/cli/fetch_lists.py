@@ -1,0 +1,93 @@
+"""What `stager fetch` is to bring: the URLs of the command line, then those of lists."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from stager.cli import output
+from stager.errors import InputError
+from stager.model.fetches import FetchRequest
+
+if TYPE_CHECKING:
+    from stager.model.list_form import ListFormat
+    from stager.model.lists import ParsedList
+    from stager.service.mirrors import Wanted
+
+STDIN = "-"
+
+
+@dataclass(frozen=True, slots=True)
+class Asked:
+    """A file as it was asked for.
+
+    Attributes:
+        urls: as they were given, the first to be tried first.
+        wanted: the same, checked.
+        name: that a list gives it; None: no list did.
+    """
+
+    urls: tuple[str, ...]
+    wanted: Wanted
+    name: str | None = None
+
+
+def asked_by_urls(urls: Sequence[str], sha256: str | None, *, refresh: bool) -> list[Asked]:
+    """The files of the command line.
+
+    Raises:
+        InputError: a bad URL, or one digest for several.
+    """
+    from stager.service.mirrors import Wanted
+
+    found = [Asked((url,), Wanted((FetchRequest(url, sha256=sha256, refresh=refresh),))) for url in urls]
+    if sha256 is not None and len({asked.wanted for asked in found}) > 1:
+        raise InputError(
+            "--sha256 was given with several URLs",
+            cause="it is the digest of one file",
+            remedy="fetch them one by one, or list them with their digests (--from)",
+        )
+    return found
+
+
+def asked_by_lists(lists: Iterable[str], form: ListFormat | None, *, refresh: bool) -> list[Asked]:
+    """The files of lists; what of them is left out is told on stderr.
+
+    Raises:
+        InputError: a list can't be read, or says what makes no sense; list and line are named.
+    """
+    from stager.service.mirrors import Wanted
+
+    found = []
+    for name in lists:
+        parsed = _parsed(name, form)
+        for note in parsed.notes:
+            output.note(note)
+        if not parsed.files:
+            output.note(f"{name} lists no file")
+        for file in parsed.files:
+            requests = tuple(FetchRequest(url, sha256=file.sha256, refresh=refresh) for url in file.urls)
+            found.append(Asked(file.urls, Wanted(requests, file.size), file.name))
+    return found
+
+
+def _parsed(name: str, form: ListFormat | None) -> ParsedList:
+    from stager.model.lists import parse_list
+
+    if name == STDIN:
+        return parse_list(sys.stdin.buffer.read(), "stdin", form)
+    path = Path(name)
+
+    def beside(other: str) -> bytes | None:
+        try:
+            return (path.parent / other).read_bytes()
+        except FileNotFoundError:
+            return None
+
+    try:
+        return parse_list(path.read_bytes(), name, form, beside)
+    except OSError as error:
+        raise InputError(f"list {name} can't be read", cause=error.strerror or str(error)) from None
