@@ -35,11 +35,22 @@ MAINTENANCE_STEPS = (
     "pin.recorded",  # why is on disk, nobody was told so yet
     "unpin.removed",  # the record is gone, the link is still there
     "unpin.aside",  # the link has a private name, and goes unless somebody has pinned the object meanwhile
+    "evict.begun",  # what is held is known, nothing is removed yet
+    "evict.aside",  # an entry has a private name, and may turn out to be of another object
+    "evict.entries",  # the entries are gone, their objects are not
+    "evict.objects",  # the objects are gone too
+    "evict.cleaned",  # nothing is left of them but rows of the catalogue
+    "evict.dropped",  # nor those
     "migrate.switched",  # the new layout is announced, nothing is moved yet
     "migrate.linked",  # an object has its new name as well
     "migrate.entry",  # an entry has its new name as well
     "migrate.dropped",  # the old name of an object is gone
     "migrate.emptied",  # the old directories are gone, the migration is not yet said to be over
+    "import.published",  # an imported file is an object, it has no entry yet
+    "import.recorded",  # an imported file has its entry
+    "verify.quarantined",  # a damaged object is in the trash, its entries still name it
+    "verify.forgotten",  # they are gone too
+    "verify.cleared",  # something that nobody will ask for is gone
     "rebuild.read",  # all entries are read, none of them is in the catalogue yet
     "rebuild.merged",  # they are; unnamed objects are not, and what is gone is still there
 )

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from stager.cli import cache_migrate, cache_pin, cache_probe, output
+from stager.cli import cache_import, cache_migrate, cache_pin, cache_probe, output
 from stager.cli.exit_codes import Exit
 from stager.cli.options import AsJson, CacheDir
 
@@ -78,6 +78,7 @@ COMMANDS = (
     cache_pin.pins,
     cache_probe.probe,
     cache_migrate.migrate,
+    cache_import.import_,
 )
 
 

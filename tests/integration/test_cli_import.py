@@ -1,0 +1,77 @@
+from __future__ import annotations
+
+import json
+import subprocess
+from pathlib import Path
+
+import pytest
+
+from stager.cache.store import FileCache
+from tests.support.commandline import Here
+
+URL = "https://data.example.org/run/"
+
+
+@pytest.fixture
+def stager(capsys: pytest.CaptureFixture[str]) -> Here:
+    return Here(capsys)
+
+
+@pytest.fixture
+def site(tmp_path: Path) -> Path:
+    site = tmp_path / "site"
+    (site / "sub dir").mkdir(parents=True)
+    (site / "a.dat").write_bytes(b"aaa")
+    (site / "sub dir" / "b.dat").write_bytes(b"b")
+    return site
+
+
+def test_files_are_imported_and_found_by_their_urls(stager: Here, site: Path, tmp_path: Path) -> None:
+    cache = tmp_path / "cache"
+    done = stager("cache", "import", site, "--url-prefix", URL, "--owner", "beamline", "--cache", cache)
+    assert done.code == 0
+    assert "2 imported (4 B in the cache)" in done.err
+    assert FileCache(cache).path(f"{URL}sub%20dir/b.dat").read_bytes() == b"b"
+    entry = FileCache(cache).lookup(f"{URL}a.dat")
+    assert entry is not None
+    assert entry.owner == "beamline"
+    again = stager("cache", "import", site, "--url-prefix", URL, "--cache", cache, "--json")
+    assert [json.loads(line)["outcome"] for line in again.lines] == ["present"] * 2
+
+
+def test_what_sha256sum_wrote_is_understood_and_a_wrong_file_fails(
+    stager: Here, site: Path, tmp_path: Path
+) -> None:
+    odd = site / "odd\\name\n.dat"
+    odd.write_bytes(b"odd")
+    sums = subprocess.run(
+        "find . -type f -exec sha256sum {} +", shell=True, cwd=site, capture_output=True, check=True
+    ).stdout
+    manifest = tmp_path / "sums.txt"
+    manifest.write_bytes(sums)
+    cache = tmp_path / "cache"
+    arguments = ("cache", "import", site, "--keys", "--manifest", manifest, "--cache", cache)
+    (site / "a.dat").write_bytes(b"AAA")
+    done = stager(*arguments)
+    assert done.code == 1
+    (line,) = [line for line in done.err.splitlines() if "a.dat" in line]
+    assert "mismatch: sha256 is" in line
+    assert sorted(FileCache(cache)) == ["odd\\name\n.dat", "sub dir/b.dat"]
+    (site / "a.dat").write_bytes(b"aaa")
+    assert stager(*arguments).code == 0
+
+
+def test_linked_files_become_read_only_and_that_is_said(stager: Here, site: Path, tmp_path: Path) -> None:
+    done = stager("cache", "import", site, "--keys", "--link", "--cache", tmp_path / "cache")
+    assert done.code == 0
+    assert "must not be changed" in done.err
+    assert (site / "a.dat").samefile(FileCache(tmp_path / "cache").path("a.dat"))
+    assert (site / "a.dat").stat().st_mode & 0o777 == 0o444
+
+
+def test_it_has_to_be_clear_what_keys_the_files_get(stager: Here, site: Path, tmp_path: Path) -> None:
+    for options in ((), ("--keys", "--hashes"), ("--keys", "--url-prefix", URL)):
+        done = stager("cache", "import", site, *options, "--cache", tmp_path / "cache")
+        assert done.code == 2
+        assert "--url-prefix" in done.error
+    assert stager("cache", "import", tmp_path / "nowhere", "--keys", "--cache", tmp_path / "cache").code == 2
