@@ -23,7 +23,7 @@ from stager.cache.files import remove_quietly, write_all
 from stager.cache.fresh import list_names
 from stager.cache.layout import PRIVATE_FILE_MODE
 from stager.cache.objects import find_object
-from stager.cache.owner import new_owner, retire
+from stager.cache.owner import is_alive, is_here, new_owner, retire
 from stager.cache.pinned import LINK, is_pinned, pin_directory, pinned, pinned_objects, records
 from stager.cache.tree import Tree
 from stager.errors import ObjectLostError
@@ -207,8 +207,9 @@ class PinFiles:
                 with suppress(FileExistsError, FileNotFoundError):
                     os.link(aside, link)
                 return
-            for name in left if old else ():
-                remove_quietly(f"{directory}/{name}")
+            for name in left:
+                if old or _is_forgotten(name):
+                    remove_quietly(f"{directory}/{name}")
         finally:
             remove_quietly(aside)
             retire(owner)
@@ -247,6 +248,12 @@ def tidy_pins(tree: Tree) -> Iterator[str]:
 def _is_over(name: str, now: float) -> bool:
     parsed = parse_file_name(name)
     return parsed is not None and parsed[1] is not None and parsed[1] <= now
+
+
+def _is_forgotten(name: str) -> bool:
+    """Whether it is a private file of a process of this host that was killed."""
+    owner = name.rpartition(".")[2]
+    return name.startswith(".") and is_here(owner) and not is_alive(owner)
 
 
 def _is_same(path: str, link: str) -> bool:

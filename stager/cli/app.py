@@ -27,6 +27,7 @@ from stager.cli import (
     output,
     results,
     serve,
+    stage,
     submit,
     wait,
     worker,
@@ -81,6 +82,9 @@ COMMANDS: tuple[Callable[..., int | None], ...] = (
     logs.logs,
     workers.workers,
     origins.origins,
+    stage.stage,
+    stage.staged,
+    stage.unstage,
     doctor.doctor,
 )
 WITH_COMMAND: tuple[Callable[..., int | None], ...] = (submit.submit, run_.run, worker.worker)

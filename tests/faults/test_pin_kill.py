@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 
+from stager.cache.owner import here
 from stager.cache.pin_files import LINK_SECONDS, PinFiles
 from stager.cache.pinned import is_pinned, pin_directory
 from stager.cache.store import FileCache
@@ -84,6 +85,22 @@ def test_an_unpinning_that_was_cut_short_frees_the_object_in_the_end(
     files.tidy(entry.object, directory.stat().st_mtime + LINK_SECONDS + 1)
     assert path.stat().st_nlink == (2 if held else 1)
     assert directory.exists() == held
+
+
+def test_what_was_killed_while_it_wrote_why_leaves_nothing_once_the_object_is_unpinned(
+    tmp_path: Path,
+) -> None:
+    cache = FileCache(tmp_path / "c")
+    entry = cache.put("k", b"data")
+    tree = open_tree(cache.root, "2+2")
+    files = PinFiles(tree)
+    killed(cache.root, entry.object, "pin", "pin.linked")
+    directory = Path(pin_directory(tree, entry.object))
+    (directory / f".draft.{here()}-1-0-7").touch()  # of a process that is no more
+    pin = Pin(entry.object, "user:ada", "k", "for the paper", 1.0)
+    files.pin(pin)
+    assert files.unpin(entry.object, pin.id)
+    assert not directory.exists()
 
 
 def test_who_pins_after_an_unpinning_was_cut_short_has_the_object_held(tmp_path: Path) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import threading
 import time
 from collections.abc import Iterator
@@ -15,8 +16,9 @@ from stager.cache.tree import open_tree
 from stager.errors import ConflictError, InputError, NotFoundError
 from stager.model.jobs import JobInput, JobSpec, JobState
 from stager.model.stages import StagedState, StageItem
+from tests.support.commandline import Here
 from tests.support.origin import Exchange, Origin, content, status
-from tests.support.processes import PATIENCE, ServerProcess
+from tests.support.processes import PATIENCE, ServerProcess, environment
 
 R, F, C, X = StagedState.READY, StagedState.FAILED, StagedState.CANCELLED, StagedState.RELEASED
 
@@ -191,3 +193,72 @@ def test_300_files_are_staged_once_though_the_server_is_killed_in_the_middle(tmp
         repeated = [name for name in names if len(origin.seen(name)) > 1]
         assert len(repeated) <= 8, "only what was under way is asked for again"
     assert not [p for p in (tmp_path / "cache" / "pins").rglob("*") if p.is_file()]
+
+
+@pytest.fixture
+def stager(
+    server: ServerProcess, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> Here:
+    for name, value in environment(server.root).items():
+        monkeypatch.setenv(name, value)
+    monkeypatch.chdir(tmp_path)
+    return Here(capsys)
+
+
+def test_files_are_staged_and_let_go_from_the_command_line(stager: Here, origin: Origin) -> None:
+    urls = [origin.serve(f"/cli-{n}", content(b"x" * n, etag=f'"{n}"')) for n in (1, 2, 3)]
+    Path("list.txt").write_text("\n".join(urls[1:]) + "\n")
+    made = stager("stage", urls[0], "--from", "list.txt", "--keep", "7d", "--owner", "ada", "--priority", 3)
+    assert (made.code, made.err) == (0, "")
+    (stage,) = made.lines
+    shown = stager("staged", stage, "--wait", "--json")
+    assert shown.code == 0
+    found = json.loads(shown.out)
+    assert [file["url"] for file in found["all_files"]] == urls
+    assert (found["owner"], found["priority"], found["keep_seconds"]) == ("ada", 3, 604_800.0)
+    assert "3 ready" in stager("staged").out
+    page = stager("staged", stage)
+    assert page.code == 0
+    told = [line.split() for line in page.lines[4:]]
+    assert [line[:4] for line in told] == [["ready", str(n), "B", url] for n, url in enumerate(urls, 1)]
+
+    assert stager("unstage", stage, urls[0]).code == 0
+    assert json.loads(stager("staged", stage, "--json").out)["states"] == {"ready": 2, "released": 1}
+    assert "nothing of" in stager("unstage", stage, "--cancel").error
+    assert json.loads(stager("unstage", stage, "--release", "--json").out)["changed"] == 2
+    assert stager("unstage", stage, "--forget").code == 0
+    ended = stager("staged", stage)
+    assert ended.code == 3
+    assert "no stage request" in ended.error
+
+
+def test_a_stage_request_with_a_file_that_is_not_there_ends_with_status_1(
+    stager: Here, origin: Origin
+) -> None:
+    stage = stager("stage", origin.serve("/cli-gone", status(410)), "--json").out
+    shown = stager("staged", json.loads(stage)["id"], "--wait")
+    assert shown.code == 1
+    assert "410" in shown.out
+
+
+def test_time_is_up_for_a_stage_request_that_waits(stager: Here, origin: Origin) -> None:
+    gate = threading.Event()
+
+    def held(exchange: Exchange) -> None:
+        gate.wait(PATIENCE)
+        exchange.close()
+
+    url = origin.serve("/cli-slow", held)
+    try:
+        (stage,) = stager("stage", url).lines
+        ended = stager("staged", stage, "--timeout", "0.1")
+        assert (ended.code, ended.error) == (7, "stager: time is up")
+        assert stager("unstage", stage, "--cancel").code == 0
+    finally:
+        gate.set()
+
+
+def test_nothing_to_stage_and_a_bad_time_are_refused(stager: Here) -> None:
+    assert "nothing to stage" in stager("stage").error
+    assert "no length of time" in stager("stage", "http://h.test/x", "--keep", "long").error
+    assert stager("unstage", "x", "--forget", "--cancel").code == 2
