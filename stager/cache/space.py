@@ -9,6 +9,7 @@ from typing import Protocol
 
 from stager.cache.failures import cache_error
 from stager.errors import CacheFullError
+from stager.model.sizes import written
 
 
 class Promises(Protocol):
@@ -93,7 +94,11 @@ class Space:
         raise CacheFullError(
             f"cache {self._root} has no room for {size:,} bytes",
             cause=", ".join(parts),
-            remedy="make room, or wait until other fetches are done",
+            remedy=f"make room: `stager cache purge --to-free {written(size + self._keep_free + others)}` removes what "
+            "nobody used for longest; or wait until other fetches are done",
+            needed=size,
+            promised=others,
+            free=free,
         )
 
     def written(self, fetch: str, left: int) -> None:

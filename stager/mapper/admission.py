@@ -196,6 +196,13 @@ class Admission:
             self._order.small_only = True
             heapq.heappush(self._pauses, (until, self._order.next_serial(), None))
 
+    def room_made(self) -> None:
+        """The cache is not full any more."""
+        if self._full_until:
+            self._full_until = 0.0
+            self._order.small_only = False
+            self._order.reopen_all()
+
     def pause(self, until: float) -> None:
         """The cache can't be used: nothing is let go until then; a time that is past ends the pause."""
         self._paused_until = until

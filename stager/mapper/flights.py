@@ -15,7 +15,8 @@ from stager.errors import (
     WorkerLostError,
 )
 from stager.mapper.admission import Admission
-from stager.mapper.instructions import StartFetch, StopFetch
+from stager.mapper.instructions import MakeRoom, StartFetch, StopFetch
+from stager.mapper.shortage import Shortage, waiting_for_room
 from stager.model.backoff import RetryPolicy
 from stager.model.entries import Entry
 from stager.model.fetches import (
@@ -57,6 +58,7 @@ class Flights:
         self.stale_signals = 0
         self._retry = retry
         self._ids = ids
+        self._shortage = Shortage()
         self._stopping: dict[str, int] = {}  # fetch that nobody needs → its try, which has a place still
         self._dirty: dict[str, FetchRecord] = {}
 
@@ -87,6 +89,8 @@ class Flights:
             if not fetch.jobs:
                 self._drop(fetch, now)
             elif fetch.state is FetchState.QUEUED:
+                if isinstance(fetch.error, CacheFullError):
+                    self._shortage.wait(fetch.id, fetch.error)
                 self._enqueue(fetch)
         return going_on
 
@@ -165,16 +169,40 @@ class Flights:
         self._enqueue(fetch)
         return fetch
 
-    def start(self, now: float) -> list[StartFetch]:
-        """The tries to begin now."""
-        started = []
+    def start(self, now: float) -> list[StartFetch | MakeRoom]:
+        """The tries to begin now, and the room to make for those that wait for it."""
+        started: list[StartFetch | MakeRoom] = []
         for seat in self.admission.pick(now):
             first, *then = (self._begin_try(self.fetches[fetch_id], now) for fetch_id in seat)
             started.append(StartFetch(first, tuple(then)))
-        return started
+        order = self._shortage.order()
+        return started if order is None else [*started, order]
+
+    def room_made(self) -> int:
+        """There is room again: what waits for it is tried; how many fetches that are."""
+        waiting = self._shortage.all()
+        self.admission.room_made()
+        for fetch_id in waiting:
+            fetch = self.fetches[fetch_id]
+            fetch.not_before = 0.0
+            self._dirty[fetch_id] = fetch
+            self._enqueue(fetch)
+        self._shortage.ask_again()
+        return len(waiting)
+
+    def no_room(self, why: str) -> None:
+        """No room can be made now: those who wait for it say why."""
+        for fetch_id in self._shortage.all():
+            fetch = self.fetches[fetch_id]
+            if isinstance(fetch.error, CacheFullError):
+                said = waiting_for_room(fetch.error, why)
+                if said != fetch.error:
+                    fetch.error = said
+                    self._dirty[fetch_id] = fetch
 
     def _begin_try(self, fetch: FetchRecord, now: float) -> FetchOrder:
         self.move(fetch, FetchState.RUNNING)
+        self._shortage.began(fetch.id)
         if fetch.first_try_at is None:
             fetch.first_try_at = now
         return FetchOrder(fetch.id, fetch.generation, fetch.request)
@@ -197,6 +225,7 @@ class Flights:
     def _ready(self, fetch: FetchRecord, signal: Ready, now: float) -> FetchRecord:
         result = signal.result
         self.move(fetch, FetchState.READY)
+        self._shortage.over(fetch.id)
         fetch.sha256, fetch.size, fetch.fresh_until = result.sha256, result.size, result.fresh_until
         fetch.cached = result.cached
         fetch.received += result.received
@@ -222,6 +251,14 @@ class Flights:
                 self.admission.pause(now + CACHE_SECONDS)
             self._try_again(fetch, at=now + CACHE_SECONDS)
             return None
+        if isinstance(error, CacheFullError):
+            # Nor is this: room is made, or becomes free. Meanwhile only what is known to be small is let go.
+            later = now + self._retry.longest_seconds
+            fetch.error, fetch.first_try_at = error, now
+            self.admission.hold_back(later)
+            self._shortage.wait(fetch.id, error)
+            self._try_again(fetch, at=later)
+            return None
         fetch.tries = 0 if signal.progressed else fetch.tries + 1
         fetch.error = error
         if error.transient:
@@ -233,13 +270,12 @@ class Flights:
                 retry_after=error.details.get("retry_after"),
             )
             if at is not None:
-                if isinstance(error, CacheFullError):
-                    self.admission.hold_back(at)
                 self._try_again(fetch, at=at)
                 return None
             cause = f"{error.cause or 'no answer'} (gave up after {fetch.tries} tries in a row)"
             fetch.error = error.with_cause(cause)
         self.move(fetch, FetchState.FAILED)
+        self._shortage.over(fetch.id)
         fetch.ended_at = now
         return fetch
 
@@ -270,6 +306,7 @@ class Flights:
     def _drop(self, fetch: FetchRecord, now: float) -> StopFetch | None:
         """No job needs the fetch: give it up if it is under way, and forget it."""
         stop = None
+        self._shortage.over(fetch.id)
         if fetch.state is FetchState.RUNNING:
             stop = StopFetch(fetch.id, fetch.generation)
             self._stopping[fetch.id] = fetch.generation

@@ -47,7 +47,18 @@ class StopJob:
     epoch: int
 
 
-Instruction = StartFetch | AdoptFetch | StopFetch | Dispatch | StopJob
+@dataclass(frozen=True, slots=True)
+class MakeRoom:
+    """Instruction: fetches need so many bytes of room in the cache; takes the place of what was asked before.
+
+    `regardless`: the file system refused them whatever it says is free.
+    """
+
+    size: int
+    regardless: bool = False
+
+
+Instruction = StartFetch | AdoptFetch | StopFetch | Dispatch | StopJob | MakeRoom
 
 
 @dataclass(frozen=True, slots=True)

@@ -22,6 +22,7 @@ from stager.mapper.instructions import (
     AdoptFetch,
     Dispatch,
     Instruction,
+    MakeRoom,
     NewJob,
     StartFetch,
     StopFetch,
@@ -81,6 +82,7 @@ class Mapper:
         clock: the time.
         jitter: random numbers in [0, 1) for back-off.
         on_change: called with each batch after it is durable; must be quick and must not raise.
+        make_room: told what room fetches wait for; must be quick and must not raise.
     """
 
     def __init__(
@@ -91,13 +93,14 @@ class Mapper:
         clock: Clock,
         jitter: Callable[[], float],
         on_change: Callable[[Changes], None] = lambda _: None,
+        make_room: Callable[[MakeRoom], None] = lambda _: None,
     ) -> None:
         self._new_machine = new_machine
         self._machine = new_machine()
         self._store = store
         self._clock = clock
         self._jitter = jitter
-        self._on_change = on_change
+        self._on_change, self._make_room = on_change, make_room
         self._fetch_place: FetchPlace | None = None
         self._job_place: JobPlace | None = None
         self._source: SignalSource | None = None
@@ -302,11 +305,12 @@ class Mapper:
                     self._fetch_place.adopt(order)
                 case StopFetch(fetch, generation):
                     self._fetch_place.cancel(fetch, generation)
+                case MakeRoom():
+                    self._make_room(instruction)
                 case StopJob(job, epoch):
                     self._job_place.stop(job, epoch)
                 case Dispatch(job, epoch):
-                    record = self._machine.jobs.get(job)
-                    if record is not None:
+                    if (record := self._machine.jobs.get(job)) is not None:
                         self._job_place.hand_over(self._order(record, epoch))
 
     def _order(self, job: JobRecord, epoch: int) -> DispatchOrder:
@@ -377,9 +381,8 @@ class Mapper:
         """Refuse what is asked for `seconds`; False when the loop is told to stop."""
         until = self._clock.monotonic() + seconds
         while (left := until - self._clock.monotonic()) > 0:
-            try:
-                item = self._inbox.get(timeout=left)
-            except queue.Empty:
+            item = self._next(left)
+            if item is None:
                 break
             if isinstance(item, _Stop):
                 return False

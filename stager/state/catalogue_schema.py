@@ -14,6 +14,7 @@ from sqlalchemy import (
     String,
     Table,
     Text,
+    literal_column,
 )
 
 CATALOGUE_VERSION = 1
@@ -51,6 +52,11 @@ INDEXES = (
     Index("catalogue_size", files.c.size),
     Index("catalogue_access", files.c.last_access),
     Index("catalogue_owner", files.c.owner, files.c.last_access),
+    *(
+        Index(f"catalogue_{kind}", column, sqlite_where=only, postgresql_where=only)
+        for kind, column in (("result", files.c.stored_at), ("unnamed", files.c.last_access))
+        for only in (files.c.kind == literal_column(f"'{kind}'"),)
+    ),
     Index(
         "catalogue_former",
         files.c.former,

@@ -13,6 +13,7 @@ from stager.cache.failures import cache_error
 from stager.cache.partial import Partial
 from stager.errors import (
     CacheError,
+    CacheFullError,
     CancelledError,
     ConnectionFailedError,
     DigestMismatchError,
@@ -301,6 +302,8 @@ class Try:
         if isinstance(error, CacheError):
             error.what = f"{self._url} can't be stored: {error.what}"
             error.details["url"] = self._url
+        if isinstance(error, CacheFullError) and self._promised is not None:
+            error.details.setdefault("needed", max(0, self._promised - self._in_place))
         useless = isinstance(error, DigestMismatchError | OriginRefusedError)
         if useless or not self._plan.can_resume or not self._in_place or self._is_overtaken():
             if self._partial is not None:

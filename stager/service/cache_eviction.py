@@ -1,0 +1,282 @@
+"""Eviction: what commands purge, what the limits ask for, room for what is to be fetched."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Collection, Generator, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from functools import partial
+
+from stager.cache.eviction import Evictor
+from stager.cache.failures import cache_error
+from stager.cache.store import FileCache
+from stager.cache.trash import Trash
+from stager.clock import Clock
+from stager.model.catalogue import DAY, CachedFile, Kind, Selection, Sort
+from stager.model.eviction import Example, Limits, LimitsView, Purge, Purged, Purging, Why, chooses
+from stager.model.keys import key_digest
+from stager.service.eviction_run import Choice, EvictionRun
+from stager.state.catalogue import Catalogue
+
+AT_ONCE = 1000
+"""Rows read from the catalogue together."""
+Holders = Callable[[Sequence[str]], Mapping[str, Sequence[str]]]
+"""Objects → who holds each, in words."""
+
+
+def _nothing() -> Collection[str]:
+    return ()
+
+
+@dataclass(frozen=True, slots=True)
+class Room:
+    """Bytes of a file system: in use by anybody, free for this user."""
+
+    used: int
+    free: int
+
+    @property
+    def total(self) -> int:
+        """What can be in use."""
+        return self.used + self.free
+
+
+class EvictionService:
+    """Evicts from one cache, longest unused first; several may do so at once, here and on other hosts.
+
+    Args:
+        cache: the cache.
+        catalogue: what is in it: a look at the tree would cost as much as the cache is large.
+        evictor: of its tree.
+        trash: where objects go first on a network file system.
+        limits: as set.
+        clock: the time.
+        holders: who holds objects, for people.
+        is_pinned: whether an object is pinned.
+        linked: objects that jobs hold by symbolic links, where there are no hard ones.
+    """
+
+    def __init__(
+        self,
+        cache: FileCache,
+        catalogue: Catalogue,
+        evictor: Evictor,
+        trash: Trash,
+        limits: Limits,
+        clock: Clock,
+        *,
+        holders: Holders,
+        is_pinned: Callable[[str], bool],
+        linked: Callable[[], Collection[str]] = _nothing,
+        grace_seconds: float = 0.0,
+    ) -> None:
+        self._cache = cache
+        self._catalogue = catalogue
+        self._evictor = evictor
+        self._trash = trash
+        self._limits = limits
+        self._clock = clock
+        self._holders = holders
+        self._is_pinned = is_pinned
+        self._linked = linked
+        self._grace_seconds = grace_seconds
+        self.needed: Callable[[], Collection[str]] = _nothing
+        """Objects that jobs need which have not begun; a server knows."""
+
+    # -- looking ---------------------------------------------------------------------------------
+
+    def limits(self) -> LimitsView:
+        """The limits, and where the cache stands.
+
+        Raises:
+            CacheError: the file system does not say.
+            StateError: the catalogue can't be read.
+        """
+        room = self._room()
+        return LimitsView(self._limits, self._catalogue.size()[1], room.used, room.total, room.free)
+
+    # -- what people ask for ---------------------------------------------------------------------
+
+    def purge(self, purge: Purge) -> Generator[Purging, None, Purged]:
+        """Evict what is chosen, or with `Purge.dry_run` say what would go; tells now and then how far it is.
+
+        Stopped in between, it has evicted what it told of.
+
+        Raises:
+            StateError: the catalogue can't be used.
+            CacheError: the cache can't be used.
+        """
+        run = self._run(force=purge.force, dry_run=purge.dry_run, at_once=purge.to_free is not None)
+        emptied = 0
+        if purge.to_free is not None and not purge.dry_run:
+            emptied = self._empty_trash()
+        goal = self._goal(purge)
+        for choice in self._choices(purge, goal):
+            left = None if goal is None else goal - run.freed
+            if left is None or left > 0:
+                yield from run.take(choice if choice.goal is None else replace(choice, goal=left))
+        return self._result(run, goal or 0, emptied, dry_run=purge.dry_run)
+
+    def _goal(self, purge: Purge) -> int | None:
+        """Bytes that are to go; None: whatever is chosen."""
+        goals = []
+        if purge.to_size is not None:
+            goals.append(self._catalogue.size()[1] - purge.to_size)
+        if purge.to_free is not None:
+            goals.append(purge.to_free - self._room().free)
+        return max(0, *goals) if goals else None
+
+    def _choices(self, purge: Purge, goal: int | None) -> Iterator[Choice]:
+        now = self._clock.time()
+        if purge.results_older_than is not None:
+            expired = Selection(
+                purge.host, purge.owner, stored_before=now - purge.results_older_than, kind=Kind.RESULT
+            )
+            yield self._choice(Why.EXPIRED, expired, Sort.AGE, named=purge.names)
+        if not purge.chooses or goal == 0:
+            return
+        selection = purge.selection(now)
+        if purge.urls:
+            found = [row for row in self._named(purge.urls) if chooses(selection, row)]
+            keys = {row.digest for row in found}
+            batches = [sorted(found, key=lambda row: row.last_access)]
+            yield Choice(Why.CHOSEN, batches, lambda row: row.digest in keys, goal, named=True)
+            return
+        why = Why.CHOSEN if purge.names else Why.UNUSED if purge.older_than is not None else Why.ROOM
+        if why is Why.ROOM:
+            yield from self._for_room(goal or 0)
+        else:
+            yield self._choice(why, selection, goal=goal, named=purge.names)
+
+    def _named(self, keys: Iterable[str]) -> list[CachedFile]:
+        """Files of these keys; one that the catalogue does not know of yet is read off the tree."""
+        found = []
+        for key in keys:
+            row = self._catalogue.file(key_digest(key))
+            entry = self._cache.lookup(key) if row is None else None
+            if entry is not None:
+                used = self._cache.last_access(key) or entry.stored_at
+                row = CachedFile.of(entry, key_digest(key), used)
+            if row is not None:
+                found.append(row)
+        return found
+
+    # -- what the limits ask for -----------------------------------------------------------------
+
+    def enforce(self) -> Generator[Purging, None, Purged]:
+        """Evict what is past its age, beyond a quota, or too much for the cache or its file system.
+
+        Costs as much as is evicted, and a look at what stays though it is the longest unused.
+        """
+        if self._grace_seconds:
+            self._trash.empty(self._grace_seconds)
+        limits, now = self._limits, self._clock.time()
+        run = self._run()
+        if limits.result_days:
+            before = now - limits.result_days * DAY
+            expired = Selection(stored_before=before, kind=Kind.RESULT)
+            yield from run.take(self._choice(Why.EXPIRED, expired, Sort.AGE))
+        if limits.input_days:
+            since = now - limits.input_days * DAY
+            for kind in (Kind.INPUT, Kind.UNNAMED):
+                yield from run.take(self._choice(Why.UNUSED, Selection(unused_since=since, kind=kind)))
+        for choice in self._quotas():
+            yield from run.take(choice)
+        room = self._room()
+        goal = max(limits.too_large(self._catalogue.size()[1]), limits.too_full(room.used, room.total))
+        freed = run.freed
+        emptied = self._empty_trash() if limits.too_full(room.used, room.total) else 0
+        for choice in self._for_room(max(0, goal - emptied)):
+            yield from run.take(replace(choice, goal=max(0, goal - emptied - (run.freed - freed))))
+        return self._result(run, goal and goal + freed, emptied)
+
+    def make_room(self, size: int, *, regardless: bool = False) -> Purged:
+        """Let `size` bytes be free for fetches, if it can be: the trash goes first, then the longest unused.
+
+        Args:
+            size: bytes that are wanted beside those that are to be kept free.
+            regardless: the file system refused although it says that there is room (a quota): evict so much.
+        """
+        missing = size + self._limits.min_free_bytes - self._room().free
+        goal = max(0, missing, size if regardless else 0)
+        run = self._run(at_once=True)
+        emptied = self._empty_trash() if goal else 0
+        for choice in (*self._quotas(), *self._for_room(goal)):
+            left = goal - emptied - run.freed
+            if left <= 0:
+                break
+            for _ in run.take(replace(choice, goal=min(left, choice.goal or left))):
+                pass
+        return self._result(run, goal, emptied)
+
+    def _quotas(self) -> Iterator[Choice]:
+        """For each owner who has too much, who has most of it first."""
+        shares = ((share, self._limits.quota(share.name)) for share in self._catalogue.owners())
+        greedy = [(share.bytes - quota, share.name) for share, quota in shares if 0 < quota < share.bytes]
+        for excess, owner in sorted(greedy, reverse=True):
+            yield self._choice(Why.QUOTA, Selection(owner=owner), goal=excess)
+
+    def _for_room(self, goal: int) -> Iterator[Choice]:
+        if goal > 0:
+            yield self._choice(Why.UNNAMED, Selection(kind=Kind.UNNAMED), goal=goal)
+            yield self._choice(Why.ROOM, Selection(), goal=goal)
+
+    # -- parts -----------------------------------------------------------------------------------
+
+    def _choice(
+        self,
+        why: Why,
+        selection: Selection,
+        sort: Sort = Sort.ACCESS,
+        *,
+        goal: int | None = None,
+        named: bool = False,
+    ) -> Choice:
+        batches = self._catalogue.matching(selection, sort, at_once=AT_ONCE)
+        return Choice(why, batches, partial(chooses, selection), goal, named)
+
+    def _run(self, *, force: bool = False, dry_run: bool = False, at_once: bool = False) -> EvictionRun:
+        return EvictionRun(
+            self._catalogue,
+            self._evictor,
+            self._limits,
+            self._clock,
+            needed=self.needed,
+            linked=self._linked,
+            is_pinned=self._is_pinned,
+            force=force,
+            dry_run=dry_run,
+            at_once=at_once,
+        )
+
+    def _result(self, run: EvictionRun, goal: int, emptied: int, *, dry_run: bool = False) -> Purged:
+        return Purged(
+            dry_run=dry_run,
+            gone=run.gone,
+            stayed=run.stayed,
+            bytes=run.freed,
+            trash_bytes=emptied,
+            missing=max(0, goal - emptied - run.freed),
+            went=tuple(run.went),
+            left=self._with_holders(run.left),
+            size=self._catalogue.size()[1],
+            free=self._room().free,
+        )
+
+    def _with_holders(self, left: Sequence[Example]) -> tuple[Example, ...]:
+        held = [one.object for one in left if one.reason in {"held", "pinned"}]
+        found = self._holders(held) if held else {}
+        return tuple(replace(one, holders=tuple(found.get(one.object, ()))) for one in left)
+
+    def _empty_trash(self) -> int:
+        try:
+            return self._trash.empty()[1]
+        except OSError as error:
+            raise cache_error(error, error.filename or self._cache.root, "empty the trash of") from error
+
+    def _room(self) -> Room:
+        try:
+            found = os.statvfs(self._cache.root)
+        except OSError as error:
+            raise cache_error(error, self._cache.root, "look at") from error
+        return Room((found.f_blocks - found.f_bfree) * found.f_frsize, found.f_bavail * found.f_frsize)

@@ -1,0 +1,273 @@
+"""One eviction under way: candidates in, victims out, rows dropped, everything counted."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
+from dataclasses import dataclass
+
+from stager.cache.eviction import Evicted, Evictor, Fate, Victim
+from stager.clock import Clock
+from stager.model.catalogue import CachedFile, Kind, unnamed_key
+from stager.model.eviction import Example, Limits, Purging, Stay, Tally, Why
+from stager.model.keys import key_digest
+from stager.state.catalogue import Catalogue
+from stager.steps import reached
+
+FEWEST, MOST = 256, 8192
+"""Objects evicted together: few at first, so that little is not too much; many directories are shared by many."""
+EXAMPLES = 20
+"""Files that are named, of those that went and of those that stay."""
+ASK_SECONDS = 5.0
+"""How long what jobs need is taken for known."""
+
+
+@dataclass(frozen=True, slots=True)
+class Choice:
+    """Candidates for one reason.
+
+    Attributes:
+        why: the reason.
+        batches: files, in the order in which they go.
+        covers: whether a file is among them.
+        goal: bytes after which it is enough; None: all of them.
+        named: a command names them.
+    """
+
+    why: Why
+    batches: Iterable[Sequence[CachedFile]]
+    covers: Callable[[CachedFile], bool]
+    goal: int | None = None
+    named: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class _Candidate:
+    rows: Sequence[CachedFile]
+    victim: Victim
+    why: Why
+    stale: Sequence[str] = ()
+    """Digests of rows that say the object has no name."""
+
+    @property
+    def latest(self) -> CachedFile:
+        return max(self.rows, key=lambda row: row.last_access)
+
+
+class EvictionRun:
+    """Takes choices, one after the other.
+
+    Args:
+        catalogue: of the cache.
+        evictor: of its tree.
+        limits: what stays.
+        clock: the time.
+        needed: objects that jobs need which have not begun.
+        linked: objects that are held by symbolic links, where there are no hard ones.
+        is_pinned: whether an object that is held is so by a pin.
+        force: see `Purge.force`.
+        dry_run: only find out.
+        at_once: see `Evictor.evict`.
+    """
+
+    def __init__(
+        self,
+        catalogue: Catalogue,
+        evictor: Evictor,
+        limits: Limits,
+        clock: Clock,
+        *,
+        needed: Callable[[], Collection[str]],
+        linked: Callable[[], Collection[str]],
+        is_pinned: Callable[[str], bool],
+        force: bool = False,
+        dry_run: bool = False,
+        at_once: bool = False,
+    ) -> None:
+        self._catalogue = catalogue
+        self._evictor = evictor
+        self._limits = limits
+        self._clock = clock
+        self._ask_needed, self._ask_linked = needed, linked
+        self._is_pinned = is_pinned
+        self._force = force
+        self._dry_run = dry_run
+        self._at_once = at_once
+        self._needed: Collection[str] = ()
+        self._linked: Collection[str] = ()
+        self._asked = float("-inf")
+        self._met: set[str] = set()  # objects that went or stay: no other choice takes them up again
+        self._gone: dict[str, list[int]] = {}
+        self._stayed: dict[str, list[int]] = {}
+        self.went: list[Example] = []
+        self.left: list[Example] = []
+        self.freed = 0
+
+    @property
+    def gone(self) -> tuple[Tally, ...]:
+        """What went, by reason."""
+        return tuple(Tally(reason, files, size) for reason, (files, size) in self._gone.items())
+
+    @property
+    def stayed(self) -> tuple[Tally, ...]:
+        """What stays, by reason."""
+        return tuple(Tally(reason, files, size) for reason, (files, size) in self._stayed.items())
+
+    def take(self, choice: Choice) -> Iterator[Purging]:
+        """Evict what was chosen, until it is enough; says now and then how far it is.
+
+        Raises:
+            StateError: the catalogue can't be used.
+            CacheError: the cache can't be used.
+        """
+        enough = None if choice.goal is None else self.freed + choice.goal
+        many = FEWEST
+        waiting: list[_Candidate] = []
+        for rows in choice.batches:
+            waiting += self._candidates(rows, choice)
+            while (
+                some := _portion(waiting, None if enough is None else enough - self.freed, many)
+            ) is not None:
+                del waiting[: len(some)]
+                self._evict(some)
+                yield Purging(sum(files for files, _ in self._gone.values()), self.freed)
+                many = min(many * 2, MOST)
+                if enough is not None and self.freed >= enough:
+                    return
+        while waiting and (enough is None or self.freed < enough):
+            some = _portion(waiting, None if enough is None else enough - self.freed, 1) or waiting
+            waiting = waiting[len(some) :]
+            self._evict(some)
+            yield Purging(sum(files for files, _ in self._gone.values()), self.freed)
+
+    # -- which -----------------------------------------------------------------------------------
+
+    def _candidates(self, rows: Sequence[CachedFile], choice: Choice) -> list[_Candidate]:
+        """Of these rows the objects that go; what stays by the rules is noted."""
+        self._ask()
+        now = self._clock.time()
+        several = self._catalogue.several(row.object for row in rows)
+        found = []
+        for row in rows:
+            if row.object in self._met:
+                continue
+            rows_of = several.get(row.object, [row])
+            all_rows = _named(rows_of)
+            covered = [one for one in all_rows if choice.covers(one)]
+            if any(one.last_access > row.last_access for one in covered):
+                continue  # its turn comes with the last use of any of its keys
+            whole = len(covered) == len(all_rows)
+            if not covered or not (whole or choice.named):
+                continue  # used of late under another key
+            self._met.add(row.object)
+            stay = self._limits.stays(covered, now, named=choice.named, force=self._force)
+            if stay is None and whole and row.object in self._needed:
+                stay = Stay.NEEDED
+            if stay is None:
+                stale = [one.digest for one in rows_of if one not in all_rows]
+                found.append(_Candidate(covered, _victim(covered, whole=whole), choice.why, stale))
+            else:
+                self._stays(covered, stay)
+        return found
+
+    def _ask(self) -> None:
+        now = self._clock.monotonic()
+        if now - self._asked >= ASK_SECONDS:
+            self._asked = now
+            self._needed, self._linked = self._ask_needed(), self._ask_linked()
+
+    # -- out -------------------------------------------------------------------------------------
+
+    def _evict(self, some: Sequence[_Candidate]) -> None:
+        by_object = {candidate.victim.object: candidate for candidate in some}
+        done = self._evictor.evict(
+            [candidate.victim for candidate in some],
+            held=self._linked,
+            force=self._force,
+            at_once=self._at_once,
+            dry_run=self._dry_run,
+        )
+        drop: list[str] = []
+        unnamed: list[CachedFile] = []
+        for one in done:
+            candidate = by_object[one.victim.object]
+            self._count(candidate, one)
+            if one.fate is Fate.GONE:
+                left = set(one.victim.digests) - set(one.digests)
+                drop += [row.digest for row in candidate.rows if row.digest not in left]
+                drop += candidate.stale
+            else:
+                drop += one.digests
+                if one.fate is Fate.FORGOTTEN and one.victim.whole:
+                    unnamed.append(_without_name(candidate.latest))
+        if self._dry_run:
+            return
+        self._catalogue.drop(drop)
+        if unnamed:
+            self._catalogue.put(unnamed)
+        reached("evict.dropped")
+
+    def _count(self, candidate: _Candidate, one: Evicted) -> None:
+        size = one.victim.size
+        if one.fate is Fate.GONE:
+            self.freed += one.freed
+            tally = self._gone.setdefault(candidate.why.value, [0, 0])
+            tally[0] += 1
+            tally[1] += size
+            if len(self.went) < EXAMPLES:
+                self.went.append(_example(candidate.latest, candidate.why))
+        elif one.fate is Fate.FAILED:
+            self._stays(candidate.rows, Stay.FAILED, str(one.error))
+        elif not one.victim.whole:
+            self._stays(candidate.rows, Stay.SHARED)
+        else:
+            forgotten = "its key is forgotten" if one.fate is Fate.FORGOTTEN else ""
+            pinned = self._is_pinned(one.victim.object)
+            self._stays(candidate.rows, Stay.PINNED if pinned else Stay.HELD, forgotten)
+
+    def _stays(self, rows: Sequence[CachedFile], why: Stay, detail: str = "") -> None:
+        tally = self._stayed.setdefault(why.value, [0, 0])
+        tally[0] += 1
+        tally[1] += rows[0].size
+        if len(self.left) < EXAMPLES:
+            latest = max(rows, key=lambda row: row.last_access)
+            self.left.append(_example(latest, why, detail))
+
+
+def _portion(waiting: list[_Candidate], missing: int | None, many: int) -> list[_Candidate] | None:
+    """So many of the first that they bring what is missing, or are many; None when they are too few for either."""
+    size = 0
+    for number, candidate in enumerate(waiting, 1):
+        size += candidate.victim.size
+        if number == many or (missing is not None and size >= missing):
+            return waiting[:number]
+    return None
+
+
+def _named(rows: Sequence[CachedFile]) -> Sequence[CachedFile]:
+    """Without those of an unnamed object that has a name by now."""
+    return [row for row in rows if row.kind is not Kind.UNNAMED] or rows
+
+
+def _victim(rows: Sequence[CachedFile], *, whole: bool) -> Victim:
+    digests = tuple(row.digest for row in rows if row.kind is not Kind.UNNAMED)
+    restricted = any(row.restricted for row in rows)
+    return Victim(rows[0].object, rows[0].size, digests, whole=whole, restricted=restricted)
+
+
+def _without_name(row: CachedFile) -> CachedFile:
+    """The row of what is left when the key is forgotten and somebody holds the bytes."""
+    key = unnamed_key(row.object)
+    return CachedFile(
+        key_digest(key),
+        key,
+        row.object,
+        row.size,
+        row.stored_at,
+        row.last_access,
+        owner=row.owner,
+        restricted=row.restricted,
+    )
+
+
+def _example(row: CachedFile, reason: Why | Stay, detail: str = "") -> Example:
+    return Example(row.shown, row.object, row.size, row.last_access, reason.value, detail=detail)
