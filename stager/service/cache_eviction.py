@@ -82,6 +82,8 @@ class EvictionService:
         self._grace_seconds = grace_seconds
         self.needed: Callable[[], Collection[str]] = _nothing
         """Objects that jobs need which have not begun; a server knows."""
+        self.freed: Callable[[], None] = lambda: None
+        """Told when a purge has freed something."""
 
     # -- looking ---------------------------------------------------------------------------------
 
@@ -115,6 +117,8 @@ class EvictionService:
             left = None if goal is None else goal - run.freed
             if left is None or left > 0:
                 yield from run.take(choice if choice.goal is None else replace(choice, goal=left))
+        if not purge.dry_run and run.freed + emptied:
+            self.freed()
         return self._result(run, goal or 0, emptied, dry_run=purge.dry_run)
 
     def _goal(self, purge: Purge) -> int | None:
