@@ -51,7 +51,9 @@ Owner = Annotated[
 ]
 Jobs = Annotated[
     int | None,
-    typer.Option("--threads", metavar="N", min=1, max=256, help="Files at a time (default: one per core)."),
+    typer.Option(
+        "--threads", metavar="N", min=1, max=256, help="Files at a time (default: one per core, 4 to 16)."
+    ),
 ]
 
 
