@@ -161,6 +161,7 @@ class StageService:
         stage = self.find(word)
         changed = self.unstage(stage)
         self._store.stages.delete(stage)
+        self._store.stages.sweep()
         return changed
 
     # -- looking --------------------------------------------------------------------------------
