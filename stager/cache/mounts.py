@@ -14,6 +14,8 @@ NETWORK = NFS | {
     "glusterfs", "gpfs", "lustre", "orangefs", "panfs", "pvfs2", "smb3", "smbfs", "wekafs",
 }  # fmt: skip
 """File systems that other hosts may write to."""
+LOCAL = frozenset({"bcachefs", "btrfs", "overlay", "ramfs", "tmpfs", "zfs"})
+"""File systems without a device of their own, like network ones, that only this kernel writes to all the same."""
 _ESCAPED = re.compile(r"\\([0-7]{3})")
 
 
@@ -71,6 +73,18 @@ def mount_of(path: str | os.PathLike[str]) -> Mount | None:
             return pick_mount(parse_mounts(file.read()), os.path.realpath(path))
     except OSError:
         return None
+
+
+def has_other_writers(path: str | os.PathLike[str]) -> bool:
+    """Whether other kernels may write to the file system that `path` is on; where nobody knows, yes.
+
+    Raises:
+        OSError: there is no such path.
+    """
+    if os.major(os.stat(path).st_dev) != 0:
+        return False
+    mount = mount_of(path)
+    return mount is None or mount.fstype not in LOCAL
 
 
 def pick_mount(mounts: Iterator[Mount], path: str) -> Mount | None:

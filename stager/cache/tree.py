@@ -28,6 +28,7 @@ from stager.cache.layout import (
     directory_mode,
 )
 from stager.cache.layout_file import Signature, place, read_layouts, signature
+from stager.cache.mounts import has_other_writers
 from stager.errors import CacheError, CacheGoneError, NotACacheError
 
 T = TypeVar("T")
@@ -44,8 +45,7 @@ class Tree:
         id: of the cache, see `Layouts`.
         layouts: where files are looked for; the first is where they are put.
         nameless: whether files without a name are possible, as far as is known. See `nameless`.
-        remote: whether other kernels may write to it: it is not on a block device of this machine. Only then
-            is it worth while to look twice (see `fresh`).
+        remote: whether other kernels may write to it. Only then is it worth while to look twice (see `fresh`).
         growing: whether the directory needed last, for an object or an entry, was missing. A guess about
             the next one, which saves calls that fail: in a new cache nearly every file needs a directory,
             in a grown one none does. (The few directories of partial/ would only mislead it.)
@@ -56,7 +56,7 @@ class Tree:
         self.id = layouts.id
         self.layouts = layouts.all
         self.nameless = True
-        self.remote = os.major(os.stat(root).st_dev) == 0
+        self.remote = has_other_writers(root)
         self.growing = True
         self._partial = f"{root}/{PARTIAL}/"
         self._layout_file = f"{root}/{LAYOUT_FILE}"

@@ -6,7 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from stager.cache.mounts import mount_of, parse_mounts, pick_mount
+from stager.cache import mounts
+from stager.cache.mounts import has_other_writers, mount_of, parse_mounts, pick_mount
 
 TABLE = r"""22 27 0:21 / /proc rw,relatime - proc proc rw
 27 1 254:0 / / rw,relatime shared:1 master:2 - ext4 /dev/vda rw,discard
@@ -53,3 +54,20 @@ def test_a_real_path_has_a_mount(tmp_path: Path) -> None:
 
 def test_what_does_not_exist_is_on_the_mount_of_what_is_above_it(tmp_path: Path) -> None:
     assert mount_of(tmp_path / "a" / "b") == mount_of(tmp_path)
+
+
+@pytest.mark.parametrize(("fstype", "others"), [("tmpfs", False), ("nfs4", True), ("fuse.unheard-of", True)])
+def test_only_of_known_file_systems_without_a_device_nobody_else_is_said_to_write(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, fstype: str, others: bool
+) -> None:
+    table = tmp_path / "mountinfo"
+    table.write_text(f"22 27 0:21 / /proc rw - {fstype} none rw\n")
+    monkeypatch.setattr(mounts, "MOUNTINFO", str(table))
+    assert has_other_writers("/proc") is others  # which has no device
+
+
+def test_others_may_write_where_the_kernel_does_not_say(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(mounts, "MOUNTINFO", str(tmp_path / "none"))
+    assert has_other_writers("/proc")
