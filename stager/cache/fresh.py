@@ -10,6 +10,8 @@ from __future__ import annotations
 import errno
 import os
 
+from stager.cache.files import STALE_TRIES
+
 
 def refresh(directory: str) -> bool:
     """Let what other hosts made in the directory be seen; whether it is there."""
@@ -25,13 +27,17 @@ def list_names(directory: str | os.PathLike[str]) -> list[str]:
     Raises:
         OSError: the file system failed.
     """
-    for _ in range(2):
+    for _ in range(STALE_TRIES):
         try:
             return os.listdir(directory)
         except FileNotFoundError:
             if not refresh(os.fspath(directory)):
-                break
-    return []
+                return []
+        except OSError as error:  # another host removed it, and perhaps made it again
+            if error.errno != errno.ESTALE:
+                raise
+            refresh(os.path.dirname(directory))
+    return os.listdir(directory)
 
 
 def status(path: str) -> os.stat_result | None:
