@@ -71,7 +71,8 @@ class TreeReader:
 
     @property
     def layouts(self) -> tuple[Layout, ...]:
-        """In which files may be now; another process may change them."""
+        """In which files may be now; another process may change them. Raises `CacheGoneError`."""
+        self.tree.check()
         self.tree.look_again()
         return self.tree.layouts
 
@@ -140,12 +141,13 @@ class TreeReader:
             OSError: the file system failed.
         """
         found = {}
+        digests = list(digests)
         for digest in digests:
             row = self.tree.seek(lambda layout, digest=digest: self._look(layout, digest))  # type: ignore[misc]
             if row is not None:
                 found[digest] = row
         if len(found) < len(digests):
-            self._tree.check()  # in a cache that has gone nothing is gone
+            self.tree.check()  # in a cache that has gone nothing is gone
         return found
 
     def unnamed(self, seen: Iterable[tuple[Seen, str | None]]) -> list[FileRow]:

@@ -66,7 +66,7 @@ def rebuild(
                 pass
     except OSError as error:
         raise cache_error(error, error.filename or reader.root, "read") from error
-    _ = reader.layouts  # of a cache that has gone not all was met
+    reader.tree.check()  # of a cache that has gone not all was met
     gone = catalogue.end_walk(walk, clock.time())
     return Rebuilt(files, gone, time.monotonic() - began)
 
@@ -148,7 +148,7 @@ class SlowWalk:
                     self._catalogue.walked(self._unnamed(seen), walk)
                     yield
         yield from meet_again(self._reader, self._catalogue, walk)
-        _ = self._reader.layouts  # of a cache that has gone not all was met
+        self._reader.tree.check()  # of a cache that has gone not all was met
         self._catalogue.end_walk(walk, self._clock.time())
 
     def _unnamed(self, seen: Sequence[Seen]) -> list[FileRow]:

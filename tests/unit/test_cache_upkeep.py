@@ -9,18 +9,20 @@ from pathlib import Path
 
 import pytest
 
-from stager.cache.owner import here
-from stager.cache.store import FileCache
-from stager.cache.upkeep import (
+from stager.cache.orphans import (
     ENTRY,
-    ENTRY_SECONDS,
     FILE,
     FOREIGN_SECONDS,
     PARTIAL_SECONDS,
+    QUARANTINE_SECONDS,
     THROWN,
     TRASH_SECONDS,
-    Upkeep,
+    YOUNG_SECONDS,
 )
+from stager.cache.owner import here
+from stager.cache.store import FileCache
+from stager.cache.upkeep import Upkeep
+from stager.errors import CacheGoneError
 
 DEAD = f"{here()}-999999999-1-0"
 ELSEWHERE = "other-00000000-1-1-0"
@@ -57,7 +59,7 @@ def lost_entry(cache: FileCache, key: str) -> Path:
 def test_an_entry_whose_object_is_gone_goes_too_unless_it_is_young(cache: FileCache) -> None:
     cache.put("kept", b"kept")
     old, young = lost_entry(cache, "old"), lost_entry(cache, "young")
-    age(old, ENTRY_SECONDS + 60)
+    age(old, YOUNG_SECONDS + 60)
     assert step(cache) == Counter({ENTRY: 1})
     assert not old.exists()
     assert young.exists()
@@ -67,7 +69,7 @@ def test_an_entry_whose_object_is_gone_goes_too_unless_it_is_young(cache: FileCa
 def test_an_old_entry_with_its_object_stays(cache: FileCache) -> None:
     cache.put("kept", b"kept")
     (path,) = (cache.root / "entries").rglob("*.json")
-    age(path, ENTRY_SECONDS * 10)
+    age(path, YOUNG_SECONDS * 10)
     assert step(cache) == Counter()
     assert cache.get("kept") is not None
 
@@ -121,9 +123,42 @@ def test_trash_goes_when_its_grace_is_over(cache: FileCache, make: Callable[[Pat
 
 def test_a_step_looks_at_so_many_names_and_the_next_one_goes_on(cache: FileCache) -> None:
     for number in range(10):
-        age(lost_entry(cache, f"key{number}"), ENTRY_SECONDS + 60)
+        age(lost_entry(cache, f"key{number}"), YOUNG_SECONDS + 60)
     upkeep = Upkeep(cache.root)
     found = [upkeep.step(7)[ENTRY] for _ in range(4)]
     assert sum(found) == 10
     assert max(found) <= 7
     assert cache.get("key0") is None
+
+
+def test_what_was_found_damaged_can_be_looked_at_for_a_month(cache: FileCache) -> None:
+    old = made(cache.root / "trash" / "2024-01-01" / "damaged-x").parent
+    recent = made(cache.root / "trash" / "2024-01-02" / "damaged-y").parent
+    age(old, QUARANTINE_SECONDS + 60)
+    age(recent, QUARANTINE_SECONDS - 60)
+    assert step(cache) == Counter({THROWN: 1})
+    assert not old.exists()
+    assert recent.exists()
+
+
+def test_an_entry_is_as_old_as_the_clock_of_the_file_system_says(
+    cache: FileCache, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    young = lost_entry(cache, "young")
+    monkeypatch.setattr("time.time", lambda: young.stat().st_mtime + 10 * YOUNG_SECONDS)
+    assert step(cache) == Counter()
+    assert young.exists()
+
+
+def test_a_cache_that_is_gone_has_no_lost_entries(cache: FileCache) -> None:
+    for number in range(5):
+        age(lost_entry(cache, f"key{number}"), YOUNG_SECONDS + 60)
+    upkeep = Upkeep(cache.root)
+    assert upkeep.step(2)[ENTRY] == 2
+    cache.root.rename(cache.root.with_name("away"))
+    cache.root.mkdir()
+    with pytest.raises(CacheGoneError):
+        upkeep.step(100)
+    cache.root.rmdir()
+    cache.root.with_name("away").rename(cache.root)
+    assert upkeep.step(100)[ENTRY] == 3

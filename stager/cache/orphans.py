@@ -1,0 +1,249 @@
+"""What nobody will ever ask for: entries without objects, objects without entries, files whose owner is gone.
+
+Each is left alone while it is young: somebody may be about to finish it, here or on another host. How old it is
+is told by the clock that stamps the files, which need not be this host's.
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+import time
+from array import array
+from bisect import bisect_left
+from collections.abc import Iterator
+from contextlib import suppress
+from dataclasses import dataclass
+
+from stager.cache.entries import EntryFiles
+from stager.cache.files import remove_quietly
+from stager.cache.fresh import list_names
+from stager.cache.layout import PARTIAL, TRASH, is_digest, is_hex
+from stager.cache.objects import MARK, find_object, object_names
+from stager.cache.owner import is_alive, is_here, new_owner, retire
+from stager.cache.scrub import ObjectName, objects_in_order
+from stager.cache.trash import DAMAGED
+from stager.cache.tree import Tree
+
+YOUNG_SECONDS = 3600.0
+"""Whatever is younger is left alone."""
+PARTIAL_SECONDS = 86_400.0
+"""How long the bytes of a dead owner wait for somebody to go on with them."""
+FOREIGN_SECONDS = 7 * 86_400.0
+"""The same where nothing is known of the owner, since it is on another host."""
+TRASH_SECONDS = 86_400.0
+"""How long what was evicted can be brought back by hand."""
+QUARANTINE_SECONDS = 30 * 86_400.0
+"""How long what was found damaged can be looked at."""
+ENTRY, OBJECT, FILE, THROWN = (
+    "entry-without-object",
+    "object-without-entry",
+    "file-without-owner",
+    "trash-past-its-grace",
+)
+KINDS = (ENTRY, OBJECT, FILE, THROWN)
+_DRAFT = ".json."
+_PRIVATE = (".tmp", ".new")
+"""Endings of what is never gone on with."""
+
+
+@dataclass(frozen=True, slots=True)
+class Orphan:
+    """Something that may go.
+
+    Attributes:
+        kind: one of `KINDS`.
+        path: where it is.
+        name: digest of the key of an entry; of an object its own; else empty.
+    """
+
+    kind: str
+    path: str
+    name: str = ""
+
+
+def file_system_time(tree: Tree) -> float:
+    """What the clock says that stamps files in the tree; this host's, where nothing can be written."""
+    owner = new_owner()
+    path = f"{tree.root}/{PARTIAL}/00/{'0' * 64}.{owner}.tmp"
+    flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC
+    try:
+        fd = tree.creating(path, lambda: os.open(path, flags, 0o600))
+        try:
+            return os.fstat(fd).st_mtime
+        finally:
+            os.close(fd)
+            remove_quietly(path)
+    except OSError:
+        return time.time()
+    finally:
+        retire(owner)
+
+
+class Orphans:
+    """Finds and removes them.
+
+    Args:
+        tree: the cache.
+        entries: its entries.
+        least_seconds: whatever is younger is left alone, also where its kind may go sooner.
+    """
+
+    def __init__(self, tree: Tree, entries: EntryFiles, *, least_seconds: float = 0.0) -> None:
+        self._tree = tree
+        self._entries = entries
+        self._least = least_seconds
+        self._now = time.time()
+
+    def begin(self) -> None:
+        """Look at the clock of the file system.
+
+        Raises:
+            CacheError: the cache has gone.
+        """
+        self._tree.check()
+        self._now = file_system_time(self._tree)
+
+    # -- one name at a time ----------------------------------------------------------------------
+
+    def of_entries(self, directory: str, name: str) -> Orphan | None:
+        """A name in a directory of entries/, if it may go."""
+        digest, draft, owner = name.partition(_DRAFT)
+        path = f"{directory}/{name}"
+        if draft:
+            grace = self._least if _is_dead(owner) else FOREIGN_SECONDS
+            return Orphan(FILE, path) if self._is_older(path, grace) and not is_alive(owner) else None
+        digest = name.removesuffix(".json")
+        if digest == name or not is_digest(digest) or not self._is_older(path, YOUNG_SECONDS):
+            return None
+        return None if self._entries.current(digest) is not None else Orphan(ENTRY, path, digest)
+
+    def of_partials(self, path: str) -> Orphan | None:
+        """A file in a directory of partial/, if it may go."""
+        name = os.path.basename(path)
+        owner = name.removesuffix(".new").rpartition(".")[0].rpartition(".")[2]
+        if is_here(owner):
+            grace = self._least if name.endswith(_PRIVATE) else PARTIAL_SECONDS
+            forgotten = not is_alive(owner) and self._is_older(path, grace)
+        else:
+            forgotten = self._is_older(path, FOREIGN_SECONDS)
+        return Orphan(FILE, path) if forgotten else None
+
+    def of_trash(self, path: str) -> Orphan | None:
+        """A name in trash/, if it may go."""
+        grace = TRASH_SECONDS
+        with suppress(NotADirectoryError):
+            if any(name.startswith(DAMAGED) for name in list_names(path)):
+                grace = QUARANTINE_SECONDS
+        return Orphan(THROWN, path) if self._is_older(path, grace) else None
+
+    # -- all of a kind ---------------------------------------------------------------------------
+
+    def files(self) -> Iterator[Orphan]:
+        """Of partial/ and trash/.
+
+        Raises:
+            OSError: a directory can't be read.
+        """
+        top = f"{self._tree.root}/{PARTIAL}"
+        for shard in filter(is_hex, list_names(top)):
+            for name in list_names(f"{top}/{shard}"):
+                if found := self.of_partials(f"{top}/{shard}/{name}"):
+                    yield found
+        for name in list_names(f"{self._tree.root}/{TRASH}"):
+            if found := self.of_trash(f"{self._tree.root}/{TRASH}/{name}"):
+                yield found
+
+    def objects(self, named: NamedObjects) -> Iterator[Orphan]:
+        """Objects that no entry names and that nobody holds.
+
+        Args:
+            named: those that entries name, all of them.
+
+        Raises:
+            CacheError: the cache has gone, or a directory can't be read.
+            OSError: the file system failed.
+        """
+        for name in objects_in_order(self._tree):
+            if name.sha256 in named:
+                continue
+            found = find_object(self._tree, name.sha256, restricted=name.restricted)
+            if found is not None and self._is_unheld(name, found[1]):
+                yield Orphan(OBJECT, found[0], name.sha256)
+
+    def _is_unheld(self, name: ObjectName, found: os.stat_result) -> bool:
+        """Whether nobody has a link of it, and it is old; a link made or removed counts as a change."""
+        names = object_names(self._tree, name.sha256, restricted=name.restricted)
+        own = sum(os.access(path, os.F_OK) for path in names)
+        return found.st_nlink <= own and self._now - max(found.st_mtime, found.st_ctime) > YOUNG_SECONDS
+
+    # -- away with it ----------------------------------------------------------------------------
+
+    def remove(self, orphan: Orphan) -> bool:
+        """Remove it; False when it is in use again, or gone.
+
+        Raises:
+            CacheError: the cache has gone.
+            OSError: it is still there.
+        """
+        self._tree.check()
+        if orphan.kind == ENTRY:
+            return self._entries.current(orphan.name) is None and self._entries.remove(orphan.name)
+        if orphan.kind == OBJECT:
+            return self._remove_object(orphan)
+        if os.path.isdir(orphan.path):
+            shutil.rmtree(orphan.path, ignore_errors=True)
+        else:
+            remove_quietly(orphan.path)
+        return True
+
+    def _remove_object(self, orphan: Orphan) -> bool:
+        restricted = orphan.path.startswith(f"{self._tree.root}/restricted/")
+        name = ObjectName(orphan.name, restricted)
+        found = find_object(self._tree, name.sha256, restricted=restricted)
+        if found is None or not self._is_unheld(name, found[1]):
+            return False
+        for path in object_names(self._tree, name.sha256, restricted=restricted):
+            for each in (path + MARK, path):
+                with suppress(FileNotFoundError):
+                    os.unlink(each)
+        return True
+
+    def _is_older(self, path: str, seconds: float) -> bool:
+        """Whether it was last changed longer ago; what is gone is not."""
+        try:
+            return self._now - os.stat(path, follow_symlinks=False).st_mtime >= seconds
+        except OSError:
+            return False
+
+
+class NamedObjects:
+    """The objects that entries name: 8 bytes each, sorted when the first is asked for.
+
+    Of two objects whose digests begin with the same 8 bytes the one would be taken for the other: then an
+    orphan stays.
+    """
+
+    def __init__(self) -> None:
+        self._parts = array("Q")
+        self._sorted = True
+
+    def add(self, sha256: str) -> None:
+        """An entry names it."""
+        self._parts.append(int(sha256[:16], 16))
+        self._sorted = False
+
+    def __contains__(self, sha256: object) -> bool:
+        if not self._sorted:
+            self._parts = array("Q", sorted(self._parts))
+            self._sorted = True
+        part = int(str(sha256)[:16], 16)
+        at = bisect_left(self._parts, part)
+        return at < len(self._parts) and self._parts[at] == part
+
+    def __len__(self) -> int:
+        return len(self._parts)
+
+
+def _is_dead(owner: str) -> bool:
+    return is_here(owner) and not is_alive(owner)
