@@ -6,6 +6,7 @@ import os
 import stat
 import time
 from collections.abc import Iterator
+from dataclasses import replace
 
 from stager.cache.layout import ENTRIES, JOBS, OBJECTS, PARTIAL, PROBE, RESTRICTED
 from stager.cache.owner import new_owner, retire
@@ -21,23 +22,35 @@ _VERDICTS = {Verdict.UNFIT: Health.FAILED, Verdict.SLOW: Health.WARNING, Verdict
 _ELSEWHERE = ("free space", "free inodes")
 
 
-def cache_checks(root: str, *, shards: str, keep_free: int) -> Iterator[Checked]:
+def cache_checks(root: str, *, shards: str, keep_free: int = 0, name: str = "cache") -> Iterator[Checked]:
     """All about the cache at `root`.
 
     Args:
         root: its directory.
+        name: what the answers call it.
         shards: those of a new cache.
         keep_free: bytes that no fetch may use.
 
     Raises:
         CacheError: it can't be opened.
     """
-    if not os.path.isdir(root) or not os.listdir(root):
-        yield Checked("cache", Health.SKIPPED, f"{root}: nothing is there yet; it is made by its first use")
+    if _is_vacant(root):
+        yield Checked(name, Health.SKIPPED, f"{root}: nothing is there yet; it is made by its first use")
         return
     tree = open_tree(root, shards)
-    yield Checked("cache", Health.OK, f"{root} opens, with shards {tree.layout.shards}")
-    yield from (file_system(root), room(root, keep_free=keep_free), inodes(root), modes(root), clock(root))
+    yield Checked(name, Health.OK, f"{root} opens, with shards {tree.layout.shards}")
+    for one in (file_system(root), room(root, keep_free=keep_free), inodes(root), modes(root), clock(root)):
+        yield replace(one, name=f"{name} {one.name}")
+
+
+def _is_vacant(root: str) -> bool:
+    """Whether opening it would make it: there is nothing, or no more than a probe needs for a while."""
+    try:
+        return all(name.startswith(PROBE) for name in os.listdir(root))
+    except FileNotFoundError:
+        return True
+    except NotADirectoryError:
+        return False
 
 
 def file_system(root: str) -> Checked:
@@ -46,12 +59,12 @@ def file_system(root: str) -> Checked:
     wrong = [one for one in report.findings if one.verdict in _VERDICTS and one.name not in _ELSEWHERE]
     mount = report.finding("file system").measured
     if not wrong:
-        return Checked("cache file system", Health.OK, mount)
+        return Checked("file system", Health.OK, mount)
     said = "; ".join(f"{one.name}: {one.measured}" + (f" ({one.why})" if one.why else "") for one in wrong)
     health = (
         Health.FAILED if any(_VERDICTS[one.verdict] is Health.FAILED for one in wrong) else Health.WARNING
     )
-    return Checked("cache file system", health, f"{mount}; {said}", f"`stager cache probe {root}` says more")
+    return Checked("file system", health, f"{mount}; {said}", f"`stager cache probe {root}` says more")
 
 
 def room(root: str, *, keep_free: int) -> Checked:
@@ -62,25 +75,25 @@ def room(root: str, *, keep_free: int) -> Checked:
     remedy = "make room: `stager cache du` says what is in it, `stager cache purge` removes"
     if free <= keep_free:
         kept = f", and {keep_free / 2**30:,.1f} are kept free: no fetch begins" if keep_free else ""
-        return Checked("cache free space", Health.FAILED, text + kept, remedy)
+        return Checked("free space", Health.FAILED, text + kept, remedy)
     if free < total * LITTLE:
-        return Checked("cache free space", Health.WARNING, text, remedy)
-    return Checked("cache free space", Health.OK, text)
+        return Checked("free space", Health.WARNING, text, remedy)
+    return Checked("free space", Health.OK, text)
 
 
 def inodes(root: str) -> Checked:
     """Files that can still be made."""
     found = os.statvfs(root)
     if not found.f_files:
-        return Checked("cache free inodes", Health.OK, "no fixed number")
+        return Checked("free inodes", Health.OK, "no fixed number")
     free = min(found.f_ffree, found.f_favail)
     text = f"{free:,} of {found.f_files:,} are free"
     remedy = "remove small files, or make the file system with more inodes"
     if free == 0:
-        return Checked("cache free inodes", Health.FAILED, text, remedy)
+        return Checked("free inodes", Health.FAILED, text, remedy)
     if free < found.f_files * LITTLE:
-        return Checked("cache free inodes", Health.WARNING, text, remedy)
-    return Checked("cache free inodes", Health.OK, text)
+        return Checked("free inodes", Health.WARNING, text, remedy)
+    return Checked("free inodes", Health.OK, text)
 
 
 def modes(root: str) -> Checked:
@@ -95,9 +108,9 @@ def modes(root: str) -> Checked:
         if mode & stat.S_IWOTH or (name in {RESTRICTED, PARTIAL} and mode & 0o077):
             found.append(f"{path} has mode {mode:o}")
     if not found:
-        return Checked("cache permissions", Health.OK, "nobody else can write to it")
+        return Checked("permissions", Health.OK, "nobody else can write to it")
     remedy = f"chmod o-w {root}; files that others put there can't be told from ours"
-    return Checked("cache permissions", Health.FAILED, ", ".join(found), remedy)
+    return Checked("permissions", Health.FAILED, ", ".join(found), remedy)
 
 
 def clock(root: str) -> Checked:
@@ -113,4 +126,4 @@ def clock(root: str) -> Checked:
     finally:
         retire(owner)
     off = stamped - after if stamped > after else min(0.0, stamped - before)
-    return judged_skew("cache clock", off, "the clock of the file system", CLOCK_SECONDS)
+    return judged_skew("clock", off, "the clock of the file system", CLOCK_SECONDS)

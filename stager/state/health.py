@@ -8,6 +8,7 @@ import time
 from collections.abc import Iterator
 from contextlib import closing
 from pathlib import Path
+from typing import NamedTuple
 from urllib.parse import quote
 
 from sqlalchemy import URL, create_engine, make_url
@@ -25,11 +26,24 @@ BUSY_SECONDS = 2.0
 LOOK_SECONDS = 8.0
 """For reading a database through: about a gigabyte."""
 CATALOGUE = "catalogue"
-_VERSION = {
-    "database": (f"SELECT version_num FROM {version.name}", HEAD),  # noqa: S608 - a name of ours
-    CATALOGUE: (f"SELECT value FROM {facts.name} WHERE name = 'version'", str(CATALOGUE_VERSION)),  # noqa: S608
+
+
+class _Version(NamedTuple):
+    """Where a database says of which version it is, and the one that this program writes."""
+
+    table: str
+    ask: str
+    known: str
+
+
+_VERSIONS = {
+    "database": _Version(version.name, f"SELECT version_num FROM {version.name}", HEAD),  # noqa: S608 - a name of ours
+    CATALOGUE: _Version(
+        facts.name,
+        f"SELECT value FROM {facts.name} WHERE name = 'version'",  # noqa: S608 - likewise
+        str(CATALOGUE_VERSION),
+    ),
 }
-"""Name of the database → how to ask for its version, and the one that this program writes."""
 
 
 def database_file(url: str) -> str | None:
@@ -88,7 +102,6 @@ def _parsed(url: str) -> URL:
 
 
 def _file(name: str, file: str) -> Iterator[Checked]:
-    ask, _ = _VERSION[name]
     try:
         # Read and write, but not made, should it vanish now.
         with closing(
@@ -96,7 +109,7 @@ def _file(name: str, file: str) -> Iterator[Checked]:
                 f"file:{quote(file)}?mode=rw", uri=True, timeout=BUSY_SECONDS, isolation_level=None
             )
         ) as connection:
-            yield _schema(name, file, _one(connection, ask))
+            yield _schema(name, file, _one(connection, _VERSIONS[name].ask))
             yield _writable(name, connection)
             yield _looked_through(name, connection)
     except sqlite3.Error as error:
@@ -144,7 +157,7 @@ def _integrity(name: str, wrong: list[str]) -> Checked:
 
 
 def _schema(name: str, shown: str, found: str | None) -> Checked:
-    known = _VERSION[name][1]
+    known = _VERSIONS[name].known
     if found == known:
         return Checked(name, Health.OK, f"{shown}, version {found}")
     if name == CATALOGUE:
@@ -179,12 +192,11 @@ def _writable(name: str, connection: sqlite3.Connection) -> Checked:
 
 def _served(name: str, url: str) -> Iterator[Checked]:
     shown = _parsed(url).render_as_string(hide_password=True)
-    ask, _ = _VERSION[name]
+    table, ask, _ = _VERSIONS[name]
     try:
         engine = create_engine(url, poolclass=NullPool, **_without_pool(engine_options(url)))
         with engine.connect() as connection:
             only = connection.exec_driver_sql("SHOW transaction_read_only").scalar()
-            table = ask.split(" FROM ")[1].split(" ")[0]
             if connection.exec_driver_sql(f"SELECT to_regclass('{table}')").scalar() is None:
                 yield Checked(
                     name, Health.SKIPPED, f"{shown}: no tables yet; they are made by their first use"

@@ -35,10 +35,12 @@ def checks(settings: Settings, given: Mapping[str, Any]) -> list[Check]:
         Check("database", lambda: _database("database", database_url(settings))),
         Check("catalogue", partial(_catalogue, settings)),
     ]
-    if "celery" in {settings.farm, settings.dispatch}:
+    if settings.node_cache_dir:
+        found.append(Check("node cache", partial(_node_cache, settings)))
+    if "celery" in {settings.farm, settings.dispatch} or "redis_url" in settings.model_fields_set:
         found += [Check("Redis", partial(_redis, settings)), Check("workers", partial(_workers, settings))]
     else:
-        why = "neither farm nor dispatch is celery"
+        why = "neither farm nor dispatch is celery, and redis_url is not set"
         found.append(Check("Redis", lambda: [Checked("Redis", Health.SKIPPED, why)]))
     return found
 
@@ -52,6 +54,11 @@ def _cache(settings: Settings) -> list[Checked]:
     return list(
         cache_checks(str(settings.cache_dir), shards=settings.shards, keep_free=settings.min_free_bytes)
     )
+
+
+def _node_cache(settings: Settings) -> list[Checked]:
+    root = str(Path(settings.node_cache_dir).expanduser())
+    return list(cache_checks(root, shards=settings.shards, name="node cache"))
 
 
 def _database(name: str, url: str) -> list[Checked]:

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from sqlalchemy import create_engine
 
 from stager.cli import doctor_server
 from stager.client import Client
@@ -19,8 +20,11 @@ from stager.signals import keys
 from stager.signals.connection import RedisAddress
 from stager.signals.health import redis_checks
 from stager.signals.roster import Roster, WorkerCard
+from stager.state.health import database_checks
+from stager.state.store import Store
 from tests.support.commandline import Ended, Here, on_terminal
 from tests.support.farm import Farm
+from tests.support.postgres import cluster
 from tests.support.processes import ServerProcess, environment
 from tests.support.valkey import PASSWORD, Valkey
 
@@ -241,3 +245,26 @@ def test_a_farm_that_works_is_all_right(
         assert PASSWORD not in done.out
         with farm.redis.client() as client:
             assert len(client.keys(keys.WORKER + "*")) == 1
+
+
+def test_a_database_server_is_looked_at_before_and_after_its_first_use_and_when_it_can_only_be_read() -> None:
+    with cluster() as url:
+
+        def found(name: str) -> dict[str, Checked]:
+            return {one.name: one for one in database_checks(name, url)}
+
+        assert found("database")["database"].verdict is Health.SKIPPED
+        Store(url).close()
+        assert {one.verdict for one in found("database").values()} == {Health.OK}
+        assert found("database").keys() == {"database", "database writable"}
+        assert found("catalogue")["catalogue"].verdict is Health.SKIPPED
+        engine = create_engine(url)
+        with engine.begin() as connection:
+            connection.exec_driver_sql("UPDATE alembic_version SET version_num = '0000'")
+            connection.exec_driver_sql(
+                f'ALTER DATABASE "{engine.url.database}" SET default_transaction_read_only = on'
+            )
+        engine.dispose()
+        after = found("database")
+        assert after["database"].verdict is Health.WARNING
+        assert after["database writable"].verdict is Health.FAILED

@@ -14,7 +14,8 @@ import pytest
 
 from stager.cache import health, mounts
 from stager.cache.health import cache_checks
-from stager.cache.layout import RESTRICTED
+from stager.cache.layout import PROBE, RESTRICTED
+from stager.cache.owner import here
 from stager.cache.probe import costs
 from stager.cache.store import FileCache
 from stager.errors import NotACacheError, StateError
@@ -27,7 +28,7 @@ from stager.state.schema import HEAD
 from stager.state.store import Store
 from stager.wiring import versions
 from stager.wiring.cache import build_cache_site, catalogue_url
-from stager.wiring.doctor import local, state_directory, token_file
+from stager.wiring.doctor import checks, local, state_directory, token_file
 from stager.wiring.provenance import file_check, setting_checks
 from tests.support.needs import needs
 
@@ -68,10 +69,17 @@ def test_a_cache_that_is_not_there_yet_is_not_made(tmp_path: Path) -> None:
     assert list(tmp_path.iterdir()) == []
 
 
-def test_a_directory_that_is_no_cache_is_refused(tmp_path: Path) -> None:
-    (tmp_path / "mine").touch()
-    with pytest.raises(NotACacheError):
-        checked_cache(tmp_path)
+@pytest.mark.parametrize("name", ["mine", f"{PROBE}{here()}-999999999-1-0"])
+def test_a_directory_that_is_no_cache_is_not_made_one(tmp_path: Path, name: str) -> None:
+    (tmp_path / name).touch()
+    if name == "mine":
+        with pytest.raises(NotACacheError):
+            checked_cache(tmp_path)
+        with pytest.raises(NotACacheError):
+            checked_cache(tmp_path / name)
+    else:
+        assert checked_cache(tmp_path)["cache"].verdict is Health.SKIPPED
+    assert [path.name for path in tmp_path.iterdir()] == [name]
 
 
 def test_a_file_system_that_is_slow_or_unfit_is_said_with_the_way_to_more(
@@ -292,6 +300,32 @@ def test_the_token_is_for_its_owner(tmp_path: Path, mode: int, verdict: Health) 
     path.touch()
     path.chmod(mode)
     assert token_file(path).verdict is verdict
+
+
+# -- what is looked at ---------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("more", "name"),
+    [
+        ({}, None),
+        ({"farm": "celery"}, "workers"),
+        ({"redis_url": "redis://h/0"}, "workers"),  # of a data node, which has no farm of its own
+        ({"node_cache_dir": "/data"}, "node cache"),
+    ],
+)
+def test_what_is_looked_at_is_what_the_settings_use(more: dict[str, Any], name: str | None) -> None:
+    usual = {check.name for check in checks(load_settings(), {})}
+    found = {check.name for check in checks(load_settings(**more), more)}
+    assert found - usual == ({name} if name else set())
+
+
+def test_the_cache_of_a_node_is_looked_at_under_its_own_name(tmp_path: Path) -> None:
+    cache = FileCache(tmp_path / "node")
+    given = {"node_cache_dir": str(cache.root), "cache_dir": tmp_path / "c"}
+    (check,) = [check for check in checks(load_settings(**given), given) if check.name == "node cache"]
+    found = list(check.look())
+    assert all(one.name.startswith("node cache") and one.verdict is Health.OK for one in found), found
 
 
 # -- settings and versions -----------------------------------------------------------------------
