@@ -29,7 +29,8 @@ def json_text(value: Any) -> str:
 
 def note(text: str) -> None:
     """One line for people, on stderr."""
-    print(f"stager: {one_line(text)}", file=sys.stderr, flush=True)
+    sys.stderr.write(f"stager: {one_line(text)}\n")  # in one piece: other threads write log lines there
+    sys.stderr.flush()
 
 
 def one_line(text: str) -> str:

@@ -1,7 +1,9 @@
 from __future__ import annotations
 
+import io
 import logging
 import signal
+import sys
 from typing import Any
 
 import pytest
@@ -111,3 +113,13 @@ def test_the_handler_of_sigterm_is_put_back(run: Here) -> None:
 )
 def test_sizes_are_shown_in_binary_units(count: int, text: str) -> None:
     assert output.size(count) == text
+
+
+def test_a_line_for_people_is_written_in_one_piece(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A log line of another thread may come between two pieces."""
+    pieces: list[str] = []
+    stream = io.StringIO()
+    monkeypatch.setattr(stream, "write", pieces.append)
+    monkeypatch.setattr(sys, "stderr", stream)
+    output.note("ready at\nhttp://h/")
+    assert pieces == ["stager: ready at http://h/\n"]
