@@ -84,6 +84,8 @@ class EvictionService:
         """Objects that jobs need which have not begun; a server knows."""
         self.freed: Callable[[], None] = lambda: None
         """Told when a purge has freed something."""
+        self.kept: Callable[[LimitsView], LimitsView] = lambda view: view
+        """Adds what a keeper knows."""
 
     # -- looking ---------------------------------------------------------------------------------
 
@@ -95,7 +97,8 @@ class EvictionService:
             StateError: the catalogue can't be read.
         """
         room = self._room()
-        return LimitsView(self._limits, self._catalogue.size()[1], room.used, room.total, room.free)
+        size = self._catalogue.size()[1]
+        return self.kept(LimitsView(self._limits, size, room.used, room.total, room.free))
 
     # -- what people ask for ---------------------------------------------------------------------
 
@@ -119,7 +122,8 @@ class EvictionService:
                 yield from run.take(choice if choice.goal is None else replace(choice, goal=left))
         if not purge.dry_run and run.freed + emptied:
             self.freed()
-        return self._result(run, goal or 0, emptied, dry_run=purge.dry_run)
+        purged = self._result(run, goal or 0, emptied, dry_run=purge.dry_run)
+        return replace(purged, left=self._with_holders(run.left))
 
     def _goal(self, purge: Purge) -> int | None:
         """Bytes that are to go; None: whatever is chosen."""
@@ -262,7 +266,7 @@ class EvictionService:
             trash_bytes=emptied,
             missing=max(0, goal - emptied - run.freed),
             went=tuple(run.went),
-            left=self._with_holders(run.left),
+            left=tuple(run.left),
             size=self._catalogue.size()[1],
             free=self._room().free,
         )

@@ -92,10 +92,10 @@ class Keeper:
             self._freed = True
             self._wake.set()
 
-    def limits(self) -> LimitsView:
-        """See `EvictionService.limits`."""
+    def complete(self, view: LimitsView) -> LimitsView:
+        """The view, with what is waited for and what was done last."""
         return replace(
-            self._eviction.limits(),
+            view,
             waiting_bytes=self._needed.size,
             waiting_for=self._why if self._needed.size else "",
             looked_at=self._looked_at,
