@@ -9,7 +9,7 @@ from pathlib import Path
 
 from hypothesis import settings
 from hypothesis import strategies as st
-from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule
+from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 
 from stager.errors import ConnectionFailedError, OriginRefusedError, StagerError
 from stager.mapper.admission import Admission
@@ -26,6 +26,7 @@ from stager.model.stages import Stage, StagedFile, StagedState
 URLS = tuple(f"http://h.test/{name}" for name in "abcd")
 READY, QUEUED = StagedState.READY, StagedState.QUEUED
 choice = st.integers(0, 10_000)
+MOST_QUEUED = 4
 
 
 class World(RuleBasedStateMachine):
@@ -113,9 +114,14 @@ class World(RuleBasedStateMachine):
                 Failed(fetch, order.generation, error, progressed=progressed), now=self.now
             )
 
+    def of(self, state: StagedState) -> list[str]:
+        """Files in that state."""
+        return [name for name, file in self.files.items() if file.state is state]
+
     # -- what may happen --------------------------------------------------------------------------
 
-    @rule(urls=st.lists(st.sampled_from(URLS), min_size=1, max_size=4, unique=True), told=st.booleans())
+    @precondition(lambda self: len(self.of(QUEUED)) < MOST_QUEUED)
+    @rule(urls=st.lists(st.sampled_from(URLS), min_size=1, max_size=2, unique=True), told=st.booleans())
     def stage(self, urls: list[str], told: bool) -> None:
         stage = Stage(f"s{next(self.ids)}", "ann", 1, self.keep, self.now)
         files = [StagedFile(stage, number, url) for number, url in enumerate(urls)]
@@ -141,8 +147,10 @@ class World(RuleBasedStateMachine):
 
     @rule(number=choice)
     def cancel(self, number: int) -> None:
-        if self.files:
-            name = list(self.files)[number % len(self.files)]
+        """A file that is not there yet, or any."""
+        names = (self.of(QUEUED) if number % 4 else None) or list(self.files)
+        if names:
+            name = names[number // 4 % len(names)]
             was = self.files[name].state
             done = self.machine.stages.cancel([name], self.now)
             assert bool(done) == (was is QUEUED)
@@ -150,8 +158,10 @@ class World(RuleBasedStateMachine):
 
     @rule(number=choice)
     def release(self, number: int) -> None:
-        if self.files:
-            file = list(self.files.values())[number % len(self.files)]
+        """A file that is there, or any."""
+        names = (self.of(READY) if number % 4 else None) or list(self.files)
+        if names:
+            file = self.files[names[number // 4 % len(names)]]
             done = self.machine.stages.release([replace(file)], self.now)
             assert bool(done) == (file.state is READY)
             self.turn()
@@ -226,5 +236,5 @@ class World(RuleBasedStateMachine):
         assert self.pins == {name for name, file in self.files.items() if file.state is READY}
 
 
-World.TestCase.settings = settings(max_examples=60, stateful_step_count=40, deadline=None)
+World.TestCase.settings = settings(max_examples=150, stateful_step_count=30, deadline=None)
 TestStages = World.TestCase
