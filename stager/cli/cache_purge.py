@@ -112,6 +112,10 @@ def purge(
         output.json_line(asdict(purged))
     else:
         _show(purged)
+    for key in purged.unknown:
+        output.note(f"{key} is not in the cache")
+    if purged.unknown and not (purged.gone or purged.stayed):
+        return Exit.NOT_FOUND
     return Exit.FAILED if purged.missing or any(one.reason == "failed" for one in purged.stayed) else Exit.OK
 
 

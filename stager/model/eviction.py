@@ -187,6 +187,14 @@ def canonical(word: str) -> str:
         return word
 
 
+def shown(key: str) -> str:
+    """The key as people may see it: without the secrets of a URL."""
+    try:
+        return parse_url(key).redacted
+    except InputError:
+        return key
+
+
 def chooses(selection: Selection, file: CachedFile) -> bool:
     """Whether the selection has the file: what the catalogue does with all of them."""
     return (
@@ -258,6 +266,7 @@ class Purged:
         left: some of what stays, and who holds it.
         size: bytes that the cache holds now.
         free: bytes that are free on its file system now.
+        unknown: keys that a command named and that the cache does not have, as people may see them.
     """
 
     dry_run: bool
@@ -270,6 +279,7 @@ class Purged:
     left: tuple[Example, ...]
     size: int
     free: int
+    unknown: tuple[str, ...] = ()
 
     @property
     def files(self) -> int:

@@ -13,7 +13,7 @@ from stager.cache.store import FileCache
 from stager.cache.trash import Trash
 from stager.clock import Clock
 from stager.model.catalogue import DAY, CachedFile, Kind, Selection, Sort
-from stager.model.eviction import Example, Limits, LimitsView, Purge, Purged, Purging, Why, chooses
+from stager.model.eviction import Example, Limits, LimitsView, Purge, Purged, Purging, Why, chooses, shown
 from stager.model.keys import key_digest
 from stager.service.eviction_run import Choice, EvictionRun
 from stager.state.catalogue import Catalogue
@@ -116,14 +116,15 @@ class EvictionService:
         if purge.to_free is not None and not purge.dry_run:
             emptied = self._empty_trash()
         goal = self._goal(purge)
-        for choice in self._choices(purge, goal):
+        unknown: list[str] = []
+        for choice in self._choices(purge, goal, unknown):
             left = None if goal is None else goal - run.freed
             if left is None or left > 0:
                 yield from run.take(choice if choice.goal is None else replace(choice, goal=left))
         if not purge.dry_run and run.freed + emptied:
             self.freed()
         purged = self._result(run, goal or 0, emptied, dry_run=purge.dry_run)
-        return replace(purged, left=self._with_holders(run.left))
+        return replace(purged, left=self._with_holders(run.left), unknown=tuple(map(shown, unknown)))
 
     def _goal(self, purge: Purge) -> int | None:
         """Bytes that are to go; None: whatever is chosen."""
@@ -134,7 +135,7 @@ class EvictionService:
             goals.append(purge.to_free - self._room().free)
         return max(0, *goals) if goals else None
 
-    def _choices(self, purge: Purge, goal: int | None) -> Iterator[Choice]:
+    def _choices(self, purge: Purge, goal: int | None, unknown: list[str]) -> Iterator[Choice]:
         now = self._clock.time()
         if purge.results_older_than is not None:
             expired = Selection(
@@ -145,7 +146,7 @@ class EvictionService:
             return
         selection = purge.selection(now)
         if purge.urls:
-            found = [row for row in self._named(purge.urls) if chooses(selection, row)]
+            found = [row for row in self._named(purge.urls, unknown) if chooses(selection, row)]
             keys = {row.digest for row in found}
             batches = [sorted(found, key=lambda row: row.last_access)]
             yield Choice(Why.CHOSEN, batches, lambda row: row.digest in keys, goal, named=True)
@@ -156,7 +157,7 @@ class EvictionService:
         else:
             yield self._choice(why, selection, goal=goal, named=purge.names)
 
-    def _named(self, keys: Iterable[str]) -> list[CachedFile]:
+    def _named(self, keys: Iterable[str], unknown: list[str]) -> list[CachedFile]:
         """Files of these keys; one that the catalogue does not know of yet is read off the tree."""
         found = []
         for key in keys:
@@ -165,7 +166,9 @@ class EvictionService:
             if entry is not None:
                 used = self._cache.last_access(key) or entry.stored_at
                 row = CachedFile.of(entry, key_digest(key), used)
-            if row is not None:
+            if row is None:
+                unknown.append(key)
+            else:
                 found.append(row)
         return found
 

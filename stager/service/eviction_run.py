@@ -178,8 +178,7 @@ class EvictionRun:
     # -- out -------------------------------------------------------------------------------------
 
     def _evict(self, some: Sequence[_Candidate]) -> None:
-        by_object = {candidate.victim.object: candidate for candidate in some}
-        done = self._evictor.evict(
+        evicted = self._evictor.evict(
             [candidate.victim for candidate in some],
             held=self._linked,
             force=self._force,
@@ -188,8 +187,9 @@ class EvictionRun:
         )
         drop: list[str] = []
         unnamed: list[CachedFile] = []
-        for one in done:
-            candidate = by_object[one.victim.object]
+        fates = {one.victim.object: one for one in evicted}
+        for candidate in some:
+            one = fates[candidate.victim.object]
             self._count(candidate, one)
             if one.fate is Fate.GONE:
                 left = set(one.victim.digests) - set(one.digests)
