@@ -76,29 +76,29 @@ def test_exit_codes_are_explained_each() -> None:
 
 def test_an_error_is_one_line_whatever_its_text(run: Here, raising: Any) -> None:
     raising(errors.StateError("a\nb\x1b[31m", cause="c", remedy="d"))
-    done = run("cache", "ls")
+    done = run("cache", "path", "key")
     assert (done.code, done.error) == (5, "stager: a b [31m: c; d")
 
 
 def test_a_fault_of_the_program_says_how_to_see_more_and_debug_shows_it(run: Here, raising: Any) -> None:
     raising(ZeroDivisionError("of the test"))
-    done = run("cache", "ls")
+    done = run("cache", "path", "key")
     assert done.code == Exit.INTERNAL
     assert "ZeroDivisionError: of the test" in done.error
     assert "--debug" in done.error
-    debug = run("--debug", "cache", "ls")
+    debug = run("--debug", "cache", "path", "key")
     assert "Traceback" in debug.err
     assert debug.code == Exit.INTERNAL
 
 
 def test_an_interrupt_ends_with_its_code_and_what_the_command_says_of_it(run: Here, raising: Any) -> None:
     raising(KeyboardInterrupt("all is kept"))
-    assert run("cache", "ls") == (130, "", "stager: interrupted: all is kept\n")
+    assert run("cache", "path", "key") == (130, "", "stager: interrupted: all is kept\n")
 
 
 def test_a_timeout_has_its_code(run: Here, raising: Any) -> None:
     raising(TimeoutError())
-    assert run("cache", "ls") == (7, "", "stager: timed out\n")
+    assert run("cache", "path", "key") == (7, "", "stager: timed out\n")
 
 
 def test_the_handler_of_sigterm_is_put_back(run: Here) -> None:
