@@ -10,6 +10,7 @@ from stager import __version__
 from stager.clock import Clock
 from stager.model.views import OriginView, PreconditionView, WorkersView
 from stager.server.problems import described
+from stager.service.cache_watch import CacheState
 from stager.service.jobs import JobService
 from stager.service.site import SiteService
 
@@ -34,7 +35,7 @@ class Status:
     """How the server is.
 
     `jobs` counts them by state; `farm` and `dispatch` say where fetches and jobs run; `repairs` counts what was
-    found astray and put right since the start (there should be none).
+    found astray and put right since the start (there should be none); `cache` says whether the cache can be used.
     """
 
     version: str
@@ -44,6 +45,7 @@ class Status:
     farm: str
     dispatch: str
     repairs: dict[str, int]
+    cache: CacheState | None = None
 
 
 @dataclass(frozen=True)
@@ -87,7 +89,16 @@ def status_routes(jobs: JobService, site: SiteService, clock: Clock) -> APIRoute
         """Version, time since its start in seconds, number of jobs in each state, where fetches and jobs run."""
         uptime = round(clock.monotonic() - started, 3)
         repairs = dict(site.repairs())
-        return Status(__version__, started_at, uptime, jobs.counts(), site.farm, site.dispatch, repairs)
+        return Status(
+            __version__,
+            started_at,
+            uptime,
+            jobs.counts(),
+            site.farm,
+            site.dispatch,
+            repairs,
+            site.cache_state(),
+        )
 
     @router.get("/workers", responses=described(503), summary="List workers")
     def list_workers() -> WorkersView:

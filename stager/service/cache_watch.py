@@ -6,8 +6,9 @@ import logging
 import os
 import threading
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
+from stager.cache.failures import cache_error
 from stager.cache.layout import ENTRIES, JOBS, OBJECTS, PARTIAL
 from stager.cache.store import FileCache
 from stager.clock import Clock
@@ -61,6 +62,7 @@ class CacheWatch:
         self._changed = changed
         self._every = every_seconds
         self._state = CacheState(OK, "", clock.time())
+        self._trouble: CacheError | None = None
         self._asked: float | None = None
         self._closed = threading.Event()
         self._thread = threading.Thread(target=self._run, name="cache-watch", daemon=True)
@@ -73,7 +75,11 @@ class CacheWatch:
             return known
         waited = self._clock.monotonic() - asked
         reason = f"the file system of {self._cache.root} has not answered for {waited:.0f} s"
-        return replace(known, state=SILENT, reason=reason, since=self._clock.time() - waited)
+        return CacheState(SILENT, reason, self._clock.time() - waited)
+
+    def trouble(self) -> CacheError | None:
+        """Why the cache can't be used now, as of the last look."""
+        return self._trouble
 
     def start(self) -> None:
         """Begin to look."""
@@ -88,45 +94,55 @@ class CacheWatch:
     def look(self) -> CacheState:
         """Look once."""
         self._asked = self._clock.monotonic()
-        state, reason = self._examine()
+        state, self._trouble = self._examine()
         self._asked = None
-        before = self._state
+        before, reason = self._state, str(self._trouble or "")
         if (state, reason) == (before.state, before.reason):
             return before
         now = self._clock.time()
         self._state = CacheState(state, reason, now)
         if state != OK:
-            log.error("%s: what needs the cache waits until it can be used again", reason)
+            log.error("%s; what needs the cache waits until it can be used again", reason)
         else:
             log.warning("the cache %s can be used again, after %.0f s", self._cache.root, now - before.since)
         if (state == OK) != (before.state == OK):
             self._changed(state == OK)
         return self._state
 
-    def _examine(self) -> tuple[str, str]:
+    def _examine(self) -> tuple[str, CacheError | None]:
         try:
             self._cache.check()
-            refused = self._not_writable()
+            self._check_writable()
         except CacheGoneError as error:
-            return GONE, str(error)
+            return GONE, error
         except CachePermissionError as error:
-            return READ_ONLY, str(error)
-        except (CacheError, OSError) as error:
-            return FAILING, str(error)
-        return (READ_ONLY, refused) if refused else (OK, "")
+            return READ_ONLY, error
+        except CacheError as error:
+            return FAILING, error
+        return OK, None
 
-    def _not_writable(self) -> str:
-        """Why nothing can be written; empty if it can."""
+    def _check_writable(self) -> None:
         root = str(self._cache.root)
-        if os.statvfs(root).f_flag & os.ST_RDONLY:
-            return f"the cache {root} is on a file system that is mounted read-only; mount it for writing"
+        try:
+            read_only = os.statvfs(root).f_flag & os.ST_RDONLY
+        except OSError as error:
+            raise cache_error(error, root, "look at") from error
+        if read_only:
+            raise CachePermissionError(
+                f"nothing can be written to the cache {root}",
+                cause="its file system is mounted read-only",
+                remedy="mount it for writing",
+                path=root,
+            )
         for name in (OBJECTS, ENTRIES, PARTIAL, JOBS):
             path = f"{root}/{name}"
             if os.access(path, os.F_OK) and not os.access(path, os.W_OK | os.X_OK, effective_ids=True):
-                return (
-                    f"nothing can be written to {path}; give it back to the user of the server, with mode 755"
+                raise CachePermissionError(
+                    f"nothing can be written to {path}",
+                    cause="its owner or mode does not allow it",
+                    remedy="give it back to the user of the server, with mode 755",
+                    path=path,
                 )
-        return ""
 
     def _run(self) -> None:
         while True:

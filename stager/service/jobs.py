@@ -10,7 +10,7 @@ from typing import BinaryIO
 
 from stager.cache.store import FileCache
 from stager.clock import Clock
-from stager.errors import CacheError, ConflictError, InputError, NotFoundError
+from stager.errors import CacheError, ConflictError, InputError, NotFoundError, StagerError
 from stager.mapper.dispatch.results import result_key
 from stager.mapper.instructions import NewJob
 from stager.mapper.loop import Mapper
@@ -56,6 +56,8 @@ class JobService:
         self._watch = watch
         self._clock = clock
         self._ids = ids
+        self.trouble: Callable[[], StagerError | None] = lambda: None
+        """Why nothing can be fetched now, for nobody's fault; None: it can."""
 
     # -- changing things ------------------------------------------------------------------------
 
@@ -269,6 +271,7 @@ class JobService:
     def _input(self, item: JobInput, fetch: FetchRecord) -> InputView:
         progress = self._mapper.progress(fetch.id) if fetch.state is FetchState.RUNNING else None
         is_ready = fetch.state is FetchState.READY
+        error = (self.trouble() if fetch.state is FetchState.QUEUED else None) or fetch.error
         return InputView(
             name=item.name,
             url=parse_url(item.url).redacted,
@@ -283,7 +286,7 @@ class JobService:
             cached=fetch.cached,
             tries=fetch.generation,
             next_try_at=fetch.not_before if fetch.state is FetchState.QUEUED and fetch.not_before else None,
-            error=None if fetch.error is None else fetch.error.to_dict(),
+            error=None if error is None else error.to_dict(),
         )
 
 

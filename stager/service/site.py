@@ -6,6 +6,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
 from stager.model.views import OriginView, WorkerView
+from stager.service.cache_watch import CacheState
 
 
 def _nothing() -> Sequence[WorkerView]:
@@ -14,6 +15,10 @@ def _nothing() -> Sequence[WorkerView]:
 
 def _no_origins() -> Sequence[OriginView]:
     return ()
+
+
+def _cache_unknown() -> None:
+    return None
 
 
 def _no_repairs() -> Mapping[str, int]:
@@ -31,6 +36,7 @@ class SiteService:
         workers: those that have given a sign of life of late, by name; raises `SignalsError` when Redis can't be used.
         origins: those that have work or had some lately.
         repairs: what reconciliation put right since the start, by kind.
+        cache_state: whether the cache can be used; None: nobody looks.
     """
 
     farm: str = "threads"
@@ -39,3 +45,4 @@ class SiteService:
     workers: Callable[[], Sequence[WorkerView]] = _nothing
     origins: Callable[[], Sequence[OriginView]] = _no_origins
     repairs: Callable[[], Mapping[str, int]] = _no_repairs
+    cache_state: Callable[[], CacheState | None] = _cache_unknown

@@ -121,6 +121,7 @@ class AioAttempt:
     def _steps(self) -> Steps:
         means, order = self._means, self._order
         started = means.clock.monotonic()
+        means.cache.check()  # before an origin is asked for what can't be kept
         entry = means.cache.lookup(order.request.key)
         hit = means.hit(order.request, entry, started)
         if hit is not None:

@@ -78,10 +78,11 @@ class Fetcher:
                 ``details["retry_after"]`` seconds, if given), and goes on where this try ended;
                 ``details["progressed"]`` is True when it brought new bytes.
             CancelledError: within a second of `cancelled` turning True; the bytes so far are kept.
-            CacheError: the cache could not be written.
+            CacheError: the cache could not be written; `CacheGoneError`: it is not there.
         """
         cache, clock, request = self.cache, self._means.clock, order.request
         started = clock.monotonic()
+        cache.check()  # before an origin is asked for what can't be kept
         announced = request.key in self._announced
         entry = None if announced else cache.lookup(request.key)
         hit = self._means.hit(request, entry, started)
