@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Generator, Mapping
+from collections.abc import Callable, Generator, Iterable, Mapping
+from contextlib import closing
 from dataclasses import asdict, fields, is_dataclass
 from types import UnionType
 from typing import Any, TypeVar, get_args, get_origin, get_type_hints
 from urllib.parse import quote
 
-from stager.model.cache_views import CacheTotals, FileDetail, Listing
+from stager.model.cache_views import CacheTotals, FileDetail, Listing, Rebuilt, Walked
 from stager.model.catalogue import Selection, Sort
+from stager.model.eviction import LimitsView, Purge, Purged, Purging
 from stager.model.pins import PinView
+from stager.model.verify import VerifyProgress, VerifyReport, VerifyRequest
 
 T = TypeVar("T")
 MOST = 10_000
@@ -61,6 +64,20 @@ class CacheCalls:
         """See `CatalogueService.totals`."""
         return view(CacheTotals, self._ask("GET", "cache/totals", params=_query(selection)))
 
+    def remove(self, keys: Iterable[str]) -> list[str]:
+        """See `CatalogueService.remove`."""
+        return [str(key) for key in self._ask("POST", "cache/remove", json={"keys": list(keys)})["missing"]]
+
+    def rebuild(self) -> Generator[Walked, None, Rebuilt]:
+        """See `CatalogueService.rebuild`; closed early, the server stops too."""
+        lines = self._tell("POST", "cache/rebuild")
+        with closing(lines):
+            while True:
+                try:
+                    yield view(Walked, next(lines))
+                except StopIteration as end:
+                    return view(Rebuilt, end.value)
+
     # -- what stays ------------------------------------------------------------------------------
 
     def pin(self, word: str, seconds: float | None = None, *, reason: str = "", owner: str = "") -> PinView:
@@ -77,6 +94,43 @@ class CacheCalls:
         """See `PinService.pins`."""
         params = {} if word is None else {"file": word}
         return [view(PinView, one) for one in self._ask("GET", "cache/pins", params=params)["pins"]]
+
+    # -- what goes -------------------------------------------------------------------------------
+
+    def purge(self, purge: Purge) -> Generator[Purging, None, Purged]:
+        """See `EvictionService.purge`; closed early, the server stops too."""
+        lines = self._tell("POST", "cache/purge", json=asdict(purge))
+        with closing(lines):
+            while True:
+                try:
+                    yield view(Purging, next(lines))
+                except StopIteration as end:
+                    return view(Purged, end.value)
+
+    def limits(self) -> LimitsView:
+        """See `EvictionService.limits`."""
+        return view(LimitsView, self._ask("GET", "cache/limits"))
+
+    # -- whether it is what it should be ---------------------------------------------------------
+
+    def verify(self, request: VerifyRequest | None = None) -> Generator[VerifyProgress, None, VerifyReport]:
+        """See `VerifyService.verify`."""
+        lines = self._tell("POST", "cache/verify", json=asdict(request or VerifyRequest()))
+        with closing(lines):
+            while True:
+                try:
+                    yield view(VerifyProgress, next(lines))
+                except StopIteration as end:
+                    return view(VerifyReport, end.value)
+
+    def last_verification(self) -> VerifyReport | None:
+        """See `VerifyService.last_verification`."""
+        report = self._ask("GET", "cache/verify")["report"]
+        return None if report is None else view(VerifyReport, report)
+
+    def report_accesses(self, accesses: Mapping[str, float]) -> int:
+        """See `AccessService.report_accesses`."""
+        return int(self._ask("POST", "cache/accesses", json={"accesses": dict(accesses)})["recorded"])
 
 
 def _query(selection: Selection) -> dict[str, Any]:

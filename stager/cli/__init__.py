@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import gc
 import os
+import sys
 from collections.abc import Sequence
 
 GC_THRESHOLD = 50_000
@@ -25,6 +26,13 @@ def main(arguments: Sequence[str] | None = None) -> int:
         arguments: without the program's name; None: those of this process.
     """
     gc.set_threshold(GC_THRESHOLD)
+    words = sys.argv[1:] if arguments is None else arguments
+    if tuple(words[:2]) == ("cache", "ls"):
+        from stager.cli.quick import quick_ls
+
+        done = quick_ls(words[2:])
+        if done is not None:
+            return done
     os.environ.setdefault("PYDANTIC_DISABLE_PLUGINS", "1")  # looking for them reads every package's metadata
 
     from stager.cli.app import run

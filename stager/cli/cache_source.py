@@ -20,19 +20,22 @@ S = TypeVar("S")
 
 @contextmanager
 def cache_source(
-    service: Callable[[CacheSite], S], cache_dir: Path | None = None
+    service: Callable[[CacheSite], S], cache_dir: Path | None = None, *, filled: bool = False
 ) -> Iterator[S | CacheCalls]:
     """A service of the cache, such as ``lambda site: site.files``, or the same calls of the server that runs.
 
     A server is asked if one runs with this state directory (or is configured as `server`) and looks after
     this cache; otherwise the catalogue of the state directory is opened here, and made if there is none.
 
+    Args:
+        service: which one.
+        cache_dir: root of the cache, if it was named.
+        filled: the catalogue is needed: one that was never read off the tree is, first.
+
     Raises:
         StagerError: neither can be used.
     """
-    from stager.settings import load_settings
-
-    settings = load_settings(cache_dir=cache_dir)
+    settings = cache_settings(cache_dir)
     client = server_of(settings, cache_dir)
     if client is not None:
         with client:
@@ -41,18 +44,32 @@ def cache_source(
     from stager.wiring.cache import build_cache_site
 
     with closing(build_cache_site(settings)) as site:
+        if filled and site.catalogue.walked_at is None:
+            from stager.cli.cache_rebuild import fill
+
+            fill(site.files)
         yield service(site)
+
+
+def cache_settings(cache_dir: Path | None) -> Settings:
+    """The settings for the cache at `cache_dir`; the server's database is for the configured cache alone."""
+    from stager.settings import load_settings
+
+    settings = load_settings(cache_dir=cache_dir)
+    if cache_dir is not None and settings.database_url and settings.cache_dir != load_settings().cache_dir:
+        return settings.model_copy(update={"database_url": ""})
+    return settings
 
 
 def server_of(settings: Settings, cache_dir: Path | None) -> Client | None:
     """The server that looks after the cache of these settings; None: none runs."""
-    from stager.server.whereabouts import announced_cache, announced_url
+    from stager.server.whereabouts import announced_cache
+    from stager.wiring.cache import cache_root
 
-    if not settings.server and announced_url(settings.state_dir) is None:
-        return None
-    if settings.server and cache_dir is not None:  # another host's server knows nothing of this directory
-        return None
-    if not settings.server and announced_cache(settings.state_dir) != str(settings.cache_dir):
+    if settings.server:
+        if cache_dir is not None:  # another host's server knows nothing of this directory
+            return None
+    elif announced_cache(settings.state_dir) != cache_root(settings):
         return None
     from stager.cli.connect import client_of
 

@@ -2,18 +2,36 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import Annotated
 
-from fastapi import APIRouter, Query
+from fastapi import APIRouter, Query, Response
+from pydantic import BaseModel, ConfigDict, Field
 
 from stager.errors import ConflictError
 from stager.model.cache_views import CacheTotals, FileDetail, Listing
 from stager.model.catalogue import Kind, Selection, Sort
-from stager.server.problems import described
+from stager.server.lines import MEDIA_TYPE, LinesAnswer
+from stager.server.problems import Answers, described
 from stager.service.cache_site import CacheSite
 
 MOST = 10_000
 """Files in one answer."""
+
+
+class KeysIn(BaseModel):
+    """Which keys."""
+
+    model_config = ConfigDict(extra="forbid", strict=True, frozen=True)
+
+    keys: Annotated[list[str], Field(max_length=MOST, description="Keys or URLs.")]
+
+
+@dataclass(frozen=True)
+class Missing:
+    """Those that were not there."""
+
+    missing: list[str]
 
 
 def site_of(site: CacheSite | None) -> CacheSite:
@@ -30,6 +48,7 @@ def site_of(site: CacheSite | None) -> CacheSite:
 def cache_routes(site: CacheSite | None) -> APIRouter:
     """Routes below ``/v1/cache``: what there is."""
     router = APIRouter(prefix="/cache", tags=["cache"])
+    lines: Answers = {200: {"content": {MEDIA_TYPE: {}}, "description": "How far it is."}}
     moment = Query(description="Seconds since 1970 UTC.")
 
     @router.get("/files", responses=described(409, 503), summary="List files")
@@ -60,5 +79,20 @@ def cache_routes(site: CacheSite | None) -> APIRouter:
     ) -> CacheTotals:
         """Totals by host, owner, age, size and kind, and the room on the file system."""
         return site_of(site).files.totals(Selection(host, owner, kind=kind))
+
+    @router.post("/remove", responses=described(409, 503), summary="Remove files")
+    def remove(body: KeysIn) -> Missing:
+        """Forget keys; what jobs or pins hold they keep. Says which of them were not there."""
+        return Missing(site_of(site).files.remove(body.keys))
+
+    @router.post(
+        "/rebuild",
+        response_class=Response,
+        responses=lines | described(409, 503),
+        summary="Read the catalogue off the cache",
+    )
+    def rebuild() -> LinesAnswer:
+        """One line of JSON after the other says how far it is; a client that leaves ends it."""
+        return LinesAnswer(site_of(site).files.rebuild())
 
     return router

@@ -28,7 +28,7 @@ def test_ls_names_every_file_in_columns_for_programs(stager: Here, cache: FileCa
     done = stager("cache", "ls", "--cache", cache.root)
     assert done.code == 0
     rows = [line.split("\t") for line in done.lines]
-    assert [(row[0], row[3]) for row in rows] == [("4 B", URL), ("10 B", "my own key")]
+    assert [(row[0], row[6]) for row in rows] == [("10 B", "my own key"), ("4 B", URL)]
 
 
 def test_ls_as_json_is_one_object_per_file(stager: Here, cache: FileCache) -> None:
