@@ -55,7 +55,9 @@ def with_peer(root: str, work: str, seconds: float, waiting: Callable[[], None])
     target = f"{place}/{TARGET}"
     try:
         yield from _lead(line, target, other) if leader == me else _follow(line, target)
-    except OSError as error:  # most likely the other one broke off
+    except FileNotFoundError:
+        yield from _unmeasured("the probe on the other host ended early")
+    except OSError as error:
         yield from _unmeasured(error.strerror or str(error))
 
 
