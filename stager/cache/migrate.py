@@ -249,6 +249,8 @@ class Migration:
 
     def _move_entry(self, old: str, new: str) -> None:
         """The paths are those of the links; the newer one of two entries stays."""
+        if not os.access(new + ".json", os.F_OK):
+            remove_quietly(new)  # of a reader that was killed when this was the layout before
         try:
             self.tree.creating(new, lambda: os.link(old + ".json", new + ".json"))
         except FileExistsError:

@@ -472,3 +472,19 @@ def test_what_is_published_again_meanwhile_is_still_one_file(tmp_path: Path) -> 
     assert migrate(cache.root, "4+4").counts["duplicates"] == 0
     cache.remove("https://h/0")
     assert cache.path("a third one").read_bytes() == cache.path("another key").read_bytes()
+
+
+def test_a_link_that_was_left_where_the_cache_was_before_misleads_nobody(tmp_path: Path) -> None:
+    cache = filled(tmp_path / "c", remember=0)
+    link = cache.root / Layout("2+2").link(sha256(b"https://h/0").hexdigest())
+    target = link.readlink()
+    migrate(cache.root, "4+4")
+    clock = ManualClock(9e9)
+    list(Migration(cache.root, grace_seconds=0, clock=clock).run(lambda _: None))
+    assert "previous" not in layout_json(cache)
+    link.parent.mkdir(parents=True)
+    link.symlink_to(target)
+    cache.put("https://h/0", b"newer")
+    cache.put("old bytes", TEXTS["https://h/0"])
+    migrate(cache.root, "2+2")
+    assert FileCache(cache.root).path("https://h/0").read_bytes() == b"newer"
