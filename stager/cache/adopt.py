@@ -238,11 +238,7 @@ class Adopter:
     # -- inside --------------------------------------------------------------------------------------
 
     def _temporary(self, source: Source) -> Partial:
-        tree, digest = self._cache.tree, key_digest(source.key or source.name)
-        try:
-            return create_unnamed(tree, digest)
-        except OSError as error:
-            raise cache_error(error, tree.partial_directory(digest), "make a file in") from error
+        return create_unnamed(self._cache.tree, key_digest(source.key or source.name))
 
     def _copy(self, fd: int, partial: Partial, size: int) -> int:
         """Copy, inside the file system where it can; the bytes copied."""

@@ -175,9 +175,12 @@ def create_unnamed(tree: Tree, digest: str) -> Partial:
     """A temporary that nobody will go on with if its owner dies.
 
     Raises:
-        OSError: it could not be made.
+        CacheError: it could not be made.
     """
-    owner, stem, fd = _create(tree, digest, "", ".tmp")
+    try:
+        owner, stem, fd = _create(tree, digest, "", ".tmp")
+    except OSError as error:
+        raise cache_error(error, tree.partial_directory(digest), "make a file in") from error
     return Partial(stem, owner, fd, suffix=".tmp")
 
 

@@ -33,10 +33,11 @@ from stager.steps import reached
 if TYPE_CHECKING:
     from os import PathLike
 
+    from stager.cache.writer import Record, Source
+
 RECHECK_SECONDS = 1.0
 """How long a hit is answered from memory before the file system is asked again."""
-_OPEN_TRIES = 3
-"""An object may go between look-up and open; the next look-up then says so."""
+_OPEN_TRIES = 3  # an object may go between look-up and open; the next look-up then says so
 _digest_again = lru_cache(256)(key_digest)
 """For the steps of a fetch, each of which asks for the same key."""
 _FRESH_OBJECTS = 4096
@@ -57,6 +58,7 @@ class FileCache:
         root: of the tree.
         tree: the directory and its layout, for those who look after the cache.
         access: when keys were used last.
+        promise_seconds: how long what a job leaves is promised to stay.
 
     An object never changes: a key whose content changes gets another object. Threads may share a
     `FileCache`; a forked child may go on with its parent's.
@@ -78,6 +80,7 @@ class FileCache:
     ) -> None:
         self.tree = open_tree(path, shards)
         self.root = Path(self.tree.root)
+        self.promise_seconds = 0.0
         self._clock = clock or SystemClock()
         self._monotonic = self._clock.monotonic
         self._entries = EntryFiles(self.tree)
@@ -150,30 +153,31 @@ class FileCache:
         if mode == "rb":
             return self._open_for_reading(key)
         if mode == "wb":
-            return cast("BinaryIO", self._writer(key)[0])
+            return cast("BinaryIO", self._writer(key, partial(self._put_entry, key))[0])
         raise InputError(f"mode {mode!r} of a cached file", cause="it is read ('rb') or written anew ('wb')")
 
-    def put(self, key: str, source: str | PathLike[str] | bytes | bytearray | memoryview | BinaryIO) -> Entry:
+    def put(self, key: str, source: Source, *, owner: str = "", keep_until: float | None = None) -> Entry:
         """Copy `source` (a path, bytes, or a file open for reading) into the cache as the key's file.
+
+        `owner` is whose file it is; until `keep_until` (seconds since 1970 UTC) it is promised to stay.
 
         Raises:
             InputError: the source can't be read.
             CacheError: it can't be stored; the key keeps what it had.
         """
+        record = partial(self._put_entry, key, owner=owner, keep_until=keep_until)
         if isinstance(source, (bytes, bytearray, memoryview)):
             data = memoryview(source).cast("B")
             digest = sha256(data).hexdigest()
             self.publish_bytes(key, data, digest)
-            return self._put_entry(key, digest, len(data))
+            return record(digest, len(data))
         if isinstance(source, (str, os.PathLike)):
             try:
                 with open(source, "rb", buffering=0) as file:
-                    return self._copy(key, cast("BinaryIO", file))
+                    return self._copy(key, cast("BinaryIO", file), record)
             except OSError as error:
-                raise InputError(
-                    f"can't read {os.fspath(source)}", cause=error.strerror or str(error)
-                ) from error
-        return self._copy(key, source)
+                raise InputError(f"can't read {source!s}", cause=error.strerror or str(error)) from error
+        return self._copy(key, source, record)
 
     def remove(self, key: str) -> bool:
         """Forget the key and give its space back; whether it was there.
@@ -186,8 +190,7 @@ class FileCache:
         """
         self.tree.check()
         digest = key_digest(key)
-        entry = self._entries.read(digest)
-        removed = self._entries.remove(digest)
+        entry, removed = self._entries.read(digest), self._entries.remove(digest)
         self._seen.pop(key)
         self.access.forget(digest)
         if entry is not None:
@@ -369,28 +372,26 @@ class FileCache:
                 self._seen.pop(key)
         raise CacheIOError(f"the object of {key!r} comes and goes", remedy="try again", key=key)
 
-    def _writer(self, key: str) -> tuple[ObjectWriter, list[Entry]]:
+    def _writer(self, key: str, record: Record) -> tuple[ObjectWriter, list[Entry]]:
         made: list[Entry] = []
 
         def finish(partial: Partial, digest: str, size: int) -> None:
             self.publish(partial, digest, size)
-            made.append(self._put_entry(key, digest, size))
+            made.append(record(digest, size))
 
-        digest = key_digest(key)
-        try:
-            return ObjectWriter(create_unnamed(self.tree, digest), finish), made
-        except OSError as error:
-            raise cache_error(error, self.tree.partial_directory(digest), "make a file in") from error
+        return ObjectWriter(create_unnamed(self.tree, key_digest(key)), finish), made
 
-    def _copy(self, key: str, source: BinaryIO) -> Entry:
-        writer, made = self._writer(key)
+    def _copy(self, key: str, source: BinaryIO, record: Record) -> Entry:
+        writer, made = self._writer(key, record)
         with writer:
             while block := source.read(BLOCK_BYTES):
                 writer.write(block)
         return made[0]
 
-    def _put_entry(self, key: str, digest: str, size: int) -> Entry:
-        entry = Entry(key, digest, size, self._clock.time())
+    def _put_entry(
+        self, key: str, digest: str, size: int, *, owner: str = "", keep_until: float | None = None
+    ) -> Entry:
+        entry = Entry(key, digest, size, self._clock.time(), owner=owner, keep_until=keep_until)
         self.record(entry)
         return entry
 

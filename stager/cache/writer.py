@@ -7,14 +7,23 @@ import warnings
 from collections.abc import Callable
 from hashlib import sha256
 from types import TracebackType
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, BinaryIO
 
 from stager.cache.failures import cache_error
 from stager.cache.files import write_all
 from stager.cache.partial import Partial
 
 if TYPE_CHECKING:
+    from os import PathLike
+
     from typing_extensions import Buffer
+
+    from stager.model.entries import Entry
+
+    Source = str | PathLike[str] | bytes | bytearray | memoryview | BinaryIO
+    """What can be put into the cache: a path, bytes, or a file open for reading."""
+    Record = Callable[[str, int], Entry]
+    """Writes the entry of an object, given its digest and size."""
 
 BLOCK_BYTES = 1 << 20
 """Bytes per write and per hashing step: calls stop counting here, and it still fits a core's cache."""

@@ -7,7 +7,6 @@ from contextlib import suppress
 
 from stager.cache.pin_files import PinFiles
 from stager.cache.store import FileCache
-from stager.cache.tree import open_tree
 from stager.clock import Clock
 from stager.errors import ConflictError, InputError, NotFoundError, ObjectLostError
 from stager.model.jobs import check_owner
@@ -32,7 +31,7 @@ class PinService:
     def __init__(self, cache: FileCache, clock: Clock) -> None:
         self._cache = cache
         self._clock = clock
-        self._files = PinFiles(open_tree(cache.root, "2+2"))
+        self._files = PinFiles(cache.tree)
 
     def pin(self, word: str, seconds: float | None = None, *, reason: str = "", owner: str = "") -> PinView:
         """Let a file stay for so long (None: for ever), whatever needs room. Pinning again prolongs.

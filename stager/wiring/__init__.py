@@ -16,6 +16,7 @@ from stager.cache.store import FileCache
 from stager.errors import SettingsError
 from stager.farm.base import Fetch
 from stager.model.backoff import RetryPolicy
+from stager.model.catalogue import DAY
 from stager.model.fetches import FetchRequest
 from stager.service.batch import Report, fetch_here
 from stager.service.fetching import FetchService
@@ -34,7 +35,9 @@ def build_cache(settings: Settings) -> FileCache:
     Raises:
         CacheError: the directory is something else, or can't be used.
     """
-    return FileCache(settings.cache_dir, shards=settings.shards)
+    cache = FileCache(settings.cache_dir, shards=settings.shards)
+    cache.promise_seconds = settings.result_promise_days * DAY
+    return cache
 
 
 @lru_cache(maxsize=1)

@@ -8,10 +8,12 @@ import signal
 import subprocess
 import sys
 import threading
+import time
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 from hashlib import sha256
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -19,6 +21,7 @@ from stager.cache.store import FileCache
 from stager.errors import CacheFullError, CommandFailedError, RunnerLostError
 from stager.mapper.dispatch import local, runner
 from stager.mapper.dispatch.local import LocalDispatcher
+from stager.mapper.dispatch.results import result_key
 from stager.mapper.dispatch.runs import RunsDirectory
 from stager.model.events import DispatchInput, DispatchOrder, JobEnded, JobRefused, JobSignal, JobStarted
 
@@ -276,12 +279,12 @@ def test_a_full_disk_at_the_end_delays_the_results_and_loses_none(
     monkeypatch.setattr(local, "AGAIN_SECONDS", 0.01)
     real, tries = cache.put, 0
 
-    def full_once(key: str, source: Path) -> object:
+    def full_once(key: str, source: Path, **more: Any) -> object:
         nonlocal tries
         tries += 1
         if tries == 1:
             raise CacheFullError("no space")
-        return real(key, source)
+        return real(key, source, **more)
 
     monkeypatch.setattr(cache, "put", full_once)
     make().hand_over(order("echo 1 > results/a; mkdir results/sub; echo 2 > results/sub/b"))
@@ -332,3 +335,13 @@ def test_a_refused_hand_over_stays_refused_though_its_input_came_back(
     dispatcher.hand_over(replace(again, epoch=2))
     heard.ended()
     assert (tmp_path / "ran").read_text() == "ran\n"
+
+
+def test_a_result_is_the_owners_and_promised_to_stay(make: Make, heard: Heard, cache: FileCache) -> None:
+    cache.promise_seconds = 1000.0
+    make().hand_over(replace(order("echo 1 > results/a"), owner="ada"))
+    (kept,) = heard.ended().results
+    entry = cache.lookup(result_key(order("").job, kept.name))
+    assert entry is not None
+    assert entry.owner == "ada"
+    assert entry.keep_until == pytest.approx(time.time() + 1000.0, abs=60)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import time
+
 from stager import steps
 from stager.cache.store import FileCache
 from stager.errors import CacheError, CommandFailedError, RunnerLostError, StagerError
@@ -21,7 +23,14 @@ def collect(cache: FileCache, order: DispatchOrder, outcome: Outcome, *, stopped
     if stopped:
         return JobEnded(order.job, order.epoch, code, None, seconds=seconds)
     try:
-        kept = keep_results(cache, order.job, cache.job_dir(order.job) / "results", order.results)
+        kept = keep_results(
+            cache,
+            order.job,
+            cache.job_dir(order.job) / "results",
+            order.results,
+            owner=order.owner,
+            keep_until=time.time() + cache.promise_seconds,
+        )
     except CacheError as error:
         if error.transient:
             raise

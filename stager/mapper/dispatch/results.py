@@ -17,9 +17,18 @@ def result_key(job: str, name: str) -> str:
     return f"result:{job}/{name}"
 
 
-def keep_results(cache: FileCache, job: str, directory: Path, wanted: Iterable[str]) -> tuple[JobResult, ...]:
+def keep_results(
+    cache: FileCache,
+    job: str,
+    directory: Path,
+    wanted: Iterable[str],
+    *,
+    owner: str = "",
+    keep_until: float | None = None,
+) -> tuple[JobResult, ...]:
     """Store the files below `directory` in the cache, a block at a time, each with its digest.
 
+    They are the owner's, and promised to stay until `keep_until`.
     Only regular files count; links are not followed. With `wanted` (paths or patterns) only files
     that match one are kept. Doing it again gives the same.
     """
@@ -29,7 +38,7 @@ def keep_results(cache: FileCache, job: str, directory: Path, wanted: Iterable[s
         name = path.relative_to(directory).as_posix()
         if patterns and not any(fnmatchcase(name, pattern) for pattern in patterns):
             continue
-        entry = cache.put(result_key(job, name), path)
+        entry = cache.put(result_key(job, name), path, owner=owner, keep_until=keep_until)
         kept.append(JobResult(name, entry.object, entry.size))
     return tuple(kept)
 
