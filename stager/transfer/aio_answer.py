@@ -68,6 +68,9 @@ class AioAnswer:
         self._framed = "content-length" in self.headers or "transfer-encoding" in self.headers
         self._look_for_end()
 
+    def take(self) -> None:
+        """See `Answer.take`: aiohttp hands bodies out as they come."""
+
     async def fill(self, room: memoryview, patience: Patience, silence: float) -> Filled:
         """Read into `room` until it is full, the body ends, or it is time to do something else.
 

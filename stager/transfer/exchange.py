@@ -35,6 +35,8 @@ HEAD_BUFFER_BYTES = 16_384
 DRAIN_BYTES = 65_536
 """A body that nobody wants is read to its end up to this size, so that its connection can be kept."""
 
+_NOTHING = memoryview(b"")
+
 
 class Connection(Protocol):
     """A connection with room for the head of an answer."""
@@ -81,8 +83,10 @@ def exchange(connection: Connection, wire: bytes, url: Url, pulse: Pulse) -> tup
 
 def _read_head(connection: Connection, pulse: Pulse) -> tuple[Head, memoryview]:
     while True:
+        if not connection.filled:
+            _read_more(connection, pulse)
         buffer = connection.buffer
-        end = find_head_end(buffer[: connection.filled])
+        end = find_head_end(buffer, connection.filled)
         if end < 0:
             _read_more(connection, pulse)
             continue
@@ -106,7 +110,7 @@ def _read_more(connection: Connection, pulse: Pulse) -> None:
     assert sock is not None
     while True:
         try:
-            count = sock.recv_into(memoryview(connection.buffer)[filled:])
+            count = sock.recv_into(memoryview(connection.buffer)[filled:] if filled else connection.buffer)
         except (BlockingIOError, TimeoutError):
             pulse(SLICE_SECONDS)
             continue
@@ -147,11 +151,19 @@ class HttpResponse:
         self._url = url
         assert connection.sock is not None
         self._sock = connection.sock
-        plain = not isinstance(connection.sock, ssl.SSLSocket)
-        # One call fills the buffer. Not for chunks: their end would be noticed a slice late.
-        self._flags = socket.MSG_WAITALL if plain and isinstance(self._body, SizedBody) else 0
         if self._body.done:
             self.end = End.COMPLETE
+
+    def take(self) -> bytes | None:
+        """See `Answer.take`."""
+        rest, body = self._rest, self._body
+        if body.left != len(rest) or not rest:
+            return None
+        body.decode(rest, len(rest))
+        self._touched = True
+        self._rest = _NOTHING
+        self.end = End.COMPLETE
+        return bytes(rest)  # the next answer will be read into the same memory
 
     def readinto(self, buffer: memoryview) -> int | None:
         """See `Response.readinto`."""
@@ -167,7 +179,7 @@ class HttpResponse:
             self._rest = self._rest[count:]
         else:
             try:
-                count = self._sock.recv_into(buffer, len(buffer), self._flags)
+                count = self._sock.recv_into(buffer, len(buffer), self._flags())
             except (BlockingIOError, TimeoutError):
                 return None
             except OSError:
@@ -196,8 +208,13 @@ class HttpResponse:
         if not self._persistent or self.end is not End.COMPLETE or self._rest or self._body.excess:
             connection.close()
         connection.answers += 1
-        self._rest = memoryview(b"")
+        self._rest = _NOTHING
         self._give_back(connection)
+
+    def _flags(self) -> int:
+        """One call fills the buffer. Not for chunks: their end would be noticed a slice late."""
+        plain = not isinstance(self._sock, ssl.SSLSocket)
+        return socket.MSG_WAITALL if plain and isinstance(self._body, SizedBody) else 0
 
     def _drain(self) -> None:
         left = self._body.left

@@ -47,7 +47,8 @@ class Fetcher:
         space: Space | None = None,
     ) -> None:
         self.cache = cache
-        self._announced: set[str] = set()
+        self._announced: dict[str, TransferPlan] = {}
+        """For URLs that were asked for already, as the cache has nothing of them."""
         self._transport = transport
         self._means = Means(
             cache,
@@ -83,25 +84,25 @@ class Fetcher:
         cache, clock, request = self.cache, self._means.clock, order.request
         started = clock.monotonic()
         cache.check()  # before an origin is asked for what can't be kept
-        announced = request.key in self._announced
-        entry = None if announced else cache.lookup(request.key)
+        plan = self._announced.pop(request.key, None)
+        entry = None if plan is not None else cache.lookup(request.key)
         hit = self._means.hit(request, entry, started)
         if hit is not None:
             return hit
-        attempt = Try(self._means, order, entry, started, progress, cancelled, received)
+        attempt = Try(self._means, order, entry, started, progress, cancelled, received, plan)
         try:
             return run(attempt.steps(), self._transport, clock)
-        finally:
-            if announced:
-                self._announced.discard(request.key)
+        except BaseException:
+            if plan is not None:
                 self._transport.withdraw(request.url)  # had it failed before it came to that
+            raise
 
     def announce(self, order: FetchOrder) -> None:
         """`order` is fetched next: ask its origin already, if a connection is idle and the cache has nothing of it."""
         request = order.request
         if self.cache.lookup(request.key) is None:
-            self._announced.add(request.key)
-            self._transport.announce(TransferPlan(request, self._means.options).next_request())
+            plan = self._announced[request.key] = TransferPlan(request, self._means.options)
+            self._transport.announce(plan.next_request())
 
     def close(self) -> None:
         """Close idle connections and free the buffers."""

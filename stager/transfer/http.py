@@ -193,9 +193,11 @@ class HttpTransport:
         announced = self._announced.pop(url.text, None)
         if announced is not None:
             sent, pool, connection = announced
-            if sent == request:
-                with suppress(StaleError):
+            if sent is request or sent == request:
+                try:
                     return _answer(pool, connection, b"", url, pulse)
+                except StaleError:
+                    pass  # as below
             else:
                 connection.close()
         wire = _encoded(request)

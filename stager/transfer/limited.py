@@ -114,6 +114,9 @@ class _Seated:
     def readinto(self, buffer: memoryview) -> int | None:
         return self._response.readinto(buffer)
 
+    def take(self) -> bytes | None:
+        return self._response.take()
+
     def close(self) -> None:
         try:
             self._response.close()

@@ -21,6 +21,14 @@ class Answer(Protocol):
     end: End | None
     """How the body ended; None while it has not."""
 
+    def take(self) -> bytes | None:
+        """The whole body, if its length is known and all of it came with the head; then it has ended.
+
+        Returns:
+            None otherwise, or if some of it was read: it is to be read as it comes.
+        """
+        ...
+
     def close(self) -> None:
         """Give the connection back, for another request when the body was read to its end."""
         ...

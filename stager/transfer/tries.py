@@ -52,6 +52,7 @@ class Try:
     Args:
         entry: what the cache has for it, or None.
         started: when it began, on the monotonic clock.
+        plan: of the request, if its origin was asked already.
         order, progress, cancelled, received: see `Fetcher.fetch`.
     """
 
@@ -64,6 +65,7 @@ class Try:
         progress: ProgressReport | None,
         cancelled: Callable[[], bool],
         received: Callable[[], None],
+        plan: TransferPlan | None = None,
     ) -> None:
         self._cache = means.cache
         self._options = options = means.options
@@ -90,11 +92,12 @@ class Try:
         self._sidecar: dict[str, object] = {}  # what is on disk beside it
         self._digest: FileDigest | None = None  # of these bytes
         self._small: memoryview | None = None  # the body, when it is held in memory
+        self._room: memoryview | None = None  # lent by the pool, to hold it
         self._received = 0
         self._written = 0  # bytes that this try brought and put into the partial
         self._promised: int | None = None  # size for which space was reserved
         self._resumed_from: int | None = None
-        self._plan = TransferPlan(self._request, options, entry=entry)
+        self._plan = plan or TransferPlan(self._request, options, entry=entry)
 
     def steps(self) -> Steps:
         """The try, from its beginning to what `Fetcher.fetch` returns or raises."""
@@ -108,7 +111,9 @@ class Try:
                     self._silent = 0.0
                     decision = self._plan.on_response(answer.status, answer.headers, self._clock.time())
                     if isinstance(decision, Receive):
-                        decision = yield from self._receive(answer, decision)
+                        decision = self._take(answer, decision) or (
+                            yield from self._receive(answer, decision)
+                        )
                 finally:
                     answer.close()
                 if isinstance(decision, Unchanged):
@@ -146,6 +151,20 @@ class Try:
 
     # -- receiving --------------------------------------------------------------------------------
 
+    def _take(self, answer: Answer, order: Receive) -> Finish | Again | None:
+        """Take the body if it is all here, as that of nearly every small file is; None: it is to be received."""
+        if self._partial is not None or order.length != order.total:
+            return None
+        whole = answer.take()
+        if whole is None:
+            return None
+        self._small = memoryview(whole)
+        self._in_place = size = len(whole)
+        self._received += size
+        self._resumed_from = 0
+        reached("fetch.written")
+        return self._plan.on_end(size, End.COMPLETE)
+
     def _receive(self, answer: Answer, order: Receive) -> Receiving:
         if self._resumed_from is None or order.offset < self._resumed_from:
             self._resumed_from = order.offset
@@ -157,8 +176,9 @@ class Try:
 
     def _receive_small(self, answer: Answer, order: Receive, length: int) -> Receiving:
         """Keep the body in memory."""
-        if self._small is None:
-            self._small = self._buffers.take()
+        if self._room is None:
+            self._room = self._buffers.take()
+        self._small = self._room
         self._in_place = 0
         while answer.end is None and self._in_place < length:
             self._in_place += yield from self._fill(answer, self._small[self._in_place : length])
@@ -350,9 +370,10 @@ class Try:
         self._drop_small()
 
     def _drop_small(self) -> None:
-        if self._small is not None:
-            self._buffers.give(self._small)
-            self._small = None
+        self._small = None
+        if self._room is not None:
+            self._buffers.give(self._room)
+            self._room = None
 
     # -- giving up --------------------------------------------------------------------------------
 

@@ -7,6 +7,7 @@ accepts some kind of cut body, and header parsing is most of what a small file c
 from __future__ import annotations
 
 import re
+import sys
 from collections.abc import Mapping
 from enum import Enum, auto
 from functools import lru_cache
@@ -71,12 +72,12 @@ def encode_request(host: str, target: str, headers: Mapping[str, str]) -> bytes:
     return (text + "\r\n").encode("latin-1")
 
 
-def find_head_end(data: bytes | bytearray, start: int = 0) -> int:
-    """Index of the first byte after the head in `data`, -1 if it is not complete."""
-    end = data.find(b"\r\n\r\n", start)
+def find_head_end(data: bytes | bytearray, count: int = sys.maxsize) -> int:
+    """Index of the first byte after the head in the first `count` bytes of `data`, -1 if it is not complete."""
+    end = data.find(b"\r\n\r\n", 0, count)
     if end >= 0:
         return end + 4
-    match = _HEAD_END.search(data, start)  # some old servers end lines with a bare line feed
+    match = _HEAD_END.search(data, 0, count)  # some old servers end lines with a bare line feed
     return match.end() if match else -1
 
 
