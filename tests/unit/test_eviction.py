@@ -1,0 +1,309 @@
+"""Evicting from a tree: entries, then the object, whatever else happens at the same moment."""
+
+from __future__ import annotations
+
+import errno
+import os
+from collections.abc import Callable, Iterator
+from hashlib import sha256
+from pathlib import Path
+
+import pytest
+
+from stager import steps
+from stager.cache.eviction import Evicted, Evictor, Fate, Victim
+from stager.cache.pin_files import PinFiles
+from stager.cache.store import FileCache
+from stager.cache.symbolic import SymbolicInputs
+from stager.cache.trash import Trash
+from stager.cache.tree import open_tree
+from stager.clock import ManualClock
+from stager.model.entries import Entry
+from stager.model.keys import key_digest
+from stager.model.pins import Pin
+
+DATA = b"bytes of an object"
+OBJECT = sha256(DATA).hexdigest()
+
+
+@pytest.fixture
+def cache(tmp_path: Path) -> FileCache:
+    return FileCache(tmp_path / "c", remember=0)
+
+
+@pytest.fixture(autouse=True)
+def unobserved() -> Iterator[None]:
+    yield
+    steps.observe(None)
+
+
+def victim(*keys: str, data: bytes = DATA, whole: bool = True) -> Victim:
+    return Victim(sha256(data).hexdigest(), len(data), tuple(key_digest(key) for key in keys), whole)
+
+
+def evictor(cache: FileCache, trash: Trash | None = None) -> Evictor:
+    return Evictor(open_tree(cache.root, "2+2"), trash)
+
+
+def evict(cache: FileCache, *keys: str, **more: bool) -> Evicted:
+    (one,) = evictor(cache).evict([victim(*keys)], **more)
+    return one
+
+
+def files(cache: FileCache) -> set[str]:
+    """What is left of the files' own."""
+    parts = ("objects", "entries", "trash", "partial")
+    found = (path for part in parts for path in (cache.root / part).rglob("*"))
+    return {path.relative_to(cache.root).as_posix() for path in found if path.is_symlink() or path.is_file()}
+
+
+def at(step: str, action: Callable[[], object]) -> None:
+    """Do something the first time that a step is reached."""
+    left = [True]
+
+    def observer(reached: str) -> None:
+        if reached == step and left[0]:
+            left[0] = False
+            action()
+
+    steps.observe(observer)
+
+
+def test_an_object_goes_with_all_its_entries_their_links_and_its_mark(cache: FileCache) -> None:
+    cache.put("a", DATA)
+    cache.put("b", DATA)
+    assert cache.get("a")
+    assert cache.get("b")
+    assert len(files(cache)) == 6
+    one = evict(cache, "a", "b")
+    assert (one.fate, one.freed, sorted(one.digests)) == (
+        Fate.GONE,
+        len(DATA),
+        sorted(victim("a", "b").digests),
+    )
+    assert files(cache) == set()
+
+
+def test_what_is_gone_already_is_evicted_again_without_complaint(cache: FileCache) -> None:
+    cache.put("a", DATA)
+    evict(cache, "a")
+    again = evict(cache, "a")
+    assert (again.fate, again.freed) == (Fate.GONE, 0)
+
+
+def test_an_input_of_a_job_holds_the_object_and_nothing_changes(cache: FileCache) -> None:
+    cache.put("a", DATA)
+    cache.pin("job", "input", OBJECT, len(DATA))
+    assert evict(cache, "a").fate is Fate.HELD
+    assert cache.path("a").read_bytes() == DATA
+    cache.unpin("job")
+    assert evict(cache, "a").fate is Fate.GONE
+
+
+def test_a_forced_eviction_of_what_is_held_forgets_the_key_and_leaves_the_bytes(cache: FileCache) -> None:
+    cache.put("a", DATA)
+    path = cache.pin("job", "input", OBJECT, len(DATA))
+    one = evict(cache, "a", force=True)
+    assert (one.fate, one.freed) == (Fate.FORGOTTEN, 0)
+    assert cache.lookup("a") is None
+    assert path.read_bytes() == DATA
+    assert cache.has_object(OBJECT)
+
+
+def test_a_dry_run_says_the_same_and_changes_nothing(cache: FileCache) -> None:
+    cache.put("a", DATA)
+    before = files(cache)
+    would = evict(cache, "a", dry_run=True)
+    assert files(cache) == before
+    assert would == evict(cache, "a")
+
+
+def test_what_the_caller_says_is_held_stays(cache: FileCache) -> None:
+    cache.put("a", DATA)
+    (one,) = evictor(cache).evict([victim("a")], held={OBJECT})
+    assert one.fate is Fate.HELD
+    assert cache.lookup("a")
+
+
+def test_a_key_alone_is_forgotten_when_another_has_the_same_bytes(cache: FileCache) -> None:
+    cache.put("a", DATA)
+    cache.put("b", DATA)
+    (one,) = evictor(cache).evict([victim("a", whole=False)])
+    assert (one.fate, one.freed) == (Fate.FORGOTTEN, 0)
+    assert cache.lookup("a") is None
+    assert cache.path("b").read_bytes() == DATA
+
+
+def test_a_key_that_has_another_object_by_now_keeps_it(cache: FileCache) -> None:
+    cache.put("a", DATA)
+    cache.put("a", b"newer")
+    one = evict(cache, "a")
+    assert (one.fate, one.digests) == (Fate.GONE, [])
+    assert cache.path("a").read_bytes() == b"newer"
+    assert not cache.has_object(OBJECT)
+
+
+def test_an_entry_that_is_replaced_while_it_goes_is_not_lost(cache: FileCache) -> None:
+    cache.put("a", DATA)
+    cache.put("a", b"newer")
+    at("evict.aside", lambda: cache.put("a", b"newest"))
+    one = evict(cache, "a")
+    assert one.digests == []
+    assert cache.path("a").read_bytes() == b"newest"
+
+
+def test_an_entry_without_object_is_not_left_when_it_is_written_at_the_same_moment(cache: FileCache) -> None:
+    cache.put("a", DATA)
+    entry = cache.lookup("a")
+    assert entry is not None
+    at("evict.entries", lambda: cache.record(entry))  # confirmed by the origin just now
+    one = evict(cache, "a")
+    assert one.fate is Fate.GONE
+    assert files(cache) == set()
+
+
+def test_an_object_that_is_published_again_at_the_same_moment_keeps_its_entry(cache: FileCache) -> None:
+    cache.put("a", DATA)
+    at("evict.objects", lambda: cache.put("a", DATA))
+    one = evict(cache, "a")
+    assert one.digests == []
+    assert cache.path("a").read_bytes() == DATA
+
+
+def test_a_job_that_pins_between_the_look_and_the_removal_keeps_its_bytes(cache: FileCache) -> None:
+    cache.put("a", DATA)
+    at("evict.begun", lambda: cache.pin("job", "input", OBJECT, len(DATA)))
+    assert evict(cache, "a").fate is Fate.GONE
+    assert (cache.root / "jobs/job/inputs/input").read_bytes() == DATA
+
+
+def test_an_object_that_somebody_pins_while_it_goes_is_brought_back(cache: FileCache) -> None:
+    cache.put("a", DATA)
+    pins = PinFiles(open_tree(cache.root, "2+2"))
+    at("evict.begun", lambda: pins.pin(Pin(OBJECT, "user:ada")))
+    one = evict(cache, "a")
+    assert (one.fate, one.freed) == (Fate.FORGOTTEN, 0)
+    assert cache.object_path(OBJECT).read_bytes() == DATA
+
+
+def test_two_who_evict_the_same_free_it_once(cache: FileCache) -> None:
+    cache.put("a", DATA)
+    others: list[Evicted] = []
+    at("evict.entries", lambda: others.append(evict(cache, "a")))
+    one = evict(cache, "a")
+    assert (one.freed, others[0].freed) == (0, len(DATA))
+    assert files(cache) == set()
+
+
+def test_a_damaged_entry_goes_with_any_object(cache: FileCache) -> None:
+    cache.put("a", DATA)
+    (entry,) = (cache.root / "entries").rglob("*.json")
+    entry.write_text("{")
+    assert evict(cache, "a").digests == list(victim("a").digests)
+    assert files(cache) == set()
+
+
+def test_an_entry_of_a_newer_version_stays(cache: FileCache) -> None:
+    cache.put("a", DATA)
+    (entry,) = (cache.root / "entries").rglob("*.json")
+    newer = entry.read_text().replace('"version":1', '"version":99').replace(OBJECT, "?")
+    entry.write_text(newer)
+    assert evict(cache, "a").digests == []
+    assert entry.read_text() == newer
+
+
+def test_what_the_file_system_refuses_is_said_and_does_not_keep_the_others(
+    cache: FileCache, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    cache.put("a", DATA)
+    cache.put("b", b"other")
+    refused, unlink = str(cache.object_path(OBJECT)), os.unlink
+
+    def refuse(path: str) -> None:
+        if path == refused:
+            raise OSError(errno.EACCES, "Permission denied", path)
+        unlink(path)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(os, "unlink", refuse)
+        done = evictor(cache).evict([victim("a"), victim("b", data=b"other")])
+    fates = {one.victim.object: one for one in done}
+    assert fates[OBJECT].fate is Fate.FAILED
+    assert "Permission denied" in str(fates[OBJECT].error)
+    assert fates[sha256(b"other").hexdigest()].fate is Fate.GONE
+    assert evict(cache, "a").fate is Fate.GONE, "and it goes when it can be removed again"
+    assert files(cache) == set()
+
+
+def test_objects_in_an_earlier_layout_go_too(cache: FileCache) -> None:
+    from stager.cache.migrate import Migration
+
+    cache.put("a", DATA)
+    migration = Migration(cache.root, "4", grace_seconds=0.0)
+    for _ in zip(migration.run(lambda _: None), range(1), strict=False):
+        pass
+    (one,) = Evictor(open_tree(cache.root, "2+2")).evict([victim("a")])
+    assert (one.fate, one.freed) == (Fate.GONE, len(DATA))
+    assert files(cache) == set()
+
+
+# -- the trash -----------------------------------------------------------------------------------
+
+
+def test_on_a_network_file_system_an_object_can_be_read_until_its_grace_is_over(cache: FileCache) -> None:
+    clock = ManualClock(cache.root.stat().st_ctime)
+    tree = open_tree(cache.root, "2+2")
+    trash = Trash(tree, clock)
+    cache.put("a", DATA)
+    (one,) = Evictor(tree, trash).evict([victim("a")])
+    assert one.fate is Fate.GONE
+    assert not cache.has_object(OBJECT)
+    assert trash.size() == (1, len(DATA))
+    assert trash.empty(600.0) == (0, 0)
+    clock.advance(1000.0)
+    assert trash.empty(600.0) == (1, len(DATA))
+    assert files(cache) == set()
+
+
+def test_bytes_that_are_needed_now_do_not_wait_in_the_trash(cache: FileCache) -> None:
+    tree = open_tree(cache.root, "2+2")
+    trash = Trash(tree, ManualClock())
+    cache.put("a", DATA)
+    Evictor(tree, trash).evict([victim("a")], at_once=True)
+    assert trash.size() == (0, 0)
+
+
+def test_what_was_found_damaged_is_not_deleted_after_the_grace_but_for_room(cache: FileCache) -> None:
+    trash = Trash(open_tree(cache.root, "2+2"), ManualClock(1e12))
+    day = cache.root / "trash/2026-01-01"
+    day.mkdir(parents=True)
+    (day / "damaged-x").write_bytes(DATA)
+    assert trash.empty(600.0) == (0, 0)
+    assert trash.empty() == (1, len(DATA))
+
+
+def test_inputs_that_are_symbolic_links_are_found_where_hard_links_are_refused(
+    cache: FileCache, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    cache.put("a", DATA)
+    assert SymbolicInputs(open_tree(cache.root, "2+2"))() == set()
+
+    def refuse(*_: object, **__: object) -> None:
+        raise OSError(errno.EPERM, "Operation not permitted")
+
+    monkeypatch.setattr(os, "link", refuse)
+    cache.pin("job", "input", OBJECT, len(DATA))
+    held = SymbolicInputs(open_tree(cache.root, "2+2"))()
+    assert held == {OBJECT}
+    (one,) = evictor(cache).evict([victim("a")], held=held)
+    assert one.fate is Fate.HELD
+
+
+def test_an_entry_written_for_another_object_by_a_fetch_is_none_of_ours(cache: FileCache) -> None:
+    cache.put("a", DATA)
+    other = sha256(b"other").hexdigest()
+    cache.publish_bytes("a", b"other", other)
+    at("evict.begun", lambda: cache.record(Entry("a", other, 5, 1.0)))
+    one = evict(cache, "a")
+    assert (one.fate, one.digests) == (Fate.GONE, [])
+    assert cache.path("a").read_bytes() == b"other"
