@@ -233,7 +233,9 @@ class Evictor:
     def _forget(self, digest: str, one: Evicted, aside: str) -> None:
         """Remove the key's entry if it names the object; afterwards the key is gone, or has another one."""
         try:
-            for layout in reversed(self._tree.layouts):  # the current one last: then no migration brings it back
+            for layout in reversed(
+                self._tree.layouts
+            ):  # the current one last: then no migration brings it back
                 path = f"{self._tree.root}/{layout.entry(digest)}"
                 if not self._forget_at(path, one.victim.object, f"{aside}/{digest}"):
                     return
