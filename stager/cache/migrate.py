@@ -166,7 +166,7 @@ class Migration:
         """Move every entry to the new layout, and let jobs' symbolic links name the new paths."""
         total = Estimate()
         for top, layout in self._tops(ENTRIES):
-            for batch in self._batches(top, layout, total):
+            for batch in self._batches(top, layout, total, removing=True):
                 for name in batch:
                     digest, dot, rest = name.partition(".")
                     if is_digest(digest):
@@ -181,7 +181,7 @@ class Migration:
         self._late = 0
         total = Estimate()
         for top, layout in self._tops(OBJECTS, RESTRICTED):
-            for batch in self._batches(top, layout, total):
+            for batch in self._batches(top, layout, total, removing=True):
                 for name in batch:
                     if is_digest(name.removesuffix(MARK)):
                         self._guarded(self._drop, top, layout, name)
@@ -315,10 +315,12 @@ class Migration:
     def _tops(self, *tops: str) -> Iterator[tuple[str, Layout]]:
         return ((top, layout) for layout in self.tree.layouts if layout != self.target for top in tops)
 
-    def _batches(self, top: str, layout: Layout, total: Estimate) -> Iterator[list[str]]:
+    def _batches(
+        self, top: str, layout: Layout, total: Estimate, *, removing: bool = False
+    ) -> Iterator[list[str]]:
         root = f"{self.tree.root}/{top}"
         try:
-            for batch in batches(root, layout.widths, total):
+            for batch in batches(root, layout.widths, total, removing=removing):
                 self._check()
                 yield batch
         except OSError as error:

@@ -38,10 +38,14 @@ class Estimate:
         return self._before + (round(here / self._share) if self._share else here)
 
 
-def batches(root: str, widths: tuple[int, ...], estimate: Estimate) -> Iterator[list[str]]:
+def batches(
+    root: str, widths: tuple[int, ...], estimate: Estimate, *, removing: bool = False
+) -> Iterator[list[str]]:
     """The names in the directories of the last level below `root`, some at a time.
 
-    What is removed or made meanwhile may be among them or not; everything else comes once.
+    What is made meanwhile may be among them or not; everything else comes once, or more often if the caller is
+    `removing` names: then a large directory is listed again until nothing more goes, because removing between two
+    readings of a directory makes some file systems pass over others.
 
     Raises:
         OSError: a directory can't be read.
@@ -50,7 +54,7 @@ def batches(root: str, widths: tuple[int, ...], estimate: Estimate) -> Iterator[
     shards = [name for name in list_names(root) if is_shard(name, widths)] if widths else [""]
     for number, shard in enumerate(shards):
         for directory in _leaves(f"{root}/{shard}".rstrip("/"), widths[1:]):
-            for batch in _listed(directory):
+            for batch in _listed(directory, again=removing):
                 estimate.done += len(batch)
                 yield batch
         estimate.reach(number + 1, len(shards))
@@ -81,10 +85,17 @@ def _leaves(directory: str, widths: tuple[int, ...]) -> Iterator[str]:
             yield from _leaves(f"{directory}/{name}", widths[1:])
 
 
-def _listed(directory: str) -> Iterator[list[str]]:
-    try:
-        with os.scandir(directory) as found:
-            while batch := [item.name for item in islice(found, BATCH)]:
-                yield batch
-    except (FileNotFoundError, NotADirectoryError):
-        return
+def _listed(directory: str, *, again: bool) -> Iterator[list[str]]:
+    before = -1
+    while True:
+        count = 0
+        try:
+            with os.scandir(directory) as found:
+                while batch := [item.name for item in islice(found, BATCH)]:
+                    count += len(batch)
+                    yield batch
+        except (FileNotFoundError, NotADirectoryError):
+            return
+        if not again or count <= BATCH or count == before:
+            return
+        before = count

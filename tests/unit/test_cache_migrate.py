@@ -5,13 +5,14 @@ import json
 import os
 from hashlib import sha256
 from pathlib import Path
-from typing import Any, Never
+from typing import Any, Never, Self
 
 import pytest
 
 from stager import steps
 from stager.cache import entries as entries_module
 from stager.cache import migrate as migrate_module
+from stager.cache import shards as shards_module
 from stager.cache.layout import Layout
 from stager.cache.layout_file import CLAIM_NAME
 from stager.cache.migrate import KEEP_SECONDS, Migration
@@ -488,3 +489,41 @@ def test_a_link_that_was_left_where_the_cache_was_before_misleads_nobody(tmp_pat
     cache.put("old bytes", TEXTS["https://h/0"])
     migrate(cache.root, "2+2")
     assert FileCache(cache.root).path("https://h/0").read_bytes() == b"newer"
+
+
+def test_a_large_directory_is_listed_until_nothing_is_left_in_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A file system that passes over names when others are removed between two readings of a directory."""
+
+    class Forgetful:
+        def __init__(self, path: str) -> None:
+            self._found = scandir(path)
+
+        def __enter__(self) -> Self:
+            return self
+
+        def __exit__(self, *_: object) -> None:
+            self._found.close()
+
+        def __iter__(self) -> Self:
+            return self
+
+        def __next__(self) -> os.DirEntry[str]:
+            item = next(self._found)
+            next(self._found, None)
+            return item
+
+    scandir = os.scandir
+    cache = filled(tmp_path / "c", "flat", remember=0)
+    monkeypatch.setattr(shards_module, "BATCH", 2)
+    migration = Migration(cache.root, "2+2", grace_seconds=0)
+    migration.announce()
+    list(migration.name_objects())
+    with monkeypatch.context() as patch:
+        patch.setattr(os, "scandir", Forgetful)
+        list(migration.move_entries())
+        list(migration.drop_names())
+    left = [path for path in (cache.root / "objects").iterdir() if path.is_file()]
+    assert len(left) <= 4
+    assert {key: cache.path(key).read_bytes() for key in TEXTS} == TEXTS
