@@ -24,6 +24,7 @@ from sqlalchemy import (
     literal,
     select,
 )
+from sqlalchemy.dialects.postgresql import distinct_on
 
 from stager.model.catalogue import ROW, FileRow
 from stager.state.bulk import ManyRows
@@ -100,7 +101,7 @@ class Rebuild:
             index.drop(connection)
         rows = select(_read, literal(walk)).where(_read.c.size >= 0)
         if connection.dialect.name == "postgresql":  # a key met in two layouts is one row
-            rows = rows.distinct(_read.c.digest)
+            rows = rows.ext(distinct_on(_read.c.digest))
         connection.execute(upsert_from(connection.dialect.name, rows))
         for index in INDEXES if many else ():
             index.create(connection)

@@ -13,6 +13,8 @@ from sqlalchemy.pool import ConnectionPoolEntry
 from stager.errors import StateError
 from stager.state.schema import HEAD, metadata, version
 
+CATALOGUE = "catalogue_"
+"""How the names of the catalogue's tables begin, which may be in the same database."""
 BUSY_TIMEOUT_MILLISECONDS = 10_000
 """How long a connection waits for another one's transaction."""
 
@@ -93,7 +95,8 @@ def make_private(database: str | None) -> None:
 
 def _bring_up_to_date(connection: Connection, shown: str) -> None:
     if not inspect(connection).has_table(version.name):
-        if inspect(connection).get_table_names():
+        tables = inspect(connection).get_table_names()
+        if not all(table.startswith(CATALOGUE) for table in tables):
             raise StateError(
                 f"database {shown} is not stager's",
                 cause="it has other tables",
