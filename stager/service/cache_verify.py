@@ -81,6 +81,7 @@ class VerifyService:
         self._running = threading.Lock()
         self._scrubber: Scrubber | None = None
         self._stop = threading.Event()
+        self._asked = 0  # who waits for the server's own to end
         self._gives_way = False  # what runs now is the server's own, which can go on later
         self._report: VerifyReport | None = None
 
@@ -109,9 +110,7 @@ class VerifyService:
             CacheError: the cache has gone, or its disk fails; what was done is kept.
         """
         request = request or VerifyRequest()
-        if self._gives_way:
-            self.stop()
-        with self._alone(GIVE_WAY_SECONDS if self._gives_way else 0.0):
+        with self._alone():
             report = self._begin(request)
             began, before = self._clock.monotonic(), report.seconds
             try:
@@ -138,8 +137,7 @@ class VerifyService:
             CacheError: the cache has gone, or its disk fails.
             StateError: the catalogue can't be read.
         """
-        with self._alone():
-            self._gives_way = True
+        with self._alone(gives_way=True):
             self._cache.check()
             rows = self._catalogue.unverified(before, after=after, limit=SOME)
             report = VerifyReport(str(self._cache.root), self._clock.time(), after=after)
@@ -174,19 +172,36 @@ class VerifyService:
         return self._catalogue.of_object(each.name.sha256)
 
     @contextmanager
-    def _alone(self, patience: float = 0.0) -> Iterator[None]:
-        if not self._running.acquire(timeout=patience):
+    def _alone(self, *, gives_way: bool = False) -> Iterator[None]:
+        if not self._acquire(gives_way=gives_way):
             raise ConflictError(
                 "a verification runs already",
                 remedy="wait for it; `stager cache verify --status` shows how far it is",
             )
         try:
+            self._gives_way = gives_way
             self._stop.clear()
+            if gives_way and self._asked:
+                self._stop.set()
             yield
         finally:
             self._scrubber = None
             self._gives_way = False
             self._running.release()
+
+    def _acquire(self, *, gives_way: bool) -> bool:
+        if gives_way:
+            return not self._asked and self._running.acquire(blocking=False)
+        self._asked += 1  # from here on the server's own begins no more
+        try:
+            if self._running.acquire(timeout=TELL_SECONDS):
+                return True
+            if not self._gives_way:
+                return False
+            self.stop()
+            return self._running.acquire(timeout=GIVE_WAY_SECONDS)
+        finally:
+            self._asked -= 1
 
     def _begin(self, request: VerifyRequest) -> VerifyReport:
         self._cache.check()
@@ -204,8 +219,12 @@ class VerifyService:
 
     def _new_scrubber(self, request: VerifyRequest) -> Scrubber:
         threads = request.threads or len(os.sched_getaffinity(0))
-        self._scrubber = Scrubber(self._cache.tree, Pace(request.bytes_per_second), threads=threads)
-        return self._scrubber
+        scrubber = self._scrubber = Scrubber(
+            self._cache.tree, Pace(request.bytes_per_second), threads=threads
+        )
+        if self._stop.is_set():
+            scrubber.stop()
+        return scrubber
 
     def _objects(self, report: VerifyReport, request: VerifyRequest) -> Iterator[VerifyProgress]:
         scrubber = self._new_scrubber(request)
