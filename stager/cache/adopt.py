@@ -15,9 +15,8 @@ from contextlib import suppress
 from dataclasses import dataclass
 from enum import StrEnum
 
-from stager.cache.failures import LINK_REFUSED, cache_error
+from stager.cache.failures import cache_error
 from stager.cache.layout import OBJECT_MODE
-from stager.cache.objects import place_for
 from stager.cache.partial import Partial, create_unnamed
 from stager.cache.store import FileCache
 from stager.clock import Clock
@@ -32,6 +31,7 @@ _COPY_BYTES = 16 << 20
 """Bytes per copying call: large enough that calls don't count, small enough that an interruption is heard."""
 _NO_COPY = frozenset({errno.EXDEV, errno.EINVAL, errno.ENOSYS, errno.EOPNOTSUPP, errno.EBADF, errno.EPERM})
 _FULL = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EFBIG})
+_CHANGED = "it changed while it was read"
 _READ = os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW | os.O_NONBLOCK
 
 
@@ -211,27 +211,25 @@ class Adopter:
         digests = self._read(source, fd, found.st_size)
         if digests.differs:
             return digests.refused(source, found.st_size)
-        tree = self._cache.tree
+        mode = stat.S_IMODE(found.st_mode)
+        reason = ""
         try:
-            final = place_for(tree, digests.sha256)
-        except OSError as error:
-            raise cache_error(error, tree.object(digests.sha256), "link") from error
-        if stat.S_IMODE(found.st_mode) != OBJECT_MODE:
             os.fchmod(fd, OBJECT_MODE)  # from here on nobody opens it for writing
-        if _has_changed(fd, found):
-            return _changed(source)
-        os.fsync(fd)
-        try:
-            tree.creating(final, lambda: os.link(source.path, final, follow_symlinks=False))
-        except FileExistsError:  # the same bytes from elsewhere
-            if not self._cache.has_object(digests.sha256, found.st_size):
-                reason = f"the cache's copy {final} is damaged: remove it and import again"
-                return Adopted(source.name, Outcome.FAILED, found.st_size, digests.sha256, reason)
+            os.fsync(fd)
+            if not _has_changed(fd, found):
+                self._cache.link_object(source.path, digests.sha256)
+            else:
+                reason = _CHANGED
         except OSError as error:
-            if error.errno not in LINK_REFUSED:
-                raise cache_error(error, final, "link") from error
+            if error.errno in _FULL:
+                raise cache_error(error, self._cache.object_path(digests.sha256), "link") from error
             why = "it is on another file system" if error.errno == errno.EXDEV else error.strerror
             reason = f"it can't be linked: {why}; import without links"
+        if not reason and not self._cache.has_object(digests.sha256, found.st_size):
+            reason = f"the cache's copy {self._cache.object_path(digests.sha256)} is damaged: verify the cache first"
+        if reason:
+            with suppress(OSError):  # not ours to change: then it was not changed
+                os.fchmod(fd, mode)
             return Adopted(source.name, Outcome.FAILED, found.st_size, digests.sha256, reason)
         return Adopted(source.name, Outcome.IMPORTED, found.st_size, digests.sha256)
 
@@ -319,4 +317,4 @@ def _has_changed(fd: int, before: os.stat_result) -> bool:
 
 
 def _changed(source: Source) -> Adopted:
-    return Adopted(source.name, Outcome.FAILED, reason="it changed while it was read")
+    return Adopted(source.name, Outcome.FAILED, reason=_CHANGED)

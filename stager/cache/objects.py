@@ -32,6 +32,19 @@ def find_object(tree: Tree, sha256: str, *, restricted: bool = False) -> tuple[s
     return tree.seek(look)
 
 
+def object_path(tree: Tree, sha256: str) -> str:
+    """Where the object is, or would be.
+
+    Raises:
+        CacheError: layout.json can't be read.
+    """
+    try:
+        found = find_object(tree, sha256)
+    except OSError:  # said to whoever opens it
+        found = None
+    return tree.object(sha256) if found is None else found[0]
+
+
 def object_names(tree: Tree, sha256: str, *, restricted: bool = False) -> list[str]:
     """All names that the object may have of the cache itself; the one that it gets last is the last.
 
@@ -41,14 +54,17 @@ def object_names(tree: Tree, sha256: str, *, restricted: bool = False) -> list[s
     return [f"{tree.root}/{path}" for path in reversed(paths)]
 
 
-def place_for(tree: Tree, sha256: str) -> str:
+def place_for(tree: Tree, sha256: str, *, checked: bool = False) -> str:
     """Where to publish the object; if a migration has not got to it yet, it is there afterwards.
+
+    `checked` says that `Tree.check` was called just now.
 
     Raises:
         OSError: the file system failed.
         CacheError: layout.json can't be read.
     """
-    tree.look_again(at_once=False)
+    if tree.remote or not checked:
+        tree.look_again(at_once=False)
     final = tree.object(sha256)
     if len(tree.layouts) > 1:
         bring_object(tree, sha256)
@@ -69,6 +85,24 @@ def bring_object(
         if path != final and status(path) is not None and status(final) is None:
             with suppress(FileNotFoundError):  # the migration was quicker
                 give_name(tree, path, final)
+
+
+def link_object(tree: Tree, source: str, sha256: str) -> bool:
+    """Let the file at `source`, whose digest is known and which nobody changes any more, be the object.
+
+    Returns:
+        Whether the object is new.
+
+    Raises:
+        OSError: it can't be linked; nothing became visible.
+        CacheError: layout.json can't be read.
+    """
+    final = place_for(tree, sha256)
+    try:
+        tree.creating(final, lambda: os.link(source, final, follow_symlinks=False))
+    except FileExistsError:  # the same bytes, from elsewhere
+        return False
+    return True
 
 
 def give_name(tree: Tree, path: str, final: str) -> bool:

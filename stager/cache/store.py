@@ -16,7 +16,7 @@ from stager.cache.access import AccessTimes, touch
 from stager.cache.claim import claim, clear_leftovers
 from stager.cache.entries import EntryFiles
 from stager.cache.failures import cache_error
-from stager.cache.objects import find_object, mark_shared, remove_object
+from stager.cache.objects import find_object, link_object, mark_shared, object_path, remove_object
 from stager.cache.partial import Partial, create_unnamed
 from stager.cache.publish import publish, publish_bytes
 from stager.cache.recent import Recent
@@ -243,12 +243,7 @@ class FileCache:
         Raises:
             InputError: not a digest.
         """
-        digest = parse_sha256(sha256)
-        try:
-            found = find_object(self.tree, digest)
-        except OSError:
-            found = None
-        return Path(self.tree.object(digest) if found is None else found[0])
+        return Path(object_path(self.tree, parse_sha256(sha256)))
 
     def has_object(self, sha256: str, size: int | None = None) -> bool:
         """Whether the object exists (and has that size)."""
@@ -303,6 +298,11 @@ class FileCache:
         if publish_bytes(self.tree, _digest_again(key), data, sha256):
             self._fresh.set(sha256, True)
         return self._published(sha256)
+
+    def link_object(self, source: str, sha256: str) -> None:
+        """Let the file at `source` be the object. See `objects.link_object`."""
+        if link_object(self.tree, source, sha256):
+            self._fresh.set(sha256, True)
 
     def record(self, entry: Entry) -> None:
         """Make `entry` the entry of its key, in one step.
@@ -396,5 +396,4 @@ class FileCache:
         return entry
 
     def _published(self, sha256: str) -> Path:
-        migrating = len(self.tree.layouts) > 1  # perhaps only since it was published
-        return self.object_path(sha256) if migrating else Path(self.tree.object(sha256))
+        return Path(object_path(self.tree, sha256) if self.tree.layouts[1:] else self.tree.object(sha256))

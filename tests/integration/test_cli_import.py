@@ -1,13 +1,15 @@
 from __future__ import annotations
 
 import json
+import signal
 import subprocess
 from pathlib import Path
 
 import pytest
 
 from stager.cache.store import FileCache
-from tests.support.commandline import Here
+from tests.support.commandline import Here, command
+from tests.support.until import until
 
 URL = "https://data.example.org/run/"
 
@@ -75,3 +77,18 @@ def test_it_has_to_be_clear_what_keys_the_files_get(stager: Here, site: Path, tm
         assert done.code == 2
         assert "--url-prefix" in done.error
     assert stager("cache", "import", tmp_path / "nowhere", "--keys", "--cache", tmp_path / "cache").code == 2
+
+
+def test_an_interrupted_import_says_so_and_goes_on(stager: Here, site: Path, tmp_path: Path) -> None:
+    for number in range(3000):
+        (site / f"{number}.dat").write_bytes(b"%d" % number)
+    arguments = ("cache", "import", site, "--keys", "--cache", tmp_path / "cache")
+    with subprocess.Popen(command(*arguments), stderr=subprocess.PIPE, text=True) as process:
+        until(lambda: list((tmp_path / "cache" / "entries").glob("*/*/*.json")), "files are imported")
+        process.send_signal(signal.SIGINT)
+        said = process.communicate(timeout=30)[1]
+    assert process.returncode == 130, said
+    assert "the same command goes on from there" in said
+    assert len(FileCache(tmp_path / "cache")) < 3002
+    assert stager(*arguments).code == 0
+    assert len(FileCache(tmp_path / "cache")) == 3002

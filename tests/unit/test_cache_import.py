@@ -228,6 +228,16 @@ def test_where_a_file_can_not_be_linked_it_says_why(
     assert {one.reason for one in done.values()} == {
         "it can't be linked: it is on another file system; import without links"
     }
+    assert all((source / name).stat().st_mode & 0o200 for name in FILES), "they are left as they were"
+    assert len(cache) == 0
+
+
+def test_one_that_is_linked_alone_is_not_marked_as_shared(cache: FileCache, source: Path, link: bool) -> None:
+    adopt(cache, source, link=link)
+    assert list((cache.root / "objects").rglob("*.shared")) == []
+    (source / "copy").write_bytes(FILES["run-1.dat"])
+    adopt(cache, source, link=link)
+    assert len(list((cache.root / "objects").rglob("*.shared"))) == 1
 
 
 def test_what_came_from_the_origin_stays(cache: FileCache, source: Path) -> None:
