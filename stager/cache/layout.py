@@ -133,15 +133,15 @@ class Layout:
 
     def object(self, sha256: str, *, restricted: bool = False) -> str:
         """The object with that digest."""
-        return f"{RESTRICTED if restricted else OBJECTS}/{self.sharded(sha256)}"
+        return f"{RESTRICTED if restricted else OBJECTS}/{'/'.join(self.cut(sha256))}"
 
     def link(self, digest: str) -> str:
         """The link of the entry of the key with that digest."""
-        return f"{ENTRIES}/{self.sharded(digest)}"
+        return f"{ENTRIES}/{'/'.join(self.cut(digest))}"
 
     def entry(self, digest: str) -> str:
         """The entry of the key with that digest."""
-        return f"{ENTRIES}/{self.sharded(digest)}.json"
+        return f"{ENTRIES}/{'/'.join(self.cut(digest))}.json"
 
     def partial_directory(self, digest: str) -> str:
         """Where unfinished files of that key are."""

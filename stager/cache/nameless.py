@@ -18,8 +18,8 @@ _NOT_HERE = LINK_REFUSED | {errno.EISDIR, errno.EINVAL}
 """What file systems and kernels answer that have no nameless files, or don't let them be linked."""
 
 
-def open_nameless(tree: Tree, final: str, mode: int) -> int | None:
-    """A descriptor to write what will be `final`; None where that is impossible.
+def open_nameless(tree: Tree, final: str, mode: int, *, checked: bool = False) -> int | None:
+    """A descriptor to write what will be `final`; None where that is impossible. For `checked` see `Tree.creating`.
 
     Raises:
         OSError: the file system failed.
@@ -27,7 +27,8 @@ def open_nameless(tree: Tree, final: str, mode: int) -> int | None:
     if not (_FLAGS and tree.nameless):
         return None
     try:
-        return tree.creating(final, partial(os.open, final.rpartition("/")[0], _FLAGS, mode))
+        opened = partial(os.open, final.rpartition("/")[0], _FLAGS, mode)
+        return tree.creating(final, opened, checked=checked)
     except OSError as error:
         if error.errno not in _NOT_HERE:
             raise

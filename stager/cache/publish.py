@@ -62,14 +62,15 @@ def publish(tree: Tree, partial: Partial, sha256: str, size: int) -> bool:
 
 
 def publish_bytes(tree: Tree, digest: str, data: bytes | memoryview, sha256: str) -> bool:
-    """`publish` for a small body in memory: the same guarantees in five system calls where files can be nameless.
+    """`publish` for a small body in memory: the same guarantees in six system calls where files can be nameless.
 
     Raises:
         CacheError: nothing became visible, nothing is left.
     """
+    tree.check()
     final = tree.object(sha256)
     try:
-        final = place_for(tree, sha256)
+        final = place_for(tree, sha256, checked=True)
         new = _publish_nameless(tree, final, data)
         return _publish_private(tree, digest, data, final) if new is None else new
     except OSError as error:
@@ -78,7 +79,7 @@ def publish_bytes(tree: Tree, digest: str, data: bytes | memoryview, sha256: str
 
 def _publish_nameless(tree: Tree, final: str, data: bytes | memoryview) -> bool | None:
     """Whether the object is new; None where that takes a name: no nameless files, or a damaged object."""
-    fd = open_nameless(tree, final, OBJECT_MODE)
+    fd = open_nameless(tree, final, OBJECT_MODE, checked=True)
     if fd is None:
         return None
     try:

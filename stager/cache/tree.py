@@ -158,30 +158,32 @@ class Tree:
 
     def object(self, sha256: str, *, restricted: bool = False) -> str:
         """See `Layout.object`."""
-        return f"{self.root}/{self.layout.object(sha256, restricted=restricted)}"
+        return f"{self.root}/{self.layouts[0].object(sha256, restricted=restricted)}"
 
     def link(self, digest: str) -> str:
         """See `Layout.link`."""
-        return f"{self.root}/{self.layout.link(digest)}"
+        return f"{self.root}/{self.layouts[0].link(digest)}"
 
     def entry(self, digest: str) -> str:
         """See `Layout.entry`."""
-        return f"{self.root}/{self.layout.entry(digest)}"
+        return f"{self.root}/{self.layouts[0].entry(digest)}"
 
     def partial_directory(self, digest: str) -> str:
         """See `Layout.partial_directory`."""
         return f"{self.root}/{self.layout.partial_directory(digest)}"
 
-    def creating(self, path: str, action: Callable[[], T]) -> T:
+    def creating(self, path: str, action: Callable[[], T], *, checked: bool = False) -> T:
         """Do `action`, which makes a name at `path`; if its directory is missing, make that and do it again.
 
-        Nothing is remembered about directories, so somebody may remove an empty one at any time.
+        Nothing is remembered about directories, so somebody may remove an empty one at any time. `checked` says
+        that `check` was called just now.
 
         Raises:
             CacheGoneError: the root is not the one that was opened.
             OSError: as `action` does.
         """
-        self.check()
+        if not checked:
+            self.check()
         directory = path.rpartition("/")[0]
         guess = not path.startswith(self._partial)
         if guess and self.growing:

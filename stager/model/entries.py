@@ -86,14 +86,14 @@ class Entry:
         """
         validators = self.validators
         return (
-            f'{{"version":{ENTRY_VERSION},"key":{_text(self.key)},"object":{_text(self.object)},'
+            f'{{"version":{ENTRY_VERSION},"key":{_quoted(self.key)},"object":{_quoted(self.object)},'
             f'"size":{self.size},"stored_at":{_number(self.stored_at)},'
             f'"fresh_until":{_number(self.fresh_until)},"url":{_text(self.url)},'
             f'"validators":{{"etag":{_text(validators.etag)},'
             f'"last_modified":{_text(validators.last_modified)},"date":{_text(validators.date)}}},'
-            f'"content_type":{_text(self.content_type)},"content_encoding":{_text(self.content_encoding)},'
+            f'"content_type":{_quoted(self.content_type)},"content_encoding":{_quoted(self.content_encoding)},'
             f'"unproven":{_FLAG[self.unproven]},"restricted":{_FLAG[self.restricted]},'
-            f'"owner":{_text(self.owner)},"keep_until":{_number(self.keep_until)}}}\n'
+            f'"owner":{_quoted(self.owner)},"keep_until":{_number(self.keep_until)}}}\n'
         ).encode("ascii")
 
     @classmethod
@@ -124,11 +124,12 @@ class Entry:
 
 
 _encode = json.JSONEncoder().encode
+_quoted = json.encoder.encode_basestring_ascii  # what `_encode` calls for text
 _FLAG = {False: "false", True: "true"}
 
 
 def _text(value: str | None) -> str:
-    return "null" if value is None else _encode(value)
+    return "null" if value is None else _quoted(value)
 
 
 def _number(value: float | None) -> str:
