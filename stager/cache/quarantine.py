@@ -65,6 +65,9 @@ class Quarantine:
         names = object_names(self._tree, damaged.name.sha256, restricted=damaged.name.restricted)
         try:
             for name in names:
+                if _file(name) == damaged.file:
+                    with suppress(FileNotFoundError):  # first, since nobody finds it without the object
+                        os.unlink(name + MARK)
                 if not taken:
                     taken = self._throw(name, damaged)
                 elif _file(name) == damaged.file:
@@ -72,9 +75,6 @@ class Quarantine:
             reached("verify.quarantined")
             if taken:
                 self._drop_link_of_pins(damaged)
-                for name in names:
-                    with suppress(FileNotFoundError):
-                        os.unlink(name + MARK)
         except OSError as error:
             raise cache_error(error, names[-1], "quarantine") from error
         return taken

@@ -254,11 +254,15 @@ class VerifyService:
 
     def _orphans(self, report: VerifyReport, request: VerifyRequest) -> Iterator[VerifyProgress]:
         told = self._clock.monotonic()
+        for sha256 in self._quarantine.held() if request.repair else ():
+            self._drop_rows(sha256)  # of entries that went just before a kill
         for finding in clear_orphans(
             self._cache.tree, self._entries, self._quarantine, repair=request.repair
         ):
             if finding is not None:
                 self._note(report, finding)
+                if finding.repaired and finding.object:
+                    self._drop_rows(finding.object)
             if self._stop.is_set():
                 return
             if self._clock.monotonic() - told >= TELL_SECONDS:
@@ -305,9 +309,17 @@ class VerifyService:
 
     def _forget(self, rows: list[CachedFile], sha256: str) -> int:
         """The object is gone: so are its entries, the rows, and what waited for it waits again."""
-        gone = self._quarantine.forget(row.digest for row in rows)
-        self._catalogue.drop(gone)
+        self._quarantine.forget(row.digest for row in rows)
+        self._drop_rows(sha256)
         return self.lose(sha256)
+
+    def _drop_rows(self, sha256: str) -> None:
+        """The rows of an object that is gone go with the entries."""
+        rows = self._catalogue.of_object(sha256)
+        gone = [row.digest for row in rows if self._entries.current(row.digest) is None]
+        if gone and find_object(self._cache.tree, sha256) is None:
+            self._cache.check()
+            self._catalogue.drop(gone)
 
 
 def _progress(report: VerifyReport, rates: deque[tuple[float, int]]) -> VerifyProgress:
