@@ -135,6 +135,8 @@ class Migration:
             while (left := self.due_in) > 0:
                 yield Progress("waiting", round(self._grace - left), round(self._grace))
                 wait(min(left, 1.0))
+            if self._grace and self._named_at is not None:
+                yield Progress("waiting", round(self._grace), round(self._grace))
             yield from self.drop_names()
             if not self._late:
                 break
@@ -161,6 +163,7 @@ class Migration:
                         self._named_at = self._clock.monotonic()
                         self._name(top, layout, name)
                 yield Progress("objects", total.done, total.whole)
+        yield Progress("objects", total.done, total.done)
 
     def move_entries(self) -> Iterator[Progress]:
         """Move every entry to the new layout, and let jobs' symbolic links name the new paths."""
@@ -172,6 +175,7 @@ class Migration:
                     if is_digest(digest):
                         self._guarded(self._entry, layout, digest, dot + rest)
                 yield Progress("entries", total.done, total.whole)
+        yield Progress("entries", total.done, total.done)
         _reading(self.tree.root, self._mend_pins)
         if self._named_at is not None:  # until now somebody could be given an old path
             self._named_at = self._clock.monotonic()
@@ -186,6 +190,7 @@ class Migration:
                     if is_digest(name.removesuffix(MARK)):
                         self._guarded(self._drop, top, layout, name)
                 yield Progress("old names", total.done, total.whole)
+        yield Progress("old names", total.done, total.done)
 
     def finish(self) -> None:
         """Remove empty directories; say that everything has been moved, or that it was long enough ago.

@@ -155,21 +155,20 @@ def _shown(work: Import) -> Iterator[Iterator[Adopted]]:
         yield _said(iter(work), output.note)
         return
     from rich.console import Console
-    from rich.progress import DownloadColumn, Progress, SpinnerColumn, TextColumn, TransferSpeedColumn
+    from rich.progress import Progress, SpinnerColumn, TextColumn, TransferSpeedColumn
 
     console = Console(stderr=True)
     columns = (
         SpinnerColumn(),
-        TextColumn("{task.fields[files]} files"),
-        DownloadColumn(),
+        TextColumn("{task.fields[files]} files, {task.fields[amount]}"),
         TransferSpeedColumn(),
     )
     with Progress(*columns, console=console) as bars:
-        task = bars.add_task("", total=None, files=0)
+        task = bars.add_task("", total=None, files=0, amount="0 B")
 
         def drawn() -> Iterator[Adopted]:
             for number, adopted in enumerate(work, 1):
-                bars.update(task, completed=work.bytes, files=number)
+                bars.update(task, completed=work.bytes, files=number, amount=output.size(work.bytes))
                 yield adopted
 
         yield _said(drawn(), lambda text: console.print(output.one_line(text), markup=False, highlight=False))
