@@ -9,13 +9,13 @@ from __future__ import annotations
 import logging
 import queue
 import threading
-from collections.abc import Callable, Generator, Iterable, Mapping, Sequence
+from collections.abc import Callable, Generator, Mapping, Sequence
 from typing import Any
 
 from stager.cache.access import Accesses, AccessTimes
 from stager.cache.walk import TreeReader
 from stager.clock import Clock
-from stager.errors import CacheError, StateError
+from stager.errors import CacheError, CacheGoneError, StateError
 from stager.mapper.dispatch.results import result_key
 from stager.model.cache_views import Rebuilt, Walked
 from stager.model.fetches import FetchState
@@ -91,19 +91,15 @@ class CatalogueFeed:
 
     def tell(self, changes: Changes) -> None:
         """These records changed."""
-        keys = [fetch.url for fetch in changes.fetches if fetch.state is FetchState.READY]
+        keys = [(fetch.url, fetch.sha256) for fetch in changes.fetches if fetch.state is FetchState.READY]
         handed: list[str] = []
         for job in changes.jobs:
             if job.state is JobState.RUNNING:
                 handed += job.fetches
             elif job.state.is_final:
-                keys += [result_key(job.id, result.name) for result in job.results]
+                keys += [(result_key(job.id, result.name), result.sha256) for result in job.results]
         if keys or handed:
             self._inbox.put(_Told(keys=keys, handed=handed))
-
-    def changed(self, keys: Iterable[str]) -> None:
-        """These keys got another content, or none."""
-        self._inbox.put(_Told(keys=list(keys)))
 
     def accessed(self, when: Accesses) -> None:
         """These keys (by their digests) were used, and nobody else says so."""
@@ -141,7 +137,13 @@ class CatalogueFeed:
 
     def _take(self, told: _Told) -> None:
         if told.keys:
-            update(self._reader, self._catalogue, {key_digest(key) for key in told.keys})
+            had = [(key_digest(key), sha256) for key, sha256 in told.keys]
+            update(
+                self._reader,
+                self._catalogue,
+                {digest for digest, _ in had},
+                had,
+            )
         if told.handed:
             self._access.used(
                 key_digest(fetch.url) for fetch in self._fetches(list(dict.fromkeys(told.handed))).values()
@@ -171,6 +173,8 @@ class CatalogueFeed:
     def _attempt(self, action: Callable[[], Any]) -> None:
         try:
             action()
+        except CacheGoneError:  # said by those who watch it; what was away is read when it is back
+            return
         except (CacheError, StateError, OSError) as error:  # a later walk makes up for it
             if not self._silent:
                 log.warning("the catalogue of the cache does not follow: %s", error)
@@ -182,10 +186,13 @@ class CatalogueFeed:
 
 
 class _Told:
-    """What happened to which keys."""
+    """What happened to which keys; each with the object that it got."""
 
     def __init__(
-        self, keys: Sequence[str] = (), handed: Sequence[str] = (), accessed: Accesses | None = None
+        self,
+        keys: Sequence[tuple[str, str]] = (),
+        handed: Sequence[str] = (),
+        accessed: Accesses | None = None,
     ) -> None:
         self.keys = list(keys)
         self.handed = list(handed)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection
+from collections.abc import Collection, Iterable
 
 from stager.cache.failures import cache_error
 from stager.cache.walk import Seen, TreeReader
@@ -10,10 +10,21 @@ from stager.model.catalogue import CachedFile
 from stager.state.catalogue import Catalogue
 
 
-def update(reader: TreeReader, catalogue: Catalogue, digests: Collection[str]) -> None:
+def update(
+    reader: TreeReader,
+    catalogue: Catalogue,
+    digests: Collection[str],
+    had: Iterable[tuple[str, str]] = (),
+) -> None:
     """Let the rows of these keys say what the tree says now.
 
     An object that its key has lost and that is still there is unnamed from now on.
+
+    Args:
+        reader: of the tree.
+        catalogue: of the same cache.
+        digests: of the keys.
+        had: digests of keys, each with an object that it had at some time.
 
     Raises:
         CacheError: the tree can't be read.
@@ -22,6 +33,14 @@ def update(reader: TreeReader, catalogue: Catalogue, digests: Collection[str]) -
     try:
         rows = reader.rows(digests)
         catalogue.put_rows(rows.values())
+        lost = {
+            sha256: digest
+            for digest, sha256 in had
+            if (row := rows.get(digest)) is not None and row[2].hex() != sha256
+        }
+        catalogue.put_rows(
+            reader.unnamed((Seen(sha256, restricted=False), digest) for sha256, digest in lost.items())
+        )
         gone = [file for digest in digests if digest not in rows and (file := catalogue.file(digest))]
         if gone:
             catalogue.drop(file.digest for file in gone)

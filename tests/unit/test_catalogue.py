@@ -258,7 +258,7 @@ def test_the_quick_way_gives_what_the_catalogue_gives(
     )
     assert snapshot(str(tmp_path / "catalogue.db"), str(tmp_path / "cache"), sort.value, chosen, 5) is None
     catalogue.end_walk(0, NOW)
-    wanted = {name: Kind(value) if name == "kind" else value for name, value in chosen.items()}
+    wanted = {name: Kind(str(value)) if name == "kind" else value for name, value in chosen.items()}
     selection = Selection(**wanted)  # type: ignore[arg-type]
     quick = snapshot(str(tmp_path / "catalogue.db"), str(tmp_path / "cache"), sort.value, chosen, 5)
     assert quick is not None
