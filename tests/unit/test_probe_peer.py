@@ -12,22 +12,19 @@ from stager.cache.probe.line import Line, LostPeerError
 
 
 @pytest.mark.parametrize(
-    ("late", "refreshed", "verdict", "says"),
+    ("seconds", "helps", "verdict", "says"),
     [
-        (0.1, 0.1, Verdict.OK, "at once"),
-        (31.0, 0.1, Verdict.LIMITED, "unseen for 31 s"),
-        (31.0, 31.0, Verdict.UNFIT, "does not help"),
-        (peer.LONGEST_STALE_SECONDS, 0.0, Verdict.LIMITED, "or more"),
+        (0.0, True, Verdict.OK, "at once"),
+        (31.04, True, Verdict.LIMITED, "unseen for 31.0 s"),
+        (31.0, False, Verdict.UNFIT, "does not help"),
+        (peer.LONGEST_STALE_SECONDS, True, Verdict.LIMITED, "or more"),
     ],
 )
 def test_names_seen_late_are_judged_by_whether_opening_the_directory_helps(
-    monkeypatch: pytest.MonkeyPatch, late: float, refreshed: float, verdict: Verdict, says: str
+    monkeypatch: pytest.MonkeyPatch, seconds: float, verdict: Verdict, says: str, *, helps: bool
 ) -> None:
-    def seen_after(_line: Line, _path: str, *, refreshed: bool, after: dict[bool, float]) -> float:
-        return after[refreshed]
-
-    after = {False: late, True: refreshed}
-    monkeypatch.setattr(peer, "_seen_after", lambda *given, **more: seen_after(*given, **more, after=after))
+    monkeypatch.setattr(peer, "_unseen_for", lambda *_: seconds)
+    monkeypatch.setattr(peer, "_seen_when_opened", lambda *_: helps)
     found = peer._stale(Line("/", "a", "b", patience=0), "/")
     assert found.verdict is verdict
     assert says in found.measured + found.why

@@ -26,7 +26,6 @@ PEER_QUESTIONS = (STALE, "exclusive create by two hosts", "hard link as claim by
 LONGEST_STALE_SECONDS = 65.0
 """NFS clients believe an old answer for a minute at most, as they are usually set."""
 PATIENCE_SECONDS = LONGEST_STALE_SECONDS + 30
-AT_ONCE_SECONDS = 0.5
 _LOOK_SECONDS = 0.1
 TARGET = "between"
 """In the leader's workplace, apart from the messages: listing those must not make names here fresh."""
@@ -111,32 +110,42 @@ def _same_host(name: str) -> Finding:
 
 def _stale(line: Line, target: str) -> Finding:
     """How long a name that was looked for too early stays unseen, and whether opening its directory helps."""
-    seconds = _seen_after(line, f"{target}/late", refreshed=False)
-    if seconds <= AT_ONCE_SECONDS:
-        return Finding(
-            STALE, Verdict.OK, "what the other host makes is seen at once", value=round(seconds, 1)
-        )
-    text = f"a name that was looked for too early stays unseen for {seconds:.0f} s"
+    seconds = _unseen_for(line, f"{target}/late")
+    if seconds == 0:
+        return Finding(STALE, Verdict.OK, "what the other host makes is seen at once", value=0.0)
+    text = f"a name that was looked for too early stays unseen for {seconds:.1f} s"
     if seconds >= LONGEST_STALE_SECONDS:
         text += " or more"
-    if _seen_after(line, f"{target}/fresh", refreshed=True) > AT_ONCE_SECONDS:
+    if not _seen_when_opened(line, f"{target}/fresh"):
         why = "and opening its directory does not help: hosts would miss each other's files"
         return Finding(STALE, Verdict.UNFIT, text, why, round(seconds, 1))
     why = "Stager opens the directory and looks again, which helped here; other programs may be fooled"
     return Finding(STALE, Verdict.LIMITED, text, why, round(seconds, 1))
 
 
-def _seen_after(line: Line, path: str, *, refreshed: bool) -> float:
+def _unseen_for(line: Line, path: str) -> float:
+    """Seconds from the time at which the other host had made the file; 0: the first look finds it."""
+    _made_there(line, path)
+    begun = time.monotonic()
+    if os.path.exists(path):  # however long that took on a busy host
+        return 0.0
+    while not os.path.exists(path) and time.monotonic() - begun < LONGEST_STALE_SECONDS:
+        time.sleep(_LOOK_SECONDS)
+    return time.monotonic() - begun
+
+
+def _seen_when_opened(line: Line, path: str) -> bool:
+    _made_there(line, path)
+    refresh(os.path.dirname(path))
+    return os.path.exists(path)
+
+
+def _made_there(line: Line, path: str) -> None:
+    """Look for the file in vain, and let the other host make it."""
     if os.path.exists(path):
         raise OSError(errno.EEXIST, os.strerror(errno.EEXIST))
     line.send(word="make", name=os.path.basename(path))
     line.receive()
-    begun = time.monotonic()
-    if refreshed:
-        refresh(os.path.dirname(path))
-    while not os.path.exists(path) and time.monotonic() - begun < LONGEST_STALE_SECONDS:
-        time.sleep(_LOOK_SECONDS)
-    return time.monotonic() - begun
 
 
 def _winners(line: Line, target: str, action: str) -> Finding:
