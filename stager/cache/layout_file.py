@@ -109,6 +109,7 @@ def _claimed(root: str) -> Iterator[None]:
     claim = f"{root}/{CLAIM_NAME}"
     owner = new_owner()
     try:
+        _remove_drafts(root)
         _remove_dead_claim(claim)
         try:
             _make_claim(claim, owner)
@@ -133,6 +134,15 @@ def _make_claim(claim: str, owner: str) -> None:
         os.write(fd, owner.encode())
     finally:
         os.close(fd)
+
+
+def _remove_drafts(root: str) -> None:
+    """What killed processes of this host were about to put there."""
+    for name in os.listdir(root):
+        owner = name.removeprefix(f".{LAYOUT_FILE}.")
+        if owner != name and is_here(owner) and not is_alive(owner):
+            with suppress(FileNotFoundError):
+                os.unlink(f"{root}/{name}")
 
 
 def _remove_dead_claim(claim: str) -> None:

@@ -16,10 +16,11 @@ from stager.cache import shards as shards_module
 from stager.cache.layout import Layout
 from stager.cache.layout_file import CLAIM_NAME
 from stager.cache.migrate import KEEP_SECONDS, Migration
+from stager.cache.owner import former, new_owner
 from stager.cache.store import RECHECK_SECONDS, FileCache
 from stager.cache.upkeep import Upkeep
 from stager.clock import ManualClock
-from stager.errors import ConflictError, InputError, NotACacheError
+from stager.errors import ConflictError, InputError, LayoutVersionError, NotACacheError
 from stager.model.entries import Entry
 
 TEXTS = {f"https://h/{number}": f"bytes of {number}".encode() for number in range(40)}
@@ -300,6 +301,23 @@ def test_only_one_changes_the_layout_at_a_time_and_a_dead_one_is_no_hindrance(tm
     migrate(cache.root, "4+4")
     assert layout_json(cache)["shards"] == "4+4"
     assert not claim.exists()
+
+
+def test_what_a_killed_change_of_the_layout_left_is_cleared_away(tmp_path: Path) -> None:
+    cache = filled(tmp_path / "c")
+    (cache.root / f".layout.json.{former(new_owner())}").write_text("{")
+    (cache.root / CLAIM_NAME).write_text(former(new_owner()))
+    migrate(cache.root, "4+4")
+    assert files(cache) == stored("4+4")
+
+
+def test_a_cache_that_a_newer_program_has_changed_is_not_answered_for(tmp_path: Path) -> None:
+    cache = filled(tmp_path / "c")
+    text = layout_json(cache) | {"version": 99}
+    (cache.root / "new").write_text(json.dumps(text))
+    (cache.root / "new").rename(cache.root / "layout.json")
+    with pytest.raises(LayoutVersionError, match="upgrade"):
+        cache.get("none")
 
 
 def test_the_old_layout_stays_named_for_a_day_and_then_an_older_program_can_read_the_cache(
