@@ -228,8 +228,9 @@ class FileCache:
         """The key's entry if its object exists with the entry's size.
 
         Raises:
-            CacheError: the file system failed.
+            CacheError: the file system failed, or the cache has gone.
         """
+        self.tree.check()
         digest = _digest_again(key)
         entry = self._entries.current(digest)
         if entry is None or entry.key != key:

@@ -10,8 +10,7 @@ from typing import BinaryIO
 
 from stager.cache.store import FileCache
 from stager.clock import Clock
-from stager.errors import CacheError, ConflictError, InputError, NotFoundError, StagerError
-from stager.mapper.dispatch.results import result_key
+from stager.errors import CacheError, CacheGoneError, ConflictError, InputError, NotFoundError, StagerError
 from stager.mapper.instructions import NewJob
 from stager.mapper.loop import Mapper
 from stager.model.entries import Entry
@@ -21,6 +20,7 @@ from stager.model.preconditions import check_precondition_name
 from stager.model.records import FetchRecord, JobRecord, NameRecord
 from stager.model.urls import parse_url
 from stager.model.views import InputView, JobDetail, JobView, PreconditionView, ResultView
+from stager.service.results import Results
 from stager.service.watch import Watch
 from stager.state.store import Store, StoredJob
 
@@ -49,6 +49,7 @@ class JobService:
         *,
         clock: Clock,
         ids: Iterator[str],
+        result_days: float = 0.0,
     ) -> None:
         self._cache = cache
         self._store = store
@@ -56,6 +57,7 @@ class JobService:
         self._watch = watch
         self._clock = clock
         self._ids = ids
+        self._results = Results(cache, clock, result_days)
         self.trouble: Callable[[], StagerError | None] = lambda: None
         """Why nothing can be fetched now, for nobody's fault; None: it can."""
 
@@ -96,7 +98,8 @@ class JobService:
             try:
                 known[request.key] = self._cache.lookup(request.key)
             except CacheError as error:  # the fetch will meet it again and say so
-                log.warning("looking for %s: %s", parse_url(request.url).redacted, error)
+                level = logging.DEBUG if isinstance(error, CacheGoneError) else logging.WARNING
+                log.log(level, "looking for %s: %s", parse_url(request.url).redacted, error)
                 known[request.key] = None
         return request, known[request.key]
 
@@ -234,21 +237,30 @@ class JobService:
     # -- what a job leaves ----------------------------------------------------------------------
 
     def results(self, word: str) -> list[ResultView]:
-        """The files that the job left."""
-        return self.job(word).results
+        """The files that the job left, each with what became of it."""
+        detail = self.job(word)
+        return self._results.look(detail.id, detail.results)
 
     def open_result(self, word: str, name: str) -> tuple[ResultView, BinaryIO]:
         """A result and its bytes, open for reading.
 
         Raises:
             NotFoundError: no such job, or it left no such file.
+            ResultGoneError: it left one, which is there no more.
         """
         detail = self.job(word)
-        for result in detail.results:
-            if result.name == name:
-                return result, self._cache.open(result_key(detail.id, name))
-        remedy = f"it left {', '.join(r.name for r in detail.results) or 'nothing'}"
-        raise NotFoundError(f"job {detail.id} has no result {name!r}", remedy=remedy)
+        (result,) = _named(detail, [name])
+        return result, self._results.open(detail.id, result)
+
+    def remove_results(self, word: str, names: Sequence[str] | None = None) -> list[ResultView]:
+        """Remove what the job left (all of it, or these), whatever was promised; those that were there.
+
+        Raises:
+            NotFoundError: no such job, or it left no such file.
+            ConflictError: one is pinned; nothing was removed.
+        """
+        detail = self.job(word)
+        return self._results.remove(detail.id, detail.results if names is None else _named(detail, names))
 
     def log_file(self, word: str, stream: str) -> Path:
         """The file with what the job printed; it may not exist yet.
@@ -288,6 +300,15 @@ class JobService:
             next_try_at=fetch.not_before if fetch.state is FetchState.QUEUED and fetch.not_before else None,
             error=None if error is None else error.to_dict(),
         )
+
+
+def _named(job: JobDetail, names: Sequence[str]) -> list[ResultView]:
+    found = {result.name: result for result in job.results}
+    for name in names:
+        if name not in found:
+            remedy = f"it left {', '.join(found) or 'nothing'}"
+            raise NotFoundError(f"job {job.id} has no result {name!r}", remedy=remedy)
+    return [found[name] for name in dict.fromkeys(names)]
 
 
 def _view(job: StoredJob, fetches: dict[str, FetchRecord], names: dict[str, NameRecord]) -> JobView:

@@ -24,7 +24,7 @@ from pathlib import Path
 
 from stager import steps
 from stager.cache.store import FileCache
-from stager.errors import CacheError, CommandFailedError, JobError
+from stager.errors import CacheError, CacheGoneError, CommandFailedError, JobError
 from stager.mapper.dispatch import runner
 from stager.mapper.dispatch.collect import Refusals, collect, cut_short
 from stager.mapper.dispatch.prepare import Prepare, environment, prepare
@@ -196,7 +196,8 @@ class LocalDispatcher:
         if not error.transient:
             self._end(run, JobEnded(run.order.job, run.order.epoch, None, error))
             return
-        log.warning("job %s waits to be started: %s", run.order.job, error)
+        level = logging.DEBUG if isinstance(error, CacheGoneError) else logging.WARNING  # that is said elsewhere
+        log.log(level, "job %s waits to be started: %s", run.order.job, error)
         timer = threading.Timer(AGAIN_SECONDS, self._submit, (self._begin, run))
         timer.daemon = True
         timer.start()
