@@ -14,8 +14,9 @@ What may happen at the same moment, and why it does no harm:
   entry without an object goes as well. One that is written later still is a miss to everybody who asks, and
   upkeep removes it.
 - *Another host evicts the same.* Each name is removed by exactly one; who finds it gone goes on.
-- *Somebody pins it.* The pin's record is looked for before, and again after the object is gone: it is brought back
-  (see `pin_files`).
+- *Somebody pins it.* The pin's record is looked for after our directory in the trash was made: who writes one
+  later sees that, and waits until we are done before he says that it is pinned. What has a record by then is
+  brought back (see `pin_files`).
 - *A migration* gives the object a second name of the cache's own: those are known by the layouts and counted
   apart. A layout that we don't know of yet makes an object look held, and it stays.
 
@@ -36,7 +37,7 @@ from stager.cache.fresh import list_names
 from stager.cache.layout import PINS, TRASH
 from stager.cache.objects import MARK, object_names
 from stager.cache.owner import new_owner, retire
-from stager.cache.pin_files import PinFiles
+from stager.cache.pin_files import EVICTING, PinFiles
 from stager.cache.pinned import is_pinned, pin_directory
 from stager.cache.trash import Trash
 from stager.cache.tree import Tree
@@ -46,8 +47,6 @@ from stager.steps import reached
 
 _MAX_ENTRY_BYTES = 1 << 20
 _READ = os.O_RDONLY | os.O_CLOEXEC
-_ASIDE = "entries."
-"""How the names of directories in the trash begin that hold entries on their way out."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -138,15 +137,14 @@ class Evictor:
         self._tree.look_again()
         trash = None if at_once else self._trash
         done = [Evicted(victim) for victim in sorted(victims, key=_by_object)]
-        pins = self._any_pins()
-        going = [one for one in done if self._may_go(one, held, force=force, pins=pins)]
         if dry_run:
-            for one in going:
+            for one in self._going(done, held, force=force):
                 one.digests = list(one.victim.digests)
                 one.freed = one.victim.size if one.fate is Fate.GONE else 0
             return done
-        reached("evict.begun")
-        with self._aside() as aside:
+        with self._aside() as aside:  # before the look for pins: who pins from now on waits for us
+            going = self._going(done, held, force=force)
+            reached("evict.begun")
             keys = sorted(((digest, one) for one in going for digest in one.victim.digests), key=_by_digest)
             for digest, one in keys:
                 self._forget(digest, one, aside)
@@ -161,6 +159,11 @@ class Evictor:
                     self._look_again(digest, one, aside)
         reached("evict.cleaned")
         return done
+
+    def _going(self, done: list[Evicted], held: Collection[str], *, force: bool) -> list[Evicted]:
+        """Those of which something goes."""
+        pins = self._any_pins()
+        return [one for one in done if self._may_go(one, held, force=force, pins=pins)]
 
     def _may_go(self, one: Evicted, held: Collection[str], *, force: bool, pins: bool) -> bool:
         """Whether something of it goes; what becomes of its object is noted."""
@@ -282,7 +285,7 @@ class Evictor:
     def _aside(self) -> Iterator[str]:
         """A directory of our own, empty again in the end. What a kill leaves in it goes with the trash."""
         owner = new_owner()
-        path = f"{self._tree.root}/{TRASH}/{_ASIDE}{owner}"
+        path = f"{self._tree.root}/{TRASH}/{EVICTING}{owner}"
         try:
             self._tree.make_directory(path)
             try:

@@ -2,9 +2,11 @@
 
 Nobody locks. Each does what it does and then looks whether somebody else was at it:
 
-- Who pins makes the link, writes the record, and then looks whether link and object are still there.
+- Who pins makes the link, writes the record, waits for those who were evicting, and then looks whether link and
+  object are still there.
 - Who unpins removes the record, puts the link aside, and looks for records: if there is one, the link comes back.
-- Who evicts removes the object's name, and then looks for records: see `PinFiles.bring_back`.
+- Who evicts says so by a directory in the trash, and then looks for records: what has one stays. What gets one
+  while it goes is brought back (`PinFiles.bring_back`).
 
 Of two of them at least one sees the other. Killed in between, the link is left without a record; it goes
 after an hour (`PinFiles.tidy`). A record that was acknowledged is never left without its bytes.
@@ -14,6 +16,7 @@ from __future__ import annotations
 
 import errno
 import os
+import threading
 import time
 from collections.abc import Iterator
 from contextlib import suppress
@@ -21,7 +24,7 @@ from contextlib import suppress
 from stager.cache.failures import LINK_REFUSED, cache_error
 from stager.cache.files import remove_quietly, write_all
 from stager.cache.fresh import list_names
-from stager.cache.layout import PRIVATE_FILE_MODE
+from stager.cache.layout import PRIVATE_FILE_MODE, TRASH
 from stager.cache.objects import find_object
 from stager.cache.owner import is_alive, is_here, new_owner, retire
 from stager.cache.pinned import LINK, is_pinned, pin_directory, pinned, pinned_objects, records
@@ -30,9 +33,14 @@ from stager.errors import ObjectLostError
 from stager.model.pins import Pin, parse_file_name
 from stager.steps import reached
 
+EVICTING = "entries."
+"""How the names of directories in the trash begin that hold entries on their way out, as long as an eviction goes on."""
+EVICTION_SECONDS = 60.0
+"""So long an eviction is waited for; what it takes together takes seconds, unless its host is gone."""
 LINK_SECONDS = 3600.0
 """A link without a record is left alone for so long: somebody is perhaps about to write one."""
 _TRIES = 16
+_PAUSE_SECONDS = 0.02
 _CREATE = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC
 PIN_OVER, PIN_LINK = "pin-past-its-time", "pin-link-put-right"
 
@@ -70,6 +78,7 @@ class PinFiles:
                 reached("pin.linked")
                 self._write(record, pin)
                 reached("pin.recorded")
+                self._let_evictions_end()
                 if self._hold(pin.object, directory, restricted=restricted) and os.access(record, os.F_OK):
                     return
                 if find_object(self._tree, pin.object, restricted=restricted) is None:
@@ -174,6 +183,16 @@ class PinFiles:
                 return True
         return False
 
+    def _let_evictions_end(self) -> None:
+        """Wait until all are done that may have looked for records before ours was there."""
+        trash = f"{self._tree.root}/{TRASH}"
+        pause = threading.Event()
+        until = time.monotonic() + EVICTION_SECONDS
+        begun = {name for name in list_names(trash) if name.startswith(EVICTING) and not _is_dead(name)}
+        while begun and time.monotonic() < until:
+            pause.wait(_PAUSE_SECONDS)
+            begun &= {name for name in list_names(trash) if not _is_dead(name)}
+
     def _write(self, record: str, pin: Pin) -> None:
         owner = new_owner()
         directory, _, name = record.rpartition("/")
@@ -252,8 +271,13 @@ def _is_over(name: str, now: float) -> bool:
 
 def _is_forgotten(name: str) -> bool:
     """Whether it is a private file of a process of this host that was killed."""
+    return name.startswith(".") and _is_dead(name)
+
+
+def _is_dead(name: str) -> bool:
+    """Whether the owner at the end of the name was a process of this host, and is no more."""
     owner = name.rpartition(".")[2]
-    return name.startswith(".") and is_here(owner) and not is_alive(owner)
+    return is_here(owner) and not is_alive(owner)
 
 
 def _is_same(path: str, link: str) -> bool:
