@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Collection, Generator, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from dataclasses import fields
 from email.utils import parsedate_to_datetime
 from json import loads
@@ -181,10 +181,17 @@ class Client:
         """Version, uptime and number of jobs by state."""
         return self._ask("GET", "status")
 
+    def remove_results(self, word: str, names: Sequence[str] | None = None) -> list[ResultView]:
+        """Remove what the job left (all of it, or these), whatever was promised; those that were there."""
+        path = f"jobs/{_part(word)}/results"
+        paths = [path] if names is None else [f"{path}/{quote(name)}" for name in names]
+        answers = [self._ask("DELETE", one) for one in paths]
+        return [_view(ResultView, result) for answer in answers for result in answer["results"]]
+
     @contextmanager
     def result(self, word: str, name: str) -> Iterator[Iterator[bytes]]:
-        """The bytes of a result, a block at a time; the caller checks their digest."""
-        with self._stream(f"jobs/{_part(word)}/results/{quote(name)}") as blocks:
+        """The bytes of a result, a block at a time, gone on with when they break off; the caller checks their digest."""
+        with closing(self._resumed(f"jobs/{_part(word)}/results/{quote(name)}")) as blocks:
             yield blocks
 
     @contextmanager
@@ -196,9 +203,26 @@ class Client:
     # -- parts ----------------------------------------------------------------------------------
 
     @contextmanager
-    def _stream(self, path: str) -> Iterator[Iterator[bytes]]:
-        with self._send("GET", path, stream=True) as answer:
+    def _stream(self, path: str, first: int = 0) -> Iterator[Iterator[bytes]]:
+        headers = {"Range": f"bytes={first}-"} if first else None
+        with self._send("GET", path, stream=True, headers=headers) as answer:
             yield self._blocks(answer)
+
+    def _resumed(self, path: str) -> Generator[bytes, None, None]:
+        """The bytes of what never changes; one break without a byte since the last one is an error."""
+        received, failed_at = 0, -1
+        while True:
+            try:
+                with self._stream(path, received) as blocks:
+                    for block in blocks:
+                        received += len(block)
+                        yield block
+            except ServerUnreachableError:
+                if failed_at == received:
+                    raise
+                failed_at = received
+            else:
+                return
 
     def _tell(
         self, method: str, path: str, *, params: Mapping[str, Any] | None = None, json: Any = None
@@ -251,6 +275,8 @@ class Client:
         json: Any = None,
         patience: float = ANSWER_SECONDS,
         stream: bool = False,
+        headers: Mapping[str, str] | None = None,
+        data: Any = None,
     ) -> requests.Response:
         try:
             answer = self._session.request(
@@ -258,6 +284,8 @@ class Client:
                 f"{self.url}/v1/{path}",
                 params=params,
                 json=json,
+                data=data,
+                headers=headers,
                 stream=stream,
                 timeout=(CONNECT_SECONDS, patience),
                 allow_redirects=False,

@@ -85,6 +85,12 @@ class NotFoundError(StagerError):
     code = "not-found"
 
 
+class ResultGoneError(NotFoundError):
+    """A job left it, and it has been removed since: its time was up, or somebody removed it."""
+
+    code = "result-gone"
+
+
 class ConflictError(StagerError):
     """The thing exists but is in a state that forbids this."""
 

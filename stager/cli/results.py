@@ -6,6 +6,7 @@ import os
 import sys
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, BinaryIO
 
@@ -44,11 +45,11 @@ def ls(job: Job, as_json: AsJson = False) -> None:
         found = client.results(job)
     if as_json:
         for result in found:
-            output.json_line({"name": result.name, "size": result.size, "sha256": result.sha256})
+            output.json_line(asdict(result))
         return
     output.table(
-        ("size", "sha256", "name"),
-        ((output.size(result.size), result.sha256[:12], result.name) for result in found),
+        ("size", "sha256", "name", "expires", "state"),
+        ((output.size(one.size), one.sha256[:12], one.name, _expires(one), _state(one)) for one in found),
         right=("size",),
     )
 
@@ -74,7 +75,33 @@ def get(job: Job, names: Names = None, to: To = ".", force: Force = False, as_js
                 output.line(str(path))
 
 
-COMMANDS = (ls, get)
+def rm(job: Job, names: Names = None, as_json: AsJson = False) -> None:
+    """Remove what a job left, whatever was promised: all of it, or the results named."""
+    from stager.cli.connect import connected
+
+    with connected() as client:
+        gone = client.remove_results(job, names or None)
+    for one in gone:
+        if as_json:
+            output.json_line({"name": one.name, "sha256": one.sha256, "size": one.size})
+        else:
+            output.line(one.name)
+
+
+COMMANDS = (ls, get, rm)
+
+
+def _expires(result: ResultView) -> str:
+    if result.kept is False:
+        return "-"
+    return "never" if result.expires_at is None else output.moment(result.expires_at)
+
+
+def _state(result: ResultView) -> str:
+    if result.kept is not False:
+        return "kept"
+    when = f" {output.moment(result.gone_at)}" if result.gone_at is not None else ""
+    return f"gone{when}: {result.gone_because or 'why is not known'}"
 
 
 def places_for(results: Sequence[ResultView], to: str, *, force: bool) -> list[tuple[ResultView, Path]]:

@@ -68,11 +68,27 @@ class WorkersView:
 
 @dataclass(frozen=True, slots=True)
 class ResultView:
-    """A file that a job left."""
+    """A file that a job left. Times are seconds since 1970 UTC.
+
+    Attributes:
+        name: path below the results directory.
+        sha256: digest of the bytes.
+        size: how many.
+        kept: whether it is still there; None: nobody looked.
+        promised_until: until when it stays, whatever needs room; None: no promise.
+        expires_at: when it goes for its age; None: never.
+        gone_at: when it went; None: it did not, or nobody knows.
+        gone_because: why it went.
+    """
 
     name: str
     sha256: str
     size: int
+    kept: bool | None = None
+    promised_until: float | None = None
+    expires_at: float | None = None
+    gone_at: float | None = None
+    gone_because: str = ""
 
 
 @dataclass(frozen=True, slots=True)

@@ -19,6 +19,7 @@ MEDIA_TYPE = "application/problem+json"
 STATUS: Final[dict[type[StagerError], int]] = {
     errors.InputError: HTTPStatus.UNPROCESSABLE_ENTITY,
     errors.NotFoundError: HTTPStatus.NOT_FOUND,
+    errors.ResultGoneError: HTTPStatus.GONE,
     errors.ConflictError: HTTPStatus.CONFLICT,
     errors.AccessDeniedError: HTTPStatus.UNAUTHORIZED,
     errors.StateError: HTTPStatus.SERVICE_UNAVAILABLE,

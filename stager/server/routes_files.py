@@ -2,25 +2,18 @@
 
 from __future__ import annotations
 
-import base64
 import os
-from collections.abc import AsyncIterator, Mapping
 from dataclasses import dataclass
 from enum import StrEnum
 from io import BytesIO
 from typing import Annotated, BinaryIO
 
 from fastapi import APIRouter, Header, Query, Response
-from fastapi.responses import StreamingResponse
-from starlette.concurrency import run_in_threadpool
-from starlette.types import Receive, Scope, Send
 
 from stager.model.views import ResultView
+from stager.server.bytes import FileAnswer, bytes_answer
 from stager.server.problems import Answers, described
 from stager.service.jobs import JobService
-
-BLOCK_BYTES = 256 * 1024
-"""Read and sent at once, whatever the size of the file."""
 
 
 class Stream(StrEnum):
@@ -32,39 +25,9 @@ class Stream(StrEnum):
 
 @dataclass(frozen=True)
 class ResultList:
-    """The files that a job left."""
+    """Files that a job left."""
 
     results: list[ResultView]
-
-
-class FileAnswer(StreamingResponse):
-    """The next `size` bytes of an open file, a block at a time; the file is closed at the end.
-
-    Args:
-        file: open for reading, at the first byte to send.
-        size: bytes to send; the file has at least as many.
-        media_type: of the answer.
-        headers: more of them.
-    """
-
-    def __init__(
-        self, file: BinaryIO, size: int, media_type: str, headers: Mapping[str, str] | None = None
-    ) -> None:
-        self._file = file
-        self._size = size
-        super().__init__(self._blocks(), headers=headers, media_type=media_type)
-        self.headers["Content-Length"] = str(size)
-
-    async def _blocks(self) -> AsyncIterator[bytes]:
-        left = self._size
-        while left and (block := await run_in_threadpool(self._file.read, min(BLOCK_BYTES, left))):
-            left -= len(block)
-            yield block
-
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """See ASGI."""
-        with self._file:
-            await super().__call__(scope, receive, send)
 
 
 def file_routes(jobs: JobService) -> APIRouter:
@@ -96,28 +59,42 @@ def file_routes(jobs: JobService) -> APIRouter:
 
     @router.get("/results", responses=described(404, 409), tags=["results"], summary="List a job's results")
     def results(job: str) -> ResultList:
-        """The files that the job left, with their digests."""
+        """The files that the job left, with their digests; which are still there, until when, or why they went."""
         return ResultList(jobs.results(job))
+
+    @router.delete("/results", responses=described(404, 409, 503), tags=["results"], summary="Remove results")
+    def remove_results(job: str) -> ResultList:
+        """Remove all that the job left, whatever was promised; what was there is returned."""
+        return ResultList(jobs.remove_results(job))
+
+    @router.delete(
+        "/results/{name:path}",
+        responses=described(404, 409, 503),
+        tags=["results"],
+        summary="Remove a result",
+    )
+    def remove_result(job: str, name: str) -> ResultList:
+        """Remove one file that the job left, whatever was promised."""
+        return ResultList(jobs.remove_results(job, [name]))
 
     @router.get(
         "/results/{name:path}",
         response_class=Response,
-        responses=octets | described(404, 409),
+        responses=octets | described(404, 409, 410, 416),
         tags=["results"],
         summary="Read a result",
     )
-    def result(job: str, name: str, if_none_match: Annotated[str, Header()] = "") -> Response:
-        """The bytes of a result. `ETag` is its SHA-256; `Repr-Digest` says the same in its own way."""
+    def result(
+        job: str,
+        name: str,
+        if_none_match: Annotated[str, Header()] = "",
+        range_: Annotated[str, Header(alias="Range")] = "",
+    ) -> Response:
+        """The bytes of a result, or those from a first one on (`Range: bytes=N-`): they never change.
+
+        `ETag` is its SHA-256; `Repr-Digest` says the same in its own way. 410 for one that is there no more.
+        """
         found, file = jobs.open_result(job, name)
-        digest = base64.b64encode(bytes.fromhex(found.sha256)).decode()
-        headers = {
-            "ETag": f'"{found.sha256}"',
-            "Repr-Digest": f"sha-256=:{digest}:",
-            "Content-Disposition": "attachment",  # a page that a job wrote is not shown as one of ours
-        }
-        if headers["ETag"] in if_none_match:
-            file.close()
-            return Response(status_code=304, headers=headers)
-        return FileAnswer(file, found.size, "application/octet-stream", headers)
+        return bytes_answer(file, found.sha256, found.size, if_none_match=if_none_match, range_=range_)
 
     return router

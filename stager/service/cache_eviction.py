@@ -9,6 +9,7 @@ from functools import partial
 
 from stager.cache.eviction import Evictor
 from stager.cache.failures import cache_error
+from stager.cache.gone import Gone, note_gone
 from stager.cache.store import FileCache
 from stager.cache.trash import Trash
 from stager.clock import Clock
@@ -16,6 +17,7 @@ from stager.model.catalogue import DAY, CachedFile, Kind, Selection, Sort
 from stager.model.eviction import Example, Limits, LimitsView, Purge, Purged, Purging, Why, chooses, shown
 from stager.model.keys import key_digest
 from stager.service.eviction_run import Choice, EvictionRun
+from stager.service.results import EVICTED
 from stager.state.catalogue import Catalogue
 
 AT_ONCE = 1000
@@ -255,6 +257,7 @@ class EvictionService:
             needed=self.needed,
             linked=self._linked,
             is_pinned=self._is_pinned,
+            went_away=self._went_away,
             force=force,
             dry_run=dry_run,
             at_once=at_once,
@@ -278,6 +281,10 @@ class EvictionService:
         held = [one.object for one in left if one.reason in {"held", "pinned"}]
         found = self._holders(held) if held else {}
         return tuple(replace(one, holders=tuple(found.get(one.object, ()))) for one in left)
+
+    def _went_away(self, row: CachedFile, why: Why) -> None:
+        if row.kind is Kind.RESULT:  # who asks for it is told
+            note_gone(self._cache.tree, row.key, Gone(self._clock.time(), EVICTED[why]))
 
     def _empty_trash(self) -> int:
         try:

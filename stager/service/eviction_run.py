@@ -64,6 +64,7 @@ class EvictionRun:
         needed: objects that jobs need which have not begun.
         linked: objects that are held by symbolic links, where there are no hard ones.
         is_pinned: whether an object that is held is so by a pin.
+        went_away: told of each file whose key is gone.
         force: see `Purge.force`.
         dry_run: only find out.
         at_once: see `Evictor.evict`.
@@ -79,6 +80,7 @@ class EvictionRun:
         needed: Callable[[], Collection[str]],
         linked: Callable[[], Collection[str]],
         is_pinned: Callable[[str], bool],
+        went_away: Callable[[CachedFile, Why], None],
         force: bool = False,
         dry_run: bool = False,
         at_once: bool = False,
@@ -89,12 +91,14 @@ class EvictionRun:
         self._clock = clock
         self._ask_needed, self._ask_linked = needed, linked
         self._is_pinned = is_pinned
+        self._went_away = went_away
         self._force = force
         self._dry_run = dry_run
         self._at_once = at_once
         self._needed: Collection[str] = ()
         self._linked: Collection[str] = ()
         self._asked = float("-inf")
+        self._shared: set[tuple[Why, str]] = set()  # objects of which some keys were forgotten
         self._met: set[str] = set()  # objects that went or stay: no other choice takes them up again
         self._gone: dict[str, list[int]] = {}
         self._stayed: dict[str, list[int]] = {}
@@ -122,22 +126,29 @@ class EvictionRun:
         enough = None if choice.goal is None else self.freed + choice.goal
         many = FEWEST
         waiting: list[_Candidate] = []
-        for rows in choice.batches:
-            waiting += self._candidates(rows, choice)
-            while (
-                some := _portion(waiting, None if enough is None else enough - self.freed, many)
-            ) is not None:
+        try:
+            for rows in choice.batches:
+                waiting += self._candidates(rows, choice)
+                while some := _portion(waiting, self._missing(enough), many):
+                    del waiting[: len(some)]
+                    self._evict(some)
+                    yield self._progress()
+                    many = min(many * 2, MOST)
+                    if self._missing(enough) == 0:
+                        return
+            while waiting and self._missing(enough) != 0:
+                some = _portion(waiting, self._missing(enough), MOST) or list(waiting)
                 del waiting[: len(some)]
                 self._evict(some)
-                yield Purging(sum(files for files, _ in self._gone.values()), self.freed)
-                many = min(many * 2, MOST)
-                if enough is not None and self.freed >= enough:
-                    return
-        while waiting and (enough is None or self.freed < enough):
-            some = _portion(waiting, None if enough is None else enough - self.freed, 1) or waiting
-            waiting = waiting[len(some) :]
-            self._evict(some)
-            yield Purging(sum(files for files, _ in self._gone.values()), self.freed)
+                yield self._progress()
+        finally:
+            self._met.difference_update(candidate.victim.object for candidate in waiting)
+
+    def _missing(self, enough: int | None) -> int | None:
+        return None if enough is None else max(0, enough - self.freed)
+
+    def _progress(self) -> Purging:
+        return Purging(sum(files for files, _ in self._gone.values()), self.freed)
 
     # -- which -----------------------------------------------------------------------------------
 
@@ -158,7 +169,12 @@ class EvictionRun:
             whole = len(covered) == len(all_rows)
             if not covered or not (whole or choice.named):
                 continue  # used of late under another key
-            self._met.add(row.object)
+            if whole:
+                self._met.add(row.object)
+            elif (choice.why, row.object) in self._shared:
+                continue
+            else:
+                self._shared.add((choice.why, row.object))  # another choice may have the other keys
             stay = self._limits.stays(covered, now, named=choice.named, force=self._force)
             if stay is None and whole and row.object in self._needed:
                 stay = Stay.NEEDED
@@ -191,6 +207,9 @@ class EvictionRun:
         for candidate in some:
             one = fates[candidate.victim.object]
             self._count(candidate, one)
+            for row in candidate.rows if one.digests and not self._dry_run else ():
+                if row.digest in one.digests:
+                    self._went_away(row, candidate.why)
             if one.fate is Fate.GONE:
                 left = set(one.victim.digests) - set(one.digests)
                 drop += [row.digest for row in candidate.rows if row.digest not in left]
@@ -233,14 +252,14 @@ class EvictionRun:
             self.left.append(_example(latest, why, detail))
 
 
-def _portion(waiting: list[_Candidate], missing: int | None, many: int) -> list[_Candidate] | None:
-    """So many of the first that they bring what is missing, or are many; None when they are too few for either."""
+def _portion(waiting: list[_Candidate], missing: int | None, many: int) -> list[_Candidate]:
+    """So many of the first that they bring what is missing, or are many; none when they are too few for either."""
     size = 0
     for number, candidate in enumerate(waiting, 1):
         size += candidate.victim.size
         if number == many or (missing is not None and size >= missing):
             return waiting[:number]
-    return None
+    return []
 
 
 def _named(rows: Sequence[CachedFile]) -> Sequence[CachedFile]:

@@ -1,0 +1,165 @@
+"""What jobs leave: listed with its life, fetched, gone on with, expired, removed, and said so."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from contextlib import AbstractContextManager, contextmanager
+from hashlib import sha256
+from pathlib import Path
+
+import pytest
+import requests
+
+from stager.cache.store import FileCache
+from stager.errors import ConflictError, NotFoundError, ResultGoneError, ServerUnreachableError
+from stager.model.eviction import Purge
+from stager.model.jobs import JobSpec, JobState
+from tests.support.commandline import Here
+from tests.support.processes import PATIENCE, ServerProcess, environment
+
+DAY = 86_400.0
+
+
+@pytest.fixture(scope="module")
+def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ServerProcess]:
+    root = tmp_path_factory.mktemp("server")
+    with ServerProcess(root, STAGER_RESULT_DAYS="100", STAGER_RESULT_PROMISE_DAYS="10") as running:
+        yield running
+
+
+@pytest.fixture
+def stager(
+    server: ServerProcess, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> Here:
+    for name, value in environment(server.root).items():
+        monkeypatch.setenv(name, value)
+    monkeypatch.chdir(tmp_path)
+    return Here(capsys)
+
+
+def job_with(server: ServerProcess, script: str) -> str:
+    with server.client() as client:
+        (job,) = client.submit([JobSpec(("/bin/sh", "-c", script), owner="ada")])
+        assert client.wait(job, PATIENCE).state is JobState.DONE
+    return job
+
+
+def test_a_result_says_until_when_it_is_promised_and_when_it_expires(server: ServerProcess) -> None:
+    job = job_with(server, "echo fit > results/fit.json")
+    with server.client() as client:
+        (result,) = client.results(job)
+        ended = client.job(job).ended_at
+    assert ended is not None
+    assert result.kept
+    assert result.promised_until == pytest.approx(ended + 10 * DAY, abs=60)
+    assert result.expires_at == pytest.approx(ended + 100 * DAY, abs=60)
+    assert (result.gone_at, result.gone_because) == (None, "")
+
+
+def test_a_result_is_read_from_any_byte_on(server: ServerProcess) -> None:
+    job = job_with(server, "printf 0123456789 > results/digits")
+    token = (server.root / "state" / "token").read_text().strip()
+    url = f"{server.url}/v1/jobs/{job}/results/digits"
+
+    def get(**headers: str) -> requests.Response:
+        return requests.get(url, headers={"Authorization": f"Bearer {token}", **headers}, timeout=20)
+
+    assert get().headers["Accept-Ranges"] == "bytes"
+    part = get(Range="bytes=7-")
+    assert (part.status_code, part.content) == (206, b"789")
+    assert part.headers["Content-Range"] == "bytes 7-9/10"
+    assert part.headers["ETag"] == f'"{sha256(b"0123456789").hexdigest()}"'
+    assert (get(Range="bytes=0-").status_code, get(Range="bytes=2-3").status_code) == (206, 200)
+    assert get(Range="bytes=10-").status_code == 416
+
+
+def test_an_expired_result_says_when_and_why_it_went(server: ServerProcess, stager: Here) -> None:
+    job = job_with(server, "echo one > results/one; echo two > results/two")
+    cache = FileCache(server.root / "cache")
+    key = f"result:{job}/one"
+    with server.client() as client:
+        for _ in client.cache.purge(Purge(urls=(key,), force=True)):
+            pass
+        assert not cache.contains(key)
+        gone, kept = client.results(job)
+        assert (gone.kept, kept.kept) == (False, True)
+        assert gone.gone_at is not None
+        assert "purged by command" in gone.gone_because
+        with (
+            pytest.raises(ResultGoneError, match=r"went on 20.*purged by command"),
+            client.result(job, "one") as b,
+        ):
+            b"".join(b)
+    listed = stager("results", "ls", job)
+    assert listed.lines[0].split("\t")[-1].startswith("gone ")
+    assert listed.lines[1].split("\t")[-1] == "kept"
+    ended = stager("results", "get", job, "one")
+    assert ended.code == 3
+    assert "purged by command" in ended.error
+    token = (server.root / "state" / "token").read_text().strip()
+    answer = requests.get(
+        f"{server.url}/v1/jobs/{job}/results/one", headers={"Authorization": f"Bearer {token}"}, timeout=20
+    )
+    assert (answer.status_code, answer.json()["type"]) == (410, "urn:stager:error:result-gone")
+
+
+def test_a_result_that_nobody_says_he_removed_is_gone_all_the_same(server: ServerProcess) -> None:
+    job = job_with(server, "echo lost > results/lost")
+    FileCache(server.root / "cache").remove(f"result:{job}/lost")
+    with server.client() as client:
+        (result,) = client.results(job)
+        assert (result.kept, result.gone_at, result.gone_because) == (False, None, "")
+        with pytest.raises(ResultGoneError, match="why is not known"), client.result(job, "lost") as blocks:
+            b"".join(blocks)
+
+
+def test_results_are_removed_by_command(server: ServerProcess, stager: Here) -> None:
+    job = job_with(server, "echo 1 > results/a; echo 2 > results/b; echo 3 > results/c")
+    assert stager("results", "rm", job, "b").lines == ["b"]
+    states = [json.loads(line) for line in stager("results", "ls", job, "--json").lines]
+    assert [one["kept"] for one in states] == [True, False, True]
+    assert "removed by command" in states[1]["gone_because"]
+    with pytest.raises(NotFoundError, match="no result"), server.client() as client:
+        client.remove_results(job, ["x"])
+    with server.client() as client:
+        pin = client.cache.pin(f"result:{job}/c", owner="ada", reason="for the paper")
+        with pytest.raises(ConflictError, match=r"pinned by user:ada.*for the paper"):
+            client.remove_results(job)
+        client.cache.unpin(pin.id)
+    assert stager("results", "rm", job).lines == ["a", "c"]
+    assert stager("results", "rm", job).lines == []
+
+
+def test_what_breaks_off_is_gone_on_with(server: ServerProcess, stager: Here) -> None:
+    size = 3 << 20
+    job = job_with(server, f"head -c {size} /dev/urandom > results/big")
+    with server.client() as client:
+        stream = client._stream
+        asked: list[int] = []
+
+        def breaking(path: str, first: int = 0) -> AbstractContextManager[Iterator[bytes]]:
+            asked.append(first)
+            return _broken(stream(path, first)) if len(asked) < 3 else stream(path, first)
+
+        client._stream = breaking  # type: ignore[method-assign,assignment]
+        (result,) = client.results(job)
+        with client.result(job, "big") as blocks:
+            data = b"".join(blocks)
+    assert sha256(data).hexdigest() == result.sha256
+    assert asked[0] == 0
+    assert 0 < asked[1] < asked[2] < size
+    assert stager("results", "get", job, "-o", "big").code == 0
+    assert Path("big").stat().st_size == size
+
+
+@contextmanager
+def _broken(stream: AbstractContextManager[Iterator[bytes]]) -> Iterator[Iterator[bytes]]:
+    """The first block of the stream, then a break."""
+
+    def some() -> Iterator[bytes]:
+        with stream as blocks:
+            yield next(blocks)
+        raise ServerUnreachableError("broke off")
+
+    yield some()
