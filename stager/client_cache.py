@@ -18,6 +18,8 @@ from stager.model.verify import VerifyProgress, VerifyReport, VerifyRequest
 T = TypeVar("T")
 MOST = 10_000
 """Files in one answer of the server."""
+REPORT_SECONDS = 5.0
+"""A report of accesses is a courtesy: nobody waits for it longer."""
 
 
 class CacheCalls:
@@ -130,7 +132,8 @@ class CacheCalls:
 
     def report_accesses(self, accesses: Mapping[str, float]) -> int:
         """See `AccessService.report_accesses`."""
-        return int(self._ask("POST", "cache/accesses", json={"accesses": dict(accesses)})["recorded"])
+        body = {"accesses": dict(accesses)}
+        return int(self._ask("POST", "cache/accesses", json=body, patience=REPORT_SECONDS)["recorded"])
 
 
 def _query(selection: Selection) -> dict[str, Any]:

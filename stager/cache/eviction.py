@@ -132,8 +132,10 @@ class Evictor:
             dry_run: change nothing, and say what would become of them.
 
         Raises:
-            CacheError: layout.json can't be read, or the trash can't be used; nothing more was done.
+            CacheError: layout.json can't be read, the trash can't be used, or the cache has gone; nothing more was
+                done.
         """
+        self._tree.check()
         self._tree.look_again()
         trash = None if at_once else self._trash
         done = [Evicted(victim) for victim in sorted(victims, key=_by_object)]
@@ -158,6 +160,7 @@ class Evictor:
                 if one.fate is Fate.GONE and os.access(self._tree.entry(digest), os.F_OK):
                     self._look_again(digest, one, aside)
         reached("evict.cleaned")
+        self._tree.check()  # in a cache that has gone nothing is gone
         return done
 
     def _going(self, done: list[Evicted], held: Collection[str], *, force: bool) -> list[Evicted]:

@@ -111,9 +111,10 @@ class AccessReporter:
         self._closed.set()  # no thread can be begun any more
         flush()
         self._more.set()
-        if self._thread is not None:
+        if self._thread is None:
+            self._deliver()
+        else:
             self._thread.join(END_SECONDS)
-        self._deliver()
 
     def _run(self) -> None:
         while True:

@@ -37,6 +37,10 @@ def build_cache(settings: Settings) -> FileCache:
     """
     cache = FileCache(settings.cache_dir, shards=settings.shards)
     cache.promise_seconds = settings.result_promise_days * DAY
+    if settings.server:
+        from stager.wiring.accesses import report_accesses
+
+        report_accesses(settings, cache)
     return cache
 
 
