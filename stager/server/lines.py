@@ -25,11 +25,14 @@ class LinesAnswer(StreamingResponse):
 
     Args:
         work: yields dataclasses that say how far it is, at least every few seconds; returns one with the result.
+        status_code: of the answer, which begins before anything is known of its end.
     """
 
-    def __init__(self, work: Generator[Any, None, Any]) -> None:
+    media_type = MEDIA_TYPE
+
+    def __init__(self, work: Generator[Any, None, Any], status_code: int = 200) -> None:
         self._work = work
-        super().__init__(self._lines(), media_type=MEDIA_TYPE)
+        super().__init__(self._lines(), status_code)
 
     async def _lines(self) -> AsyncIterator[str]:
         while (line := await run_in_threadpool(self._next)) is not None:

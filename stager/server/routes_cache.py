@@ -19,6 +19,9 @@ MOST = 10_000
 """Files in one answer."""
 
 
+Moment = Annotated[float | None, Query(description="Seconds since 1970 UTC.")]
+
+
 class KeysIn(BaseModel):
     """Which keys."""
 
@@ -49,15 +52,14 @@ def cache_routes(site: CacheSite | None) -> APIRouter:
     """Routes below ``/v1/cache``: what there is."""
     router = APIRouter(prefix="/cache", tags=["cache"])
     lines: Answers = {200: {"content": {MEDIA_TYPE: {}}, "description": "How far it is."}}
-    moment = Query(description="Seconds since 1970 UTC.")
 
     @router.get("/files", responses=described(409, 503), summary="List files")
     def ls(
         sort: Sort = Sort.SIZE,
         host: str | None = None,
         owner: str | None = None,
-        unused_since: Annotated[float | None, moment] = None,
-        stored_before: Annotated[float | None, moment] = None,
+        unused_since: Moment = None,
+        stored_before: Moment = None,
         kind: Kind | None = None,
         limit: Annotated[int, Query(ge=1, le=MOST)] = 100,
         offset: Annotated[int, Query(ge=0)] = 0,

@@ -73,6 +73,9 @@ def test_what_is_fetched_and_kept_is_listed_at_once_with_whom_it_was_for(client:
     assert (totals.totals.files, totals.totals.bytes) == (2, 8)
     assert totals.space.free > 0
     assert client.cache.totals(Selection(kind=Kind.RESULT)).totals.bytes == 4
+    assert client.cache.ls(Selection(owner="ada", unused_since=fetched.last_access)).files == []
+    later = Selection(owner="ada", stored_before=fetched.stored_at + 1, kind=Kind.INPUT)
+    assert client.cache.ls(later).files == [fetched]
 
 
 def test_what_a_url_had_before_is_a_version_of_it(client: Client) -> None:
