@@ -123,6 +123,8 @@ class EvictionRun:
             StateError: the catalogue can't be used.
             CacheError: the cache can't be used.
         """
+        if choice.goal is not None and choice.goal <= 0:
+            return
         enough = None if choice.goal is None else self.freed + choice.goal
         many = FEWEST
         waiting: list[_Candidate] = []
