@@ -275,7 +275,7 @@ class FileCache:
         digest = _digest_again(key)
         directory = self.tree.partial_directory(digest)
         try:
-            return any(name.startswith(digest) for name in self._vacant.names(directory))
+            return self._vacant.holds(directory, digest)
         except OSError as error:
             raise cache_error(error, directory, "read") from error
 

@@ -34,19 +34,24 @@ def later() -> ManualClock:
     return clock
 
 
-def test_a_missing_directory_has_nothing_in_it(tmp_path: Path, later: ManualClock) -> None:
-    assert VacantDirectories(later).names(f"{tmp_path}/none") == []
+@pytest.fixture(params=[True, False], ids=["remote", "local"])
+def vacant(request: pytest.FixtureRequest, later: ManualClock) -> VacantDirectories:
+    return VacantDirectories(later, remote=request.param)
 
 
-def test_an_empty_directory_is_listed_once(tmp_path: Path, later: ManualClock, listings: list[int]) -> None:
-    vacant = VacantDirectories(later)
+def test_a_missing_directory_has_nothing_in_it(tmp_path: Path, vacant: VacantDirectories) -> None:
+    assert vacant.names(f"{tmp_path}/none") == []
+
+
+def test_an_empty_directory_is_listed_once(
+    tmp_path: Path, vacant: VacantDirectories, listings: list[int]
+) -> None:
     assert [vacant.names(str(tmp_path)) for _ in range(3)] == [[], [], []]
     assert len(listings) == 1
 
 
-def test_what_comes_into_an_empty_directory_is_seen(tmp_path: Path, later: ManualClock) -> None:
+def test_what_comes_into_an_empty_directory_is_seen(tmp_path: Path, vacant: VacantDirectories) -> None:
     os.utime(tmp_path, (1000, 1000))
-    vacant = VacantDirectories(later)
     assert vacant.names(str(tmp_path)) == []
     (tmp_path / "file").touch()
     assert vacant.names(str(tmp_path)) == ["file"]
@@ -82,3 +87,17 @@ def test_a_directory_that_only_seemed_to_be_missing_is_listed(
 
     monkeypatch.setattr(vacant_module, "refresh", refresh)
     assert VacantDirectories(later).names(str(directory)) == ["file"]
+
+
+def test_a_name_is_told_by_its_beginning(tmp_path: Path, vacant: VacantDirectories) -> None:
+    assert not vacant.holds(str(tmp_path), "ab")
+    (tmp_path / "abc").touch()
+    assert vacant.holds(str(tmp_path), "ab")
+    assert not vacant.holds(str(tmp_path), "bc")
+
+
+def test_a_directory_that_is_removed_while_it_is_looked_at_has_nothing_in_it(
+    tmp_path: Path, later: ManualClock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(os, "access", lambda *_: True)
+    assert VacantDirectories(later, remote=False).names(f"{tmp_path}/none") == []
