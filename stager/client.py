@@ -59,7 +59,7 @@ class Client:
         self._session = requests.Session()
         self._session.trust_env = False
         self._session.headers["Authorization"] = f"Bearer {token}"
-        self.cache = CacheCalls(self._ask, self._tell)
+        self.cache = CacheCalls(self._ask, self._tell, self._resumed)
         """What can be asked about the server's cache."""
         self.staging = StageCalls(self._ask, self._patiently)
         """Stage requests: many files at once."""
@@ -256,8 +256,9 @@ class Client:
         params: Mapping[str, Any] | None = None,
         json: Any = None,
         patience: float = ANSWER_SECONDS,
+        data: Any = None,
     ) -> dict[str, Any]:
-        with self._send(method, path, params=params, json=json, patience=patience) as answer:
+        with self._send(method, path, params=params, json=json, patience=patience, data=data) as answer:
             try:
                 found = answer.json()
             except requests.RequestException:

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Generator, Iterable, Mapping
-from contextlib import closing
+from collections.abc import Callable, Generator, Iterable, Iterator, Mapping
+from contextlib import closing, contextmanager
 from dataclasses import asdict, fields, is_dataclass
 from types import UnionType
 from typing import Any, TypeVar, get_args, get_origin, get_type_hints
 from urllib.parse import quote
 
-from stager.model.cache_views import CacheTotals, FileDetail, Listing, Rebuilt, Walked
+from stager.model.cache_views import CacheTotals, Content, FileDetail, Listing, Rebuilt, Walked
 from stager.model.catalogue import Selection, Sort
 from stager.model.eviction import LimitsView, Purge, Purged, Purging
 from stager.model.pins import PinView
@@ -28,15 +28,18 @@ class CacheCalls:
     Args:
         ask: method, path, then `params` and `json`; the answer.
         tell: the same for a long operation: yields how far it is, returns the result.
+        read: path; yields bytes.
     """
 
     def __init__(
         self,
         ask: Callable[..., dict[str, Any]],
         tell: Callable[..., Generator[dict[str, Any], None, dict[str, Any]]],
+        read: Callable[[str], Generator[bytes, None, None]],
     ) -> None:
         self._ask = ask
         self._tell = tell
+        self._read = read
 
     # -- what there is ---------------------------------------------------------------------------
 
@@ -79,6 +82,23 @@ class CacheCalls:
                     yield view(Walked, next(lines))
                 except StopIteration as end:
                     return view(Rebuilt, end.value)
+
+    # -- bytes -----------------------------------------------------------------------------------
+
+    def put(
+        self, key: str, blocks: Iterable[bytes], *, sha256: str | None = None, owner: str = ""
+    ) -> Content:
+        """See `ContentService.put`."""
+        params = {"owner": owner} | ({"sha256": sha256} if sha256 else {})
+        path = f"cache/files/{quote(key, safe='')}"
+        return view(Content, self._ask("PUT", path, params=params, data=iter(blocks)))
+
+    @contextmanager
+    def get(self, word: str) -> Iterator[tuple[Content, Iterator[bytes]]]:
+        """See `ContentService.get`; the caller checks the digest."""
+        file = self.show(word).file
+        with closing(self._read(f"cache/content/{quote(word, safe='')}")) as blocks:
+            yield Content(file.shown, file.object, file.size), blocks
 
     # -- what stays ------------------------------------------------------------------------------
 

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from stager.cli import (
+    cache_content,
     cache_du,
     cache_import,
     cache_ls,
@@ -59,6 +60,8 @@ COMMANDS = (
     cache_rebuild.rebuild,
     cache_purge.purge,
     cache_purge.limits,
+    cache_content.put,
+    cache_content.get,
     cache_pin.pin,
     cache_pin.unpin,
     cache_pin.pins,

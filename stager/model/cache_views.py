@@ -26,6 +26,15 @@ class Listing:
 
 
 @dataclass(frozen=True, slots=True)
+class Content:
+    """What a key's file is: its key (without the secrets of a URL), the digest of its bytes, how many."""
+
+    key: str
+    sha256: str
+    size: int
+
+
+@dataclass(frozen=True, slots=True)
 class Holder:
     """Who keeps an object from eviction.
 

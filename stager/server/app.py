@@ -16,12 +16,15 @@ from stager.server import problems
 from stager.server.guard import PROTECTED, Guard
 from stager.server.page import HEADERS, render
 from stager.server.routes_cache import cache_routes
+from stager.server.routes_content import content_routes
 from stager.server.routes_files import file_routes
 from stager.server.routes_jobs import job_routes
 from stager.server.routes_pins import pin_routes
+from stager.server.routes_purge import purge_routes
 from stager.server.routes_runs import run_routes
 from stager.server.routes_site import health_routes, precondition_routes, status_routes
 from stager.server.routes_stage import stage_routes
+from stager.server.routes_verify import verify_routes
 from stager.server.waiting import Waiting
 from stager.service.cache_site import CacheSite
 from stager.service.jobs import JobService
@@ -83,6 +86,9 @@ def create_app(
     api.include_router(status_routes(jobs, site or SiteService(), clock or SystemClock()))
     api.include_router(stage_routes(stages, app.state.waiting))
     api.include_router(pin_routes(cache))
+    api.include_router(verify_routes(cache))
+    api.include_router(purge_routes(cache))
+    api.include_router(content_routes(cache))
     api.include_router(cache_routes(cache))
     app.include_router(api)
     app.include_router(health_routes())

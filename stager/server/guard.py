@@ -60,19 +60,21 @@ class Guard:
             await send(message)
 
         headers = Headers(scope=scope)
-        refusal = self._refusal(scope["path"], headers)
+        refusal = self._refusal(scope, headers)
         if refusal is not None:
             await problem(*refusal)(scope, receive, send_safely)
             return
         try:
-            await self._app(scope, _Bounded(receive), send_safely)
+            bounded = receive if _is_streamed(scope) else _Bounded(receive)
+            await self._app(scope, bounded, send_safely)
         except Exception:
             if answered:
                 raise  # all that can be done is to break off
             log.exception("internal fault: %s %s", scope["method"], scope["path"])
             await problem(fault())(scope, receive, send_safely)
 
-    def _refusal(self, path: str, headers: Headers) -> tuple[StagerError, int] | None:
+    def _refusal(self, scope: Scope, headers: Headers) -> tuple[StagerError, int] | None:
+        path = scope["path"]
         host = headers.get("host", "")
         if not self._is_ours(host):
             error: StagerError = InputError(
@@ -89,7 +91,7 @@ class Guard:
             )
             return error, 401
         length = headers.get("content-length", "0")
-        if length.isdigit() and int(length) > MAX_BODY_BYTES:
+        if length.isdigit() and int(length) > MAX_BODY_BYTES and not _is_streamed(scope):
             return InputError(TOO_LARGE, remedy="submit the jobs in parts"), 413
         return None
 
@@ -105,6 +107,12 @@ class Guard:
     def _is_admin(self, authorization: str) -> bool:
         kind, _, token = authorization.partition(" ")
         return kind.lower() == "bearer" and hmac.compare_digest(token.strip().encode(), self._token)
+
+
+def _is_streamed(scope: Scope) -> bool:
+    """Whether the body goes to a file a block at a time, however large it is."""
+    path: str = scope["path"]
+    return scope["method"] == "PUT" and path.startswith(f"{PROTECTED}/cache/files/")
 
 
 class _Bounded:

@@ -20,6 +20,7 @@ STATUS: Final[dict[type[StagerError], int]] = {
     errors.InputError: HTTPStatus.UNPROCESSABLE_ENTITY,
     errors.NotFoundError: HTTPStatus.NOT_FOUND,
     errors.ResultGoneError: HTTPStatus.GONE,
+    errors.DigestMismatchError: HTTPStatus.UNPROCESSABLE_ENTITY,
     errors.ConflictError: HTTPStatus.CONFLICT,
     errors.AccessDeniedError: HTTPStatus.UNAUTHORIZED,
     errors.StateError: HTTPStatus.SERVICE_UNAVAILABLE,

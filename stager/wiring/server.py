@@ -9,6 +9,7 @@ from typing import Self
 from stager.cache.upkeep import Upkeep
 from stager.clock import SystemClock
 from stager.mapper.admission import Admission
+from stager.mapper.instructions import MakeRoom
 from stager.mapper.loop import Mapper
 from stager.mapper.machine import Machine
 from stager.mapper.reconcile import Reconciler
@@ -24,8 +25,10 @@ from stager.service.watch import Watch
 from stager.settings import Settings
 from stager.state.lock import StateLock
 from stager.state.store import Store
-from stager.wiring import build_cache, retry_policy
+from stager.wiring import retry_policy
 from stager.wiring.cache import build_cache_site, build_feed
+from stager.wiring.cache_care import CacheCare, open_known_cache
+from stager.wiring.eviction import build_keeper
 from stager.wiring.farms import build_farm, fetch_seats, files_in_a_seat
 from stager.wiring.hearing import build_hearing, build_roster
 from stager.wiring.places import build_job_place, build_run_service, job_slots
@@ -49,7 +52,7 @@ class JobServer:
         with ExitStack() as made:
             lock = StateLock(settings.state_dir)
             made.callback(lock.close)
-            self.cache = build_cache(settings)
+            self.cache = open_known_cache(settings)
             self._store = store = Store(
                 settings.database_url or f"sqlite:///{settings.state_dir / 'stager.db'}"
             )
@@ -78,8 +81,20 @@ class JobServer:
                 watch.tell(changes)
                 self._feed.tell(changes)
                 self._stage_pins.tell(changes)
+                self._keeper.tell(changes)
 
-            self._mapper = Mapper(new_machine, store, clock=clock, jitter=random.random, on_change=tell)
+            def make_room(order: MakeRoom) -> None:
+                self._keeper.make_room(order)
+
+            self._mapper = Mapper(
+                new_machine,
+                store,
+                clock=clock,
+                jitter=random.random,
+                on_change=tell,
+                make_room=make_room,
+            )
+            self._keeper = build_keeper(settings, self.cache_site, self._mapper, clock)
             self._stage_pins = StagePins(self._mapper, self.cache_site.pins, store.stages, clock)
             made.callback(self._stage_pins.close)
             self._hearing = build_hearing(settings, made)
@@ -88,6 +103,7 @@ class JobServer:
             )
             self._farm = build_farm(settings, self.cache, self._mapper.fetch_signal, self._hearing, made)
             made.callback(self._mapper.stop)
+            made.callback(self._keeper.close)
             self.reconciler = Reconciler(
                 self._mapper,
                 self._farm,
@@ -96,7 +112,17 @@ class JobServer:
                 every_seconds=settings.reconcile_seconds,
             )
             made.callback(self.reconciler.close)
-            self.jobs = JobService(self.cache, store, self._mapper, watch, clock=clock, ids=ids)
+            self.care = CacheCare(settings, self.cache_site, self._mapper, clock)
+            made.callback(self.care.close)
+            self.jobs = JobService(
+                self.cache,
+                store,
+                self._mapper,
+                watch,
+                clock=clock,
+                ids=ids,
+                result_days=settings.result_days,
+            )
             self.stages = StageService(self.cache, store, self._mapper, watch, clock=clock, ids=ids)
             self.runs = build_run_service(store, self._job_place)
             self.site = SiteService(
@@ -106,7 +132,9 @@ class JobServer:
                 build_roster(settings, made),
                 self._origins,
                 self._repairs,
+                lambda: self.care.watch.state,
             )
+            self.jobs.trouble = self.care.watch.trouble
             self._made = made.pop_all()
 
     def _repairs(self) -> dict[str, int]:
@@ -134,7 +162,9 @@ class JobServer:
         self._stage_pins.start()
         self._mapper.start(self._farm, self._job_place, self._hearing)
         self.reconciler.start()
+        self.care.start()
         self._feed.start()
+        self._keeper.start()
 
     def close(self) -> None:
         """Stop. Transfers are broken off and resumed by the next start; jobs go on running meanwhile."""
