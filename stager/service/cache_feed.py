@@ -34,6 +34,8 @@ MOST = 2000
 """Keys taken in at once."""
 DUTY = 0.02
 """The share of the time that reading the tree takes."""
+STEP_SECONDS = 0.05
+"""Of reading the tree in one go: what is told meanwhile waits for so long."""
 LONGEST_SECONDS = 10.0
 """Between two looks at whether access times are due."""
 
@@ -162,7 +164,7 @@ class CatalogueFeed:
                 if done is None:
                     self._filling = None
                     log.info("the catalogue has been read off the cache")
-            elif not self._walk.step():
+            elif not self._walk.step(STEP_SECONDS):
                 pause = (self._clock.monotonic() - began) / DUTY
         except (CacheError, StateError):
             self._filling = None

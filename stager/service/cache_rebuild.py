@@ -116,16 +116,19 @@ class SlowWalk:
         self._clock = clock
         self._pieces: Iterator[None] | None = None
 
-    def step(self) -> bool:
-        """Look at the next piece; whether that was the last one.
+    def step(self, seconds: float = 0.0) -> bool:
+        """Look at the next pieces for so long, and at one at least; whether the last one was among them.
 
         Raises:
             CacheError, StateError: the next step begins from the beginning.
         """
         pieces = self._pieces or self._walk()
         self._pieces = None
+        end = time.monotonic() + seconds
         try:
             over = next(pieces, self) is self
+            while not over and time.monotonic() < end:
+                over = next(pieces, self) is self
         except OSError as error:
             raise cache_error(error, error.filename or self._reader.root, "look through") from error
         if not over:

@@ -62,5 +62,8 @@ def _configure_sqlite(connection: sqlite3.Connection, _: ConnectionPoolEntry) ->
     cursor.execute(
         "PRAGMA cache_size=-65536"
     )  # 64 MiB: the indexes of a million rows are written in random order
+    cursor.execute(
+        "PRAGMA journal_size_limit=67108864"
+    )  # after a rebuild the log is as large as the catalogue
     cursor.execute(f"PRAGMA busy_timeout={BUSY_TIMEOUT_MILLISECONDS}")
     cursor.close()
