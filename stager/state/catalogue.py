@@ -35,7 +35,7 @@ from stager.state.catalogue_put import put_in
 from stager.state.catalogue_rebuild import Rebuild
 from stager.state.catalogue_rows import COLUMNS, PUT_IN, cached_file, chosen, named_meanwhile, ordered, upsert
 from stager.state.catalogue_schema import facts, files, owners
-from stager.state.catalogue_totals import count, count_anew, counted
+from stager.state.catalogue_totals import count, count_anew, drop_counted, has_aliases
 
 T = TypeVar("T")
 ROWS_AT_ONCE = 500
@@ -99,8 +99,8 @@ class Catalogue:
             gone = [bytes.fromhex(digest) for digest in some]
             for rebuild in self._rebuilds:
                 rebuild.dropped.update(gone)
-            with self._changing() as connection, counted(connection, gone):
-                connection.execute(delete(files).where(files.c.digest.in_(gone)))
+            with self._changing() as connection:
+                drop_counted(connection, gone)
 
     def accessed(self, when: Mapping[str, float]) -> None:
         """These keys (by their digests) were used at these times; each counts as one hit."""
@@ -215,6 +215,9 @@ class Catalogue:
     def several(self, objects: Iterable[str]) -> dict[str, list[CachedFile]]:
         """Of these objects those that more than one file has, with all their files."""
         found: dict[str, list[CachedFile]] = {}
+        with self._reading() as connection:
+            if not has_aliases(connection):
+                return found
         for some in _parts(objects):
             wanted = [bytes.fromhex(sha256) for sha256 in some]
             alias = select(files.c.object).where(files.c.object.in_(wanted), files.c.alias)

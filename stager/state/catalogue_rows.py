@@ -20,7 +20,7 @@ COLUMNS = tuple(
         "fresh_until", "keep_until", "restricted",
     )
 )  # fmt: skip
-"""What a `CachedFile` is made of."""
+"""What a `CachedFile` is made of, in the order of its attributes."""
 PUT_IN = (*ROW, "walk")
 """The values of a row that is put in."""
 _BEGIN: dict[str, Any] = {"hits": literal_column("0"), "alias": false(), "verified_at": literal_column("0.0")}
@@ -35,11 +35,8 @@ _ORDERS: dict[Sort, tuple[Any, ...]] = {
 
 def cached_file(row: RowMapping) -> CachedFile:
     """The file of a row."""
-    values = dict(row)
-    values.pop("id", None)
-    values["digest"] = bytes(values["digest"]).hex()
-    values["object"] = bytes(values["object"]).hex()
-    return CachedFile(**values)
+    digest, key, sha256, *rest = row.values()
+    return CachedFile(bytes(digest).hex(), key, bytes(sha256).hex(), *rest[: len(COLUMNS) - 3])
 
 
 @cache

@@ -57,6 +57,7 @@ INDEXES = (
         for kind, column in (("result", files.c.stored_at), ("unnamed", files.c.last_access))
         for only in (files.c.kind == literal_column(f"'{kind}'"),)
     ),
+    Index("catalogue_alias", files.c.object, sqlite_where=files.c.alias, postgresql_where=files.c.alias),
     Index(
         "catalogue_former",
         files.c.former,

@@ -38,6 +38,25 @@ def counted(
         _add(connection, owner, deltas["files", owner], deltas["bytes", owner])
 
 
+def has_aliases(connection: Connection) -> bool:
+    """Whether any object has several rows; known at once."""
+    return connection.execute(select(files.c.id).where(files.c.alias).limit(1)).first() is not None
+
+
+def drop_counted(connection: Connection, digests: Sequence[bytes]) -> None:
+    """Delete the rows with these digests; the totals follow."""
+    wanted = files.c.digest.in_(digests)
+    if has_aliases(connection):
+        with counted(connection, digests):
+            connection.execute(delete(files).where(wanted))
+        return
+    sums = select(files.c.owner, func.count(), func.sum(files.c.size)).where(wanted).group_by(files.c.owner)
+    gone = connection.execute(sums).all()
+    connection.execute(delete(files).where(wanted))
+    for owner, number, size in gone:
+        _add(connection, owner, -number, -int(size))
+
+
 def count_anew(connection: Connection) -> None:
     """Choose which row of each object counts, and add them up, from the beginning."""
     first = select(func.min(files.c.id)).group_by(files.c.object).having(func.count() > 1).scalar_subquery()
