@@ -288,10 +288,10 @@ class FileCache:
         if publish(self.tree, partial, sha256, size):
             self._fresh.set(sha256, True)
         clear_leftovers(self.tree, partial.name)
-        return self._published(sha256)
+        return Path(self._published(sha256))
 
-    def publish_bytes(self, key: str, data: bytes | memoryview, sha256: str) -> Path:
-        """`publish` for a small body in memory. See `publish.publish_bytes`.
+    def publish_bytes(self, key: str, data: bytes | memoryview, sha256: str) -> str:
+        """`publish` for a small body in memory, the path as text. See `publish.publish_bytes`.
 
         Raises:
             CacheError: nothing became visible, nothing is left.
@@ -396,5 +396,5 @@ class FileCache:
         self.record(entry)
         return entry
 
-    def _published(self, sha256: str) -> Path:
-        return Path(object_path(self.tree, sha256) if self.tree.layouts[1:] else self.tree.object(sha256))
+    def _published(self, sha256: str) -> str:
+        return object_path(self.tree, sha256) if self.tree.layouts[1:] else self.tree.object(sha256)

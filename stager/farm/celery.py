@@ -151,7 +151,7 @@ class CeleryFarm:
         if isinstance(signal, Failed):
             return signal
         path = self._locate(signal.result.sha256)
-        return replace(signal, result=replace(signal.result, url=given.order.request.url, path=path))
+        return replace(signal, result=replace(signal.result, url=given.order.request.url, location=path))
 
     def alive(self, reports: Sequence[Progress], held: Sequence[Try]) -> None:
         """Take note of signs of life, and pass progress on."""

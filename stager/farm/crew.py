@@ -44,7 +44,7 @@ class Brought(NamedTuple):
             number,
             result.sha256,
             result.size,
-            str(result.path),
+            str(result.location),
             result.cached,
             result.seconds,
             result.received,

@@ -242,7 +242,7 @@ class ProcessFarm:
                 del self._tries[key]
         if isinstance(signal, Ready):
             path = self._locate(signal.result.sha256)
-            result = replace(signal.result, url=given.order.request.url, path=path)
+            result = replace(signal.result, url=given.order.request.url, location=path)
             signal = Ready(*key, result)
         self._tell(signal)
 

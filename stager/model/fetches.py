@@ -105,7 +105,7 @@ class FetchResult:
         url: canonical URL asked for.
         sha256: digest of the bytes = id of the object.
         size: bytes of the file.
-        path: where the object is; never changes, never written again.
+        location: the path of the object as text; see `path`.
         cached: no byte of the body was transferred by this try.
         seconds: from start to published.
         received: bytes of body transferred by this try.
@@ -117,13 +117,18 @@ class FetchResult:
     url: str
     sha256: str
     size: int
-    path: Path
+    location: str | Path
     cached: bool
     seconds: float = 0.0
     received: int = 0
     resumed_from: int = 0
     unproven: bool = False
     fresh_until: float | None = None
+
+    @property
+    def path(self) -> Path:
+        """Where the object is; it never changes and is never written again."""
+        return Path(self.location)  # made when it is asked for: that costs more than the rest of a result
 
 
 @dataclass(frozen=True, slots=True)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterable
-from pathlib import Path
 from typing import Any
 
 from stager.errors import StagerError, error_from_dict
@@ -109,7 +108,7 @@ def _result_from_list(item: list[Any]) -> FetchResult:
         url="",  # the server knows it, and its own path to the object
         sha256=sha256,
         size=size,
-        path=Path(),
+        location="",
         cached=cached,
         seconds=seconds,
         received=received,

@@ -40,19 +40,19 @@ class Means:
 def result_of(
     request: FetchRequest,
     entry: Entry,
-    path: Path,
+    location: str | Path,
     seconds: float,
     *,
     cached: bool,
     received: int = 0,
     resumed_from: int = 0,
 ) -> FetchResult:
-    """What a try delivered whose file is described by `entry` and lies at `path`."""
+    """What a try delivered whose file is described by `entry` and lies at `location`."""
     return FetchResult(
         url=request.url,
         sha256=entry.object,
         size=entry.size,
-        path=path,
+        location=location,
         cached=cached,
         seconds=seconds,
         received=received,

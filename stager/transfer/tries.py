@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Generator
 from hashlib import sha256
+from pathlib import Path
 from typing import Any
 
 from stager.cache.failures import cache_error
@@ -15,7 +16,6 @@ from stager.errors import (
     CacheError,
     CacheFullError,
     CancelledError,
-    ConnectionFailedError,
     DigestMismatchError,
     OriginRefusedError,
     StagerError,
@@ -27,6 +27,7 @@ from stager.steps import reached
 from stager.transfer.asks import Fill, Open, Steps
 from stager.transfer.decisions import Again, Finish, Receive, Unchanged
 from stager.transfer.digest import FileDigest
+from stager.transfer.exchange import no_connection
 from stager.transfer.means import Means, result_of
 from stager.transfer.pace import Pace
 from stager.transfer.plan import TransferPlan
@@ -153,10 +154,7 @@ class Try:
 
     def _take(self, answer: Answer, order: Receive) -> Finish | Again | None:
         """Take the body if it is all here, as that of nearly every small file is; None: it is to be received."""
-        if self._partial is not None or order.length != order.total:
-            return None
-        whole = answer.take()
-        if whole is None:
+        if self._partial is not None or order.length != order.total or (whole := answer.take()) is None:
             return None
         self._small = memoryview(whole)
         self._in_place = size = len(whole)
@@ -248,7 +246,7 @@ class Try:
         self._received += filled
         too_slow = self._pace.waited(seconds, filled)
         if too_slow is not None and answer.end is None:
-            raise self._no_connection(too_slow)
+            raise no_connection(parse_url(self._request.url), too_slow)
         return int(filled)
 
     def _write(self, data: memoryview) -> None:
@@ -292,16 +290,18 @@ class Try:
     def _publish(self, digest: str) -> FetchResult:
         entry = self._plan.entry(digest, self._clock.time())
         if self._small is not None:
-            path = self._cache.publish_bytes(self._request.key, self._small[: self._in_place], digest)
+            location: str | Path = self._cache.publish_bytes(
+                self._request.key, self._small[: self._in_place], digest
+            )
         else:
             partial, self._partial = self._partial, None
             assert partial is not None
-            path = self._cache.publish(partial, digest, entry.size)
+            location = self._cache.publish(partial, digest, entry.size)
         self._cache.record(entry)
         return result_of(
             self._request,
             entry,
-            path,
+            location,
             self._clock.monotonic() - self._started,
             cached=False,
             received=self._received,
@@ -381,7 +381,7 @@ class Try:
         self._check_cancelled()
         self._silent += seconds
         if self._silent >= self._options.read_timeout_seconds:
-            raise self._no_connection(f"no answer in {self._silent:.0f} s")
+            raise no_connection(parse_url(self._request.url), f"no answer in {self._silent:.0f} s")
 
     def _check_cancelled(self) -> None:
         if self._cancelled():
@@ -391,14 +391,6 @@ class Try:
                 remedy="ask again to go on",
                 url=self._url,
             )
-
-    def _no_connection(self, cause: str) -> ConnectionFailedError:
-        return ConnectionFailedError(
-            f"{self._url} can't be fetched",
-            cause=cause,
-            remedy="check the host and the network, then try again",
-            url=self._url,
-        )
 
     @property
     def _url(self) -> str:

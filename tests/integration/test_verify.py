@@ -236,7 +236,7 @@ def test_an_old_object_that_is_published_again_is_young(
     let_time_pass(monkeypatch)
     entry = site.cache.put("key", b"data")
     site.cache.remove("key")
-    path = site.cache.publish_bytes("key", b"data", entry.object)
+    path = Path(site.cache.publish_bytes("key", b"data", entry.object))
     os.utime(path, (1, 1))
     site.cache.publish_bytes("key", b"data", entry.object)
     assert path.stat().st_mtime > time.time() - 60

@@ -36,7 +36,7 @@ from stager.signals.codec import (
 )
 
 RESULT = FetchResult(
-    "", "a" * 64, 7, Path(), cached=False, seconds=0.5, received=5, resumed_from=2, fresh_until=9.0
+    "", "a" * 64, 7, "", cached=False, seconds=0.5, received=5, resumed_from=2, fresh_until=9.0
 )
 BUSY = OriginBusyError(
     "http://h/x can't be fetched", cause="503", remedy="wait", retry_after=3, url="http://h/x"
