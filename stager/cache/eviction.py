@@ -28,9 +28,11 @@ from __future__ import annotations
 
 import os
 from collections.abc import Collection, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from enum import StrEnum
+from functools import partial
 
 from stager.cache.failures import cache_error
 from stager.cache.fresh import list_names
@@ -45,6 +47,10 @@ from stager.errors import CacheError
 from stager.model.entries import Entry
 from stager.steps import reached
 
+MANY = 1024
+"""From so many on, several threads share the work."""
+LOCAL_THREADS, REMOTE_THREADS = 2, 8
+"""Of a local file system the processor is the limit, of one on the network the time that an answer takes."""
 _MAX_ENTRY_BYTES = 1 << 20
 _READ = os.O_RDONLY | os.O_CLOEXEC
 
@@ -110,6 +116,7 @@ class Evictor:
     def __init__(self, tree: Tree, trash: Trash | None = None) -> None:
         self._tree = tree
         self._trash = trash
+        self._threads = LOCAL_THREADS if trash is None else REMOTE_THREADS
 
     def evict(
         self,
@@ -137,6 +144,19 @@ class Evictor:
         """
         self._tree.check()
         self._tree.look_again()
+        work = partial(self._evict, held=held, force=force, at_once=at_once, dry_run=dry_run)
+        if len(victims) < MANY:
+            return work(victims)
+        ordered = sorted(victims, key=_by_object)
+        size = -(-len(ordered) // self._threads)
+        parts = [ordered[start : start + size] for start in range(0, len(ordered), size)]
+        with ThreadPoolExecutor(self._threads, "evict") as pool:
+            return [one for done in pool.map(work, parts) for one in done]
+
+    def _evict(
+        self, victims: Sequence[Victim], *, held: Collection[str], force: bool, at_once: bool, dry_run: bool
+    ) -> list[Evicted]:
+        """See `evict`."""
         trash = None if at_once else self._trash
         done = [Evicted(victim) for victim in sorted(victims, key=_by_object)]
         if dry_run:

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 
-from stager.cache.eviction import Evicted, Evictor, Fate, Victim
+from stager.cache.eviction import MANY, Evicted, Evictor, Fate, Victim
 from stager.clock import Clock
 from stager.model.catalogue import CachedFile, Kind, unnamed_key
 from stager.model.eviction import Example, Limits, Purging, Stay, Tally, Why
@@ -98,6 +99,7 @@ class EvictionRun:
         self._needed: Collection[str] = ()
         self._linked: Collection[str] = ()
         self._asked = float("-inf")
+        self._dropping: Future[None] | None = None
         self._shared: set[tuple[Why, str]] = set()  # objects of which some keys were forgotten
         self._met: set[str] = set()  # objects that went or stay: no other choice takes them up again
         self._gone: dict[str, list[int]] = {}
@@ -128,6 +130,7 @@ class EvictionRun:
         enough = None if choice.goal is None else self.freed + choice.goal
         many = FEWEST
         waiting: list[_Candidate] = []
+        self._rows = ThreadPoolExecutor(1, "evict-rows")
         try:
             for rows in choice.batches:
                 waiting += self._candidates(rows, choice)
@@ -137,13 +140,16 @@ class EvictionRun:
                     yield self._progress()
                     many = min(many * 2, MOST)
                     if self._missing(enough) == 0:
+                        self._settle()
                         return
             while waiting and self._missing(enough) != 0:
                 some = _portion(waiting, self._missing(enough), MOST) or list(waiting)
                 del waiting[: len(some)]
                 self._evict(some)
                 yield self._progress()
+            self._settle()
         finally:
+            self._rows.shutdown()
             self._met.difference_update(candidate.victim.object for candidate in waiting)
 
     def _missing(self, enough: int | None) -> int | None:
@@ -222,10 +228,23 @@ class EvictionRun:
                     unnamed.append(_without_name(candidate.latest))
         if self._dry_run:
             return
-        self._catalogue.drop(drop)
+        self._settle()
+        if len(drop) < MANY:
+            self._drop(drop, unnamed)
+        else:
+            self._dropping = self._rows.submit(self._drop, drop, unnamed)
+
+    def _drop(self, digests: Sequence[str], unnamed: Sequence[CachedFile]) -> None:
+        self._catalogue.drop(digests)
         if unnamed:
             self._catalogue.put(unnamed)
         reached("evict.dropped")
+
+    def _settle(self) -> None:
+        """Wait for the rows that are being dropped beside the work in the tree."""
+        dropping, self._dropping = self._dropping, None
+        if dropping is not None:
+            dropping.result()
 
     def _count(self, candidate: _Candidate, one: Evicted) -> None:
         size = one.victim.size

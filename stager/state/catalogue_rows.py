@@ -35,7 +35,8 @@ _ORDERS: dict[Sort, tuple[Any, ...]] = {
 
 def cached_file(row: RowMapping) -> CachedFile:
     """The file of a row."""
-    digest, key, sha256, *rest = row.values()
+    values: list[Any] = list(row.values())
+    digest, key, sha256, *rest = values
     return CachedFile(bytes(digest).hex(), key, bytes(sha256).hex(), *rest[: len(COLUMNS) - 3])
 
 
@@ -44,12 +45,6 @@ def upsert(dialect: str) -> ManyRows:
     """Put in rows of `PUT_IN`; see `updating`."""
     bound: dict[str, Any] = {name: bindparam(name) for name in PUT_IN}
     return ManyRows(updating(_insert(dialect).values({**bound, **_BEGIN})))
-
-
-def upsert_from(dialect: str, source: Select[Any]) -> Any:
-    """The same for rows that `source` selects, with a condition (SQLite would misread it without)."""
-    begun = source.add_columns(*_BEGIN.values())
-    return updating(_insert(dialect).from_select([*PUT_IN, *_BEGIN], begun))
 
 
 def _insert(dialect: str) -> Any:

@@ -10,6 +10,7 @@ import time
 from collections.abc import Callable, Iterator
 from hashlib import sha256
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -46,8 +47,8 @@ def origin() -> Iterator[Origin]:
         yield running
 
 
-def settings(root: Path, cache: Path, **more: object) -> Settings:
-    given = {
+def settings(root: Path, cache: Path, **more: Any) -> Settings:
+    given: dict[str, Any] = {
         "cache_dir": cache,
         "state_dir": root / "state",
         "keeper_seconds": 3600.0,

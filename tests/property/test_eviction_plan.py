@@ -34,7 +34,7 @@ class Ledger(Evictor):
         self.held = held
         self.gone: list[str] = []
 
-    def evict(self, victims: Sequence[Victim], **given: object) -> list[Evicted]:  # type: ignore[override]
+    def evict(self, victims: Sequence[Victim], **given: object) -> list[Evicted]:
         done = []
         for victim in victims:
             if not victim.whole:
@@ -100,7 +100,7 @@ def purges(draw: st.DrawFn) -> Purge:
     owner = draw(st.sampled_from([None, None, *OWNERS]))
     urls = draw(st.sampled_from([(), (), ("http://a.test/1", "http://b.test/2", "result:3/x")]))
     results = draw(st.sampled_from([None, None, 30 * DAY]))
-    if older is size is host is owner is results is None and not urls:
+    if all(part is None for part in (older, size, host, owner, results)) and not urls:
         older = 10 * DAY
     return Purge(older, size, None, urls, host, owner, results, force=draw(st.booleans()))
 

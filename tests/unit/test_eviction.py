@@ -7,6 +7,7 @@ import os
 from collections.abc import Callable, Iterator
 from hashlib import sha256
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -45,7 +46,7 @@ def evictor(cache: FileCache, trash: Trash | None = None) -> Evictor:
     return Evictor(open_tree(cache.root, "2+2"), trash)
 
 
-def evict(cache: FileCache, *keys: str, **more: bool) -> Evicted:
+def evict(cache: FileCache, *keys: str, **more: Any) -> Evicted:
     (one,) = evictor(cache).evict([victim(*keys)], **more)
     return one
 
