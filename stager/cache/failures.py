@@ -13,8 +13,10 @@ LINK_REFUSED = frozenset({errno.EPERM, errno.EOPNOTSUPP, errno.ENOSYS, errno.EXD
 _KINDS: dict[type[CacheError], tuple[frozenset[int], str]] = {
     CacheFullError: (
         frozenset({errno.ENOSPC, errno.EDQUOT}),
-        "make room (`stager cache purge --to-free 10G` removes what nobody used for longest), or use a cache "
-        "directory on another file system",
+        (
+            "make room (`stager cache purge --to-free 10G` removes what nobody used for longest), or use a "
+            "cache directory on another file system"
+        ),
     ),
     CachePermissionError: (
         frozenset({errno.EACCES, errno.EPERM, errno.EROFS}),

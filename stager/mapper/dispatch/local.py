@@ -196,7 +196,9 @@ class LocalDispatcher:
         if not error.transient:
             self._end(run, JobEnded(run.order.job, run.order.epoch, None, error))
             return
-        level = logging.DEBUG if isinstance(error, CacheGoneError) else logging.WARNING  # that is said elsewhere
+        level = (
+            logging.DEBUG if isinstance(error, CacheGoneError) else logging.WARNING
+        )  # that is said elsewhere
         log.log(level, "job %s waits to be started: %s", run.order.job, error)
         timer = threading.Timer(AGAIN_SECONDS, self._submit, (self._begin, run))
         timer.daemon = True
