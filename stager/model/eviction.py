@@ -13,6 +13,7 @@ from typing import Any
 
 from stager.errors import InputError
 from stager.model.catalogue import DAY, CachedFile, Kind, Selection
+from stager.model.redaction import redacted_text
 from stager.model.urls import parse_url
 
 YOUNG_SECONDS = 3600.0
@@ -189,10 +190,7 @@ def canonical(word: str) -> str:
 
 def shown(key: str) -> str:
     """The key as people may see it: without the secrets of a URL."""
-    try:
-        return parse_url(key).redacted
-    except InputError:
-        return key
+    return redacted_text(key) if "://" in key else key
 
 
 def chooses(selection: Selection, file: CachedFile) -> bool:

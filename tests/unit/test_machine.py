@@ -27,6 +27,7 @@ from stager.mapper.instructions import (
     AdoptFetch,
     Dispatch,
     Instruction,
+    MakeRoom,
     NewJob,
     StartFetch,
     StopFetch,
@@ -472,6 +473,80 @@ def test_a_full_cache_holds_back_other_fetches_until_the_failed_one_is_due(bench
     assert at is not None
     bench.now = at
     assert sorted(orders(bench.run())) == [("f1", 2), ("f2", 1)]
+
+
+def room_for(bench: Bench) -> list[MakeRoom]:
+    return [one for one in bench.run() if isinstance(one, MakeRoom)]
+
+
+def full(needed: int, promised: int = 0) -> CacheFullError:
+    return CacheFullError("no room", needed=needed, promised=promised)
+
+
+def test_a_full_cache_counts_as_no_try_and_has_no_deadline(bench: Bench) -> None:
+    bench.submit("j1", URL)
+    for generation in range(1, 30):
+        bench.run()
+        bench.failed(generation=generation, error=full(10))
+        bench.now += 10_000.0
+    bench.run()
+    assert bench.state() is JobState.WAITING
+
+
+def test_room_is_asked_for_once_for_all_who_wait_and_those_start_at_once_when_it_is_made(
+    bench: Bench,
+) -> None:
+    bench.submit("j1", URL, THIRD)
+    bench.run()
+    bench.failed("f1", error=full(10, promised=5))
+    assert room_for(bench) == [MakeRoom(15)]
+    bench.failed("f2", error=full(20, promised=7))
+    assert room_for(bench) == [MakeRoom(37)]
+    assert room_for(bench) == []
+    assert bench.machine.flights.room_made() == 2
+    assert sorted(orders(bench.run())) == [("f1", 2), ("f2", 2)]
+
+
+def test_who_is_cancelled_while_he_waits_for_room_needs_none(bench: Bench) -> None:
+    bench.submit("j1", URL)
+    bench.run()
+    bench.failed(error=full(10))
+    assert room_for(bench) == [MakeRoom(10)]
+    bench.machine.cancel("j1", now=bench.now)
+    assert room_for(bench) == [MakeRoom(0)]
+
+
+def test_why_no_room_can_be_made_is_said_of_each_fetch_that_waits(bench: Bench) -> None:
+    bench.submit("j1", URL)
+    bench.run()
+    bench.failed(error=full(2_000_000))
+    bench.run()
+    bench.machine.flights.no_room("2MB needed, 1MB free, 5MB pinned")
+    error = bench.machine.fetches["f1"].error
+    assert error is not None
+    assert (error.what, error.cause) == ("waits for 2MB of room", "2MB needed, 1MB free, 5MB pinned")
+
+
+def test_a_fetch_that_waited_for_room_when_the_server_was_killed_waits_for_it_again(bench: Bench) -> None:
+    bench.submit("j1", URL)
+    bench.run()
+    bench.failed(error=full(10))
+    bench.run()
+    bench.crash()
+    assert MakeRoom(10) in bench.run()
+
+
+def test_a_file_system_that_refuses_without_saying_how_much_is_given_more_each_time(bench: Bench) -> None:
+    bench.submit("j1", URL)
+    asked = []
+    for generation in range(1, 4):
+        bench.run()
+        bench.failed(generation=generation, error=CacheFullError("Disk quota exceeded", errno=122))
+        asked += room_for(bench)
+        bench.machine.flights.room_made()
+    assert [(one.size, one.regardless) for one in asked if one.size] == [
+        (1 << 20, True), (2 << 20, True), (4 << 20, True),
+    ]  # fmt: skip
 
 
 # -- whose turn it is -----------------------------------------------------------------------------
