@@ -6,7 +6,7 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 
 import pytest
@@ -148,8 +148,8 @@ def test_what_jobs_are_given_counts_as_used(cache: FileCache, catalogue: Catalog
     used: list[str] = []
 
     class Noted(AccessTimes):
-        def used(self, digests: object) -> None:
-            used.extend(digests)  # type: ignore[call-overload]
+        def used(self, digests: Iterable[str]) -> None:
+            used.extend(digests)
 
     access = Noted(lambda _digest, _when: True, ManualClock())
     records = {"f1": FetchRecord("f1", "k03", state=FetchState.READY)}
