@@ -83,8 +83,8 @@ class Fetcher:
         """
         cache, clock, request = self.cache, self._means.clock, order.request
         started = clock.monotonic()
-        cache.check()  # before an origin is asked for what can't be kept
         plan = self._announced.pop(request.key, None)
+        # It looks whether the cache is there, before an origin is asked for what can't be kept.
         entry = None if plan is not None else cache.lookup(request.key)
         hit = self._means.hit(request, entry, started)
         if hit is not None:
