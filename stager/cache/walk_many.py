@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import multiprocessing
 import os
 from collections.abc import Iterator, Sequence
@@ -20,7 +21,7 @@ PROCESSES = 4
 
 
 def read_entries(
-    reader: TreeReader, parts: Sequence[Part], processes: int | None = None
+    reader: TreeReader, parts: Sequence[Part], processes: int | None = None, *, checked: bool = True
 ) -> Iterator[tuple[float, list[FileRow]]]:
     """The files of all parts, a piece at a time, each with the share of the parts that is done.
 
@@ -28,6 +29,7 @@ def read_entries(
         reader: of the cache.
         parts: of its entries.
         processes: that read at once; None: as many as pay.
+        checked: see `TreeReader.entries`.
 
     Raises:
         OSError: the file system failed.
@@ -38,34 +40,38 @@ def read_entries(
     left = iter(parts)
     done = met = 0
     for part in islice(left, None if processes <= 1 else 1):
-        for rows in reader.entries(part):
+        for rows in reader.entries(part, checked=checked):
             met += len(rows)
             yield done / len(parts), rows
         done += 1
     rest = list(left)
     if met * len(rest) < MANY:
         processes = 1
-    for count, rows in _spread(reader, rest, processes) if processes > 1 else _alone(reader, rest):
+    spread = _spread if processes > 1 else _alone
+    for count, rows in spread(reader, rest, processes, checked=checked):
         yield (done + count) / len(parts), rows
 
 
-def _alone(reader: TreeReader, parts: Sequence[Part]) -> Iterator[tuple[int, list[FileRow]]]:
+def _alone(
+    reader: TreeReader, parts: Sequence[Part], _: int, *, checked: bool
+) -> Iterator[tuple[int, list[FileRow]]]:
     for number, part in enumerate(parts):
-        for rows in reader.entries(part):
+        for rows in reader.entries(part, checked=checked):
             yield number, rows
 
 
-def _spread(reader: TreeReader, parts: Sequence[Part], processes: int) -> Iterator[tuple[int, list[FileRow]]]:
-    context = multiprocessing.get_context(
-        "spawn"
-    )  # a fork would take the locks of this one's threads with it
+def _spread(
+    reader: TreeReader, parts: Sequence[Part], processes: int, *, checked: bool
+) -> Iterator[tuple[int, list[FileRow]]]:
+    # Not by a fork, which would take the locks of this process's threads with it.
+    context = multiprocessing.get_context("spawn")
     left = iter(parts)
     ended = 0
     with ExitStack() as made:
         readers: list[Connection] = []
         for _ in range(processes):
             ours, theirs = context.Pipe()
-            process = context.Process(target=_serve, args=(str(reader.root), theirs), daemon=True)
+            process = context.Process(target=_serve, args=(reader.root, theirs, checked), daemon=True)
             process.start()
             theirs.close()
             made.callback(process.join)
@@ -93,13 +99,14 @@ def _spread(reader: TreeReader, parts: Sequence[Part], processes: int) -> Iterat
                     readers.remove(ready)
 
 
-def _serve(root: str, asked: Connection) -> None:
+def _serve(root: str, asked: Connection, checked: bool) -> None:
     """The other process: reads the parts that it is sent; ends when there are no more, or nobody to tell."""
+    gc.disable()  # rows are freed by their counts; looking for cycles among them takes as long as reading them
     reader = TreeReader(root)
     with asked, suppress(EOFError, BrokenPipeError, ConnectionResetError, KeyboardInterrupt):
         while (part := asked.recv()) is not None:
             try:
-                for rows in reader.entries(part):
+                for rows in reader.entries(part, checked=checked):
                     asked.send(rows)
             except (BrokenPipeError, ConnectionResetError):
                 return

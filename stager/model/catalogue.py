@@ -32,6 +32,9 @@ class Kind(StrEnum):
     """An object without an entry: what a URL held before it changed, or what a kill left."""
 
 
+_INPUT, _RESULT, _UNNAMED = (kind.value for kind in Kind)  # reading an enumeration's value takes a while
+
+
 class Sort(StrEnum):
     """Orders of a list of files."""
 
@@ -174,9 +177,9 @@ def row_of_entry(data: Mapping[str, Any], digest: bytes, last_access: float) -> 
     named = bytes.fromhex(data["object"])
     if len(named) != len(digest) or not isinstance(key, str) or not isinstance(size, int) or size < 0:
         raise ValueError("a value that no entry has")
-    kind = Kind.INPUT
+    kind = _INPUT
     if key.startswith((RESULT, UNNAMED)):
-        kind = Kind.RESULT if key.startswith(RESULT) else Kind.UNNAMED
+        kind = _RESULT if key.startswith(RESULT) else _UNNAMED
     fresh, keep = data["fresh_until"], data.get("keep_until")
     return (
         digest,
@@ -187,7 +190,7 @@ def row_of_entry(data: Mapping[str, Any], digest: bytes, last_access: float) -> 
         last_access,
         storable(data.get("owner", "")),
         host_of(key),
-        kind.value,
+        kind,
         None if fresh is None else float(fresh),
         None if keep is None else float(keep),
         bool(restricted),

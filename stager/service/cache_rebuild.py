@@ -17,6 +17,7 @@ from stager.steps import reached
 
 TELL_SECONDS = 0.2
 """Between two reports of how far it is."""
+_LAST = "f" * 64
 ENTRIES_SHARE = 0.7
 """What of the whole is done when all entries are read."""
 
@@ -41,7 +42,8 @@ def rebuild(
         with catalogue.rebuilding() as rebuilt:
             while True:
                 layouts = reader.layouts
-                for share, rows in read_entries(reader, reader.parts(ENTRIES), processes):
+                checked = any(not layout.widths for layout in layouts)
+                for share, rows in read_entries(reader, reader.parts(ENTRIES), processes, checked=checked):
                     rebuilt.entries(rows)
                     files += len(rows)
                     if time.monotonic() - told > TELL_SECONDS:
@@ -50,29 +52,63 @@ def rebuild(
                 if reader.layouts == layouts:  # else a migration began: some were perhaps moved past us
                     break
             reached("rebuild.read")
-            for folder in (OBJECTS, RESTRICTED):
-                for part in reader.parts(folder, 16):
-                    for seen in reader.objects(part):
-                        rebuilt.objects([(bytes.fromhex(one.sha256), one.restricted) for one in seen])
-                if time.monotonic() - told > TELL_SECONDS:
-                    told = time.monotonic()
-                    yield Walked(files, ENTRIES_SHARE + 0.1)
             catalogue.merge(rebuilt, walk)
             reached("rebuild.merged")
-            yield Walked(files, 0.9)
-            for some in rebuilt.unnamed():
-                catalogue.walked(reader.unnamed((Seen(*one), None) for one in some), walk)
-            for _ in meet_again(reader, catalogue, walk):
-                pass
+        yield Walked(files, 0.9)
+        lost = 0
+        for unknown, missing in _compared(reader, catalogue):
+            catalogue.walked(reader.unnamed((one, None) for one in unknown), walk)
+            lost += _drop_lost(reader, catalogue, missing)
+            if time.monotonic() - told > TELL_SECONDS:
+                told = time.monotonic()
+                yield Walked(files, 0.95)
+        for _ in meet_again(reader, catalogue, walk):
+            pass
     except OSError as error:
         raise cache_error(error, error.filename or reader.root, "read") from error
     reader.tree.check()  # of a cache that has gone not all was met
     gone = catalogue.end_walk(walk, clock.time())
-    return Rebuilt(files, gone, time.monotonic() - began)
+    return Rebuilt(files - lost, gone, time.monotonic() - began)
+
+
+def _compared(reader: TreeReader, catalogue: Catalogue) -> Iterator[tuple[list[Seen], set[str]]]:
+    """Objects that no row has, and objects with rows that were not met; the latter may be in another layout.
+
+    In the order of digests the two lists are read side by side. In a flat cache there is none: there each entry
+    has been checked already.
+    """
+    for folder in (OBJECTS, RESTRICTED):
+        parts = reader.parts(folder, 1)
+        for layout in reversed(reader.layouts):
+            after = ""
+            own = (part for part in parts if part.layout == layout)
+            for names in (names for part in own for names in reader.object_names(part)):
+                known: set[str] = set()
+                if layout.widths:
+                    known = catalogue.objects_between(after, names[-1])
+                    after = names[-1]
+                    unknown = [name for name in names if name not in known]
+                    known.difference_update(names)
+                else:
+                    unknown = catalogue.unknown(names)
+                yield [Seen(name, folder == RESTRICTED) for name in unknown], known
+            if layout.widths:
+                yield [], catalogue.objects_between(after, _LAST)
+
+
+def _drop_lost(reader: TreeReader, catalogue: Catalogue, objects: Iterable[str]) -> int:
+    """Drop the rows of those of these objects that are really gone; how many rows that were."""
+    rows = [file for sha256 in objects for file in catalogue.of_object(sha256)]
+    there = {row[0].hex() for row in rows_now(reader, rows)}
+    gone = [file.digest for file in rows if file.digest not in there]
+    catalogue.drop(gone)
+    return len(gone)
 
 
 def meet_again(reader: TreeReader, catalogue: Catalogue, walk: int) -> Iterator[None]:
     """Look once more for each file that the walk has not met: it may have been moved or replaced meanwhile.
+
+    What is left of the object of one that is gone is unnamed from now on (unless another key has it).
 
     Raises:
         OSError: the file system failed.
@@ -81,7 +117,15 @@ def meet_again(reader: TreeReader, catalogue: Catalogue, walk: int) -> Iterator[
     after = 0
     while unmet := catalogue.unmet(walk, after=after):
         after = unmet[-1][0]
-        catalogue.walked(rows_now(reader, [file for _, file in unmet]), walk)
+        files = [file for _, file in unmet]
+        rows = rows_now(reader, files)
+        there = {row[0].hex() for row in rows}
+        gone = {file.object: file for file in files if file.digest not in there}
+        left = reader.unnamed((Seen(file.object, file.restricted), None) for file in gone.values())
+        for row in left:
+            former = gone[row[2].hex()]
+            rows.append(row_of(former.unnamed(), former.digest))
+        catalogue.walked(rows, walk)
         yield
 
 

@@ -131,7 +131,7 @@ class Catalogue:
     @contextmanager
     def rebuilding(self) -> Iterator[Rebuild]:
         """For a walk that reads everything in one go: its rows are put in together."""
-        with Rebuild(self._engine) as rebuild:
+        with Rebuild() as rebuild:
             self._rebuilds.append(rebuild)
             try:
                 yield rebuild
@@ -139,9 +139,9 @@ class Catalogue:
                 self._rebuilds.remove(rebuild)
 
     def merge(self, rebuild: Rebuild, walk: int) -> None:
-        """Put in what was read."""
-        with self._writing, _complaining("written"):
-            rebuild.merge(walk)
+        """Put in what was read: all of it, or nothing."""
+        with self._changing() as connection:
+            rebuild.merge(connection, walk)
 
     def unknown(self, objects: Sequence[str]) -> list[str]:
         """Those that no row has."""
@@ -153,6 +153,14 @@ class Catalogue:
                 known = {bytes(found) for found in connection.execute(query).scalars()}
                 unknown += [name for name, found in zip(some, wanted, strict=True) if found not in known]
         return unknown
+
+    def objects_between(self, first: str, last: str) -> set[str]:
+        """The objects with rows whose digests come after `first`, up to `last`."""
+        found = and_(files.c.object > bytes.fromhex(first), files.c.object <= bytes.fromhex(last))
+        with self._reading() as connection:
+            return {
+                bytes(row[0]).hex() for row in connection.execute(select(files.c.object).where(found)).all()
+            }
 
     def unmet(self, walk: int, *, after: int = 0, limit: int = ROWS_AT_ONCE) -> list[tuple[int, CachedFile]]:
         """The next rows (by number) that this walk, and none since, has met: they are perhaps no more."""

@@ -41,8 +41,8 @@ files = Table(
     Column("restricted", Boolean, nullable=False),
     Column("alias", Boolean, nullable=False),  # another row of the same object counts its bytes
     Column("verified_at", Float, nullable=False),  # when the bytes were last read and found right; 0: never
-    Column("walk", Integer, nullable=False),  # number of the last walk of the tree that met it
     Column("former", LargeBinary(32)),  # of an unnamed object: digest of the key that had it before, if known
+    Column("walk", Integer, nullable=False),  # number of the last walk of the tree that met it
 )
 
 DIGEST_INDEX = Index("catalogue_digest", files.c.digest, unique=True)
