@@ -8,6 +8,7 @@ symbolic link, and only the database protects the object.
 from __future__ import annotations
 
 import os
+import stat
 from contextlib import suppress
 
 from stager.cache.failures import LINK_REFUSED, cache_error
@@ -15,8 +16,9 @@ from stager.cache.files import remove_quietly, unless_stale
 from stager.cache.layout import JOBS
 from stager.cache.objects import find_object
 from stager.cache.owner import new_owner, retire
+from stager.cache.removal import DIRECTORY, NO_DIRECTORY, remove_tree
 from stager.cache.tree import Tree
-from stager.errors import ObjectLostError
+from stager.errors import CacheError, ObjectLostError
 
 _LINK_TRIES = 8
 """The object may be moved to another layout between looking for it and linking it."""
@@ -38,12 +40,14 @@ def make_job_directory(tree: Tree, job: str) -> str:
 
     Raises:
         InputError: no file can have the job's name.
-        CacheError: it could not be made.
+        CacheError: it could not be made, or something else is in its place.
     """
     directory = job_directory(tree, job)
     try:
-        tree.make_directory(f"{directory}/inputs")
-        tree.make_directory(f"{directory}/results")
+        _check_directory(directory)
+        for part in (f"{directory}/inputs", f"{directory}/results"):
+            if not tree.make_directory(part):
+                _check_directory(part)
     except OSError as error:
         raise cache_error(error, directory, "make") from error
     return directory
@@ -62,8 +66,10 @@ def pin(tree: Tree, job: str, name: str, sha256: str, size: int) -> str:
     from stager.model.jobs import check_file_name
 
     check_file_name(name, f"input of job {job}")
-    path = f"{job_directory(tree, job)}/inputs/{name}"
+    inputs = f"{job_directory(tree, job)}/inputs"
+    path = f"{inputs}/{name}"
     try:
+        _check_directory(inputs)
         _link(tree, sha256, path, job)
         found = _size(path)
         if found == size:
@@ -104,11 +110,43 @@ def remove_results(tree: Tree, job: str) -> None:
 
 
 def _remove_part(tree: Tree, job: str, part: str) -> None:
-    directory = f"{job_directory(tree, job)}/{part}"
+    directory = job_directory(tree, job)
     try:
-        _remove_tree(directory)
+        fd = os.open(directory, DIRECTORY)
+    except FileNotFoundError:
+        return
     except OSError as error:
-        raise cache_error(error, directory, "remove") from error
+        if error.errno in NO_DIRECTORY:  # the job put something else there: nothing of ours is behind it
+            return
+        raise cache_error(error, directory, "open") from error
+    try:
+        remove_tree(part, fd)
+    except OSError as error:
+        raise cache_error(error, f"{directory}/{part}", "remove") from error
+    finally:
+        os.close(fd)
+
+
+def _check_directory(path: str) -> None:
+    """Make sure that no link leads from the job's directory to elsewhere: a job can put one anywhere in it.
+
+    Raises:
+        CacheError: there is something else in its place.
+        OSError: the file system failed.
+    """
+    try:
+        mode = os.stat(path, follow_symlinks=False).st_mode
+    except FileNotFoundError:
+        return
+    if not stat.S_ISDIR(mode):
+        raise CacheError(
+            f"{path} is not a directory",
+            cause="a link is in its place, which is not followed"
+            if stat.S_ISLNK(mode)
+            else "a file is in its place",
+            remedy="remove it; a job writes into $STAGER_RESULTS, and does not replace it",
+            path=path,
+        )
 
 
 def _link(tree: Tree, sha256: str, path: str, job: str) -> None:
@@ -179,19 +217,3 @@ def _size(path: str) -> int | None:
         return unless_stale(opened)
     except FileNotFoundError:
         return None
-
-
-def _remove_tree(directory: str) -> None:
-    try:
-        with os.scandir(directory) as found:
-            items = [(item.path, item.is_dir(follow_symlinks=False)) for item in found]
-    except FileNotFoundError:
-        return
-    for path, is_directory in items:
-        if is_directory:
-            _remove_tree(path)
-        else:
-            with suppress(FileNotFoundError):
-                os.unlink(path)
-    with suppress(FileNotFoundError):
-        os.rmdir(directory)

@@ -9,7 +9,7 @@ import pytest
 
 from stager.cache.files import STALE_TRIES
 from stager.cache.store import FileCache
-from stager.errors import CacheIOError, InputError, ObjectLostError
+from stager.errors import CacheError, CacheIOError, InputError, ObjectLostError
 
 
 def names(directory: Path) -> list[str]:
@@ -161,3 +161,91 @@ def test_unpinning_removes_inputs_and_keeps_results_and_objects(cache: FileCache
     assert Path("/etc/passwd").exists()
     assert cache.object_path(entry.object).stat().st_nlink == 1
     assert sha256(cache.path("k").read_bytes()).hexdigest() == entry.object
+
+
+# -- what a job puts in place of its directories ---------------------------------------------------
+
+
+@pytest.fixture
+def elsewhere(tmp_path: Path) -> Path:
+    """A directory that is none of the cache's, with something in it."""
+    directory = tmp_path / "scratch"
+    (directory / "deep").mkdir(parents=True)
+    (directory / "deep" / "precious").write_bytes(b"mine")
+    return directory
+
+
+def replace(directory: Path, target: Path) -> None:
+    directory.rmdir()
+    directory.symlink_to(target)
+
+
+@pytest.mark.parametrize("part", ["inputs", "results"])
+def test_a_release_follows_no_link_that_a_job_put_there(cache: FileCache, elsewhere: Path, part: str) -> None:
+    job = cache.job_dir("job")
+    replace(job / part, elsewhere)
+    cache.release("job")
+    assert (elsewhere / "deep" / "precious").read_bytes() == b"mine"
+    assert names(job) == []
+
+
+def test_a_release_leaves_alone_what_links_inside_of_the_results_lead_to(
+    cache: FileCache, elsewhere: Path
+) -> None:
+    job = cache.job_dir("job")
+    (job / "results" / "sub").mkdir()
+    (job / "results" / "sub" / "link").symlink_to(elsewhere)
+    cache.release("job")
+    assert (elsewhere / "deep" / "precious").exists()
+    assert names(job) == []
+
+
+def test_a_release_follows_no_link_in_place_of_the_job_s_directory(cache: FileCache, elsewhere: Path) -> None:
+    job = cache.job_dir("job")
+    for part in ("inputs", "results"):
+        (job / part).rmdir()
+    (elsewhere / "results").mkdir()
+    replace(job, elsewhere)
+    cache.release("job")
+    assert names(elsewhere) == ["deep", "results"]
+
+
+def test_a_link_that_is_swapped_in_while_a_directory_is_removed_is_not_followed(
+    cache: FileCache, elsewhere: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    sub = cache.job_dir("job") / "results" / "deep"
+    sub.mkdir()
+    (sub / "precious").write_bytes(b"")
+    opened = os.open
+
+    def swapping(path: str, flags: int, mode: int = 0o777, *, dir_fd: int | None = None) -> int:
+        if path == "deep":
+            sub.rename(sub.with_name("aside"))
+            sub.symlink_to(elsewhere / "deep")
+        return opened(path, flags, mode, dir_fd=dir_fd)
+
+    monkeypatch.setattr(os, "open", swapping)
+    with pytest.raises(CacheError, match="can't remove"):
+        cache.release("job")
+    monkeypatch.undo()
+    assert (elsewhere / "deep" / "precious").read_bytes() == b"mine"
+    cache.release("job")
+
+
+@pytest.mark.parametrize("part", ["inputs", "results"])
+def test_a_directory_that_a_job_replaced_by_a_link_is_refused(
+    cache: FileCache, elsewhere: Path, part: str
+) -> None:
+    job = cache.job_dir("job")
+    replace(job / part, elsewhere)
+    with pytest.raises(CacheError, match=f"{part} is not a directory: a link is in its place"):
+        cache.job_dir("job")
+    assert names(elsewhere) == ["deep"]
+
+
+def test_nothing_is_pinned_through_a_link(cache: FileCache, elsewhere: Path) -> None:
+    entry = cache.put("k", b"data")
+    replace(cache.job_dir("job") / "inputs", elsewhere)
+    with pytest.raises(CacheError, match="inputs is not a directory"):
+        cache.pin("job", "a", entry.object, entry.size)
+    assert names(elsewhere) == ["deep"]

@@ -2,14 +2,23 @@
 
 from __future__ import annotations
 
+import errno
 import os
-from collections.abc import Iterable, Iterator
+import stat
+from collections.abc import Iterable, Iterator, Sequence
 from fnmatch import fnmatchcase
 from pathlib import Path
+from typing import BinaryIO, cast
 
+from stager.cache.failures import cache_error
+from stager.cache.removal import DIRECTORY
 from stager.cache.store import FileCache
-from stager.errors import ResultMissingError
+from stager.errors import InputError, ResultMissingError
 from stager.model.events import JobResult
+
+_FILE = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
+_NO_FILE = frozenset({errno.ELOOP, errno.ENOENT, errno.ENXIO, errno.ENODEV})
+"""What `_FILE` answers for links, for what has gone, and for sockets and devices."""
 
 
 def result_key(job: str, name: str) -> str:
@@ -29,18 +38,29 @@ def keep_results(
     """Store the files below `directory` in the cache, a block at a time, each with its digest.
 
     They are the owner's, and promised to stay until `keep_until`.
-    Only regular files count; links are not followed. With `wanted` (paths or patterns) only files
-    that match one are kept. Doing it again gives the same.
+    Only regular files count; links are not followed, nor is one in the place of `directory` or of the one above.
+    With `wanted` (paths or patterns) only files that match one are kept. Doing it again gives the same.
+
+    Raises:
+        InputError: one can't be read.
+        CacheError: one can't be stored, or the directory can't be read.
     """
     patterns = tuple(wanted)
     kept = []
-    for path in sorted(_files(directory)):
-        name = path.relative_to(directory).as_posix()
-        if patterns and not any(fnmatchcase(name, pattern) for pattern in patterns):
-            continue
-        entry = cache.put(result_key(job, name), path, owner=owner, keep_until=keep_until)
-        kept.append(JobResult(name, entry.object, entry.size))
-    return tuple(kept)
+    try:
+        top = _open(directory)
+    except FileNotFoundError:
+        return ()
+    except OSError as error:
+        raise cache_error(error, directory, "open") from error
+    try:
+        for name, file in _files(top, patterns):
+            with file:
+                entry = cache.put(result_key(job, name), file, owner=owner, keep_until=keep_until)
+            kept.append(JobResult(name, entry.object, entry.size))
+    finally:
+        os.close(top)
+    return tuple(sorted(kept, key=lambda result: result.name.split("/")))
 
 
 def check_results(kept: Iterable[JobResult], wanted: Iterable[str]) -> ResultMissingError | None:
@@ -57,9 +77,28 @@ def check_results(kept: Iterable[JobResult], wanted: Iterable[str]) -> ResultMis
     return None
 
 
-def _files(directory: Path) -> Iterator[Path]:
-    for folder, _, names in os.walk(directory):
-        for name in names:
-            path = Path(folder, name)
-            if path.is_file() and not path.is_symlink():
-                yield path
+def _open(directory: Path) -> int:
+    job = os.open(directory.parent, DIRECTORY)
+    try:
+        return os.open(directory.name, DIRECTORY, dir_fd=job)
+    finally:
+        os.close(job)
+
+
+def _files(top: int, patterns: Sequence[str]) -> Iterator[tuple[str, BinaryIO]]:
+    """Name and content of each wanted regular file below the open directory, whatever is swapped meanwhile."""
+    for folder, _, names, fd in os.fwalk(".", dir_fd=top):
+        for base in names:
+            name = os.path.normpath(f"{folder}/{base}")
+            if patterns and not any(fnmatchcase(name, pattern) for pattern in patterns):
+                continue
+            try:
+                opened = os.open(base, _FILE, dir_fd=fd)
+            except OSError as error:
+                if error.errno in _NO_FILE:
+                    continue
+                raise InputError(f"can't read result {name!r}", cause=error.strerror or str(error)) from error
+            if stat.S_ISREG(os.fstat(opened).st_mode):
+                yield name, cast("BinaryIO", os.fdopen(opened, "rb", buffering=0))
+            else:
+                os.close(opened)

@@ -1,0 +1,51 @@
+"""Removing directories that a job could write to: links are removed, never followed.
+
+Every step starts from a directory that is open, so that it does not help to put a link in its place meanwhile.
+"""
+
+from __future__ import annotations
+
+import errno
+import os
+from contextlib import suppress
+
+DIRECTORY = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
+"""How to open a directory itself, not one that a link leads to."""
+NO_DIRECTORY = frozenset({errno.ENOTDIR, errno.ELOOP})
+"""What `DIRECTORY` answers where there is something else."""
+
+
+def remove_tree(path: str, at: int | None = None) -> None:
+    """Remove what is at `path` (relative to the open directory `at`): a directory with all that is in it, or a name.
+
+    What goes meanwhile is not missed.
+
+    Raises:
+        OSError: some of it is still there.
+    """
+    try:
+        fd = os.open(path, DIRECTORY, dir_fd=at)
+    except FileNotFoundError:
+        return
+    except OSError as error:
+        if error.errno not in NO_DIRECTORY:
+            raise
+        _unlink(path, at)
+        return
+    try:
+        with os.scandir(fd) as found:
+            items = [(item.name, item.is_dir(follow_symlinks=False)) for item in found]
+        for name, is_directory in items:
+            if is_directory:
+                remove_tree(name, fd)
+            else:
+                _unlink(name, fd)
+    finally:
+        os.close(fd)
+    with suppress(FileNotFoundError):
+        os.rmdir(path, dir_fd=at)
+
+
+def _unlink(path: str, at: int | None) -> None:
+    with suppress(FileNotFoundError):
+        os.unlink(path, dir_fd=at)
