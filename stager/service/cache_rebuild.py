@@ -42,7 +42,7 @@ def rebuild(
         with catalogue.rebuilding() as rebuilt:
             while True:
                 layouts = reader.layouts
-                checked = any(not layout.widths for layout in layouts)
+                checked = len(layouts) > 1 or not layouts[0].widths  # else objects are listed in order
                 for share, rows in read_entries(reader, reader.parts(ENTRIES), processes, checked=checked):
                     rebuilt.entries(rows)
                     files += len(rows)
@@ -56,7 +56,7 @@ def rebuild(
             reached("rebuild.merged")
         yield Walked(files, 0.9)
         lost = 0
-        for unknown, missing in _compared(reader, catalogue):
+        for unknown, missing in (_unnamed if checked else _compared)(reader, catalogue):
             catalogue.walked(reader.unnamed((one, None) for one in unknown), walk)
             lost += _drop_lost(reader, catalogue, missing)
             if time.monotonic() - told > TELL_SECONDS:
@@ -71,29 +71,29 @@ def rebuild(
     return Rebuilt(files - lost, gone, time.monotonic() - began)
 
 
-def _compared(reader: TreeReader, catalogue: Catalogue) -> Iterator[tuple[list[Seen], set[str]]]:
-    """Objects that no row has, and objects with rows that were not met; the latter may be in another layout.
-
-    In the order of digests the two lists are read side by side. In a flat cache there is none: there each entry
-    has been checked already.
-    """
+def _unnamed(reader: TreeReader, catalogue: Catalogue) -> Iterator[tuple[list[Seen], set[str]]]:
+    """The objects that no row has."""
     for folder in (OBJECTS, RESTRICTED):
-        parts = reader.parts(folder, 1)
-        for layout in reversed(reader.layouts):
-            after = ""
-            own = (part for part in parts if part.layout == layout)
-            for names in (names for part in own for names in reader.object_names(part)):
-                known: set[str] = set()
-                if layout.widths:
-                    known = catalogue.objects_between(after, names[-1])
-                    after = names[-1]
-                    unknown = [name for name in names if name not in known]
-                    known.difference_update(names)
-                else:
-                    unknown = catalogue.unknown(names)
-                yield [Seen(name, folder == RESTRICTED) for name in unknown], known
-            if layout.widths:
-                yield [], catalogue.objects_between(after, _LAST)
+        for part in reader.parts(folder):
+            for names in reader.object_names(part):
+                unknown = catalogue.unknown(names)
+                yield [Seen(name, folder == RESTRICTED) for name in unknown], set()
+
+
+def _compared(reader: TreeReader, catalogue: Catalogue) -> Iterator[tuple[list[Seen], set[str]]]:
+    """The same, and the objects of rows that were not met; both lists are in the order of digests, and read side by side."""
+    after = ""
+    for part in reader.parts(OBJECTS):
+        for names in reader.object_names(part):
+            known = catalogue.objects_between(after, names[-1])
+            after = names[-1]
+            unknown = [name for name in names if name not in known]
+            known.difference_update(names)
+            yield [Seen(name, restricted=False) for name in unknown], known
+    yield [], catalogue.objects_between(after, _LAST)
+    for part in reader.parts(RESTRICTED):
+        for names in reader.object_names(part):
+            yield [Seen(name, restricted=True) for name in catalogue.unknown(names)], set()
 
 
 def _drop_lost(reader: TreeReader, catalogue: Catalogue, objects: Iterable[str]) -> int:

@@ -7,6 +7,8 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import replace
+from hashlib import sha256
 from pathlib import Path
 
 import pytest
@@ -17,7 +19,7 @@ from stager.cache.walk import TreeReader
 from stager.cache.walk_many import read_entries
 from stager.clock import ManualClock, SystemClock
 from stager.errors import CacheError
-from stager.model.catalogue import Selection, Sort
+from stager.model.catalogue import FileRow, Selection, Sort
 from stager.model.fetches import FetchState
 from stager.model.jobs import JobState
 from stager.model.keys import key_digest
@@ -131,6 +133,32 @@ def _children() -> set[str]:
     for task in Path("/proc/self/task").iterdir():
         found |= set((task / "children").read_text().split())
     return {child for child in found if b"spawn_main" in Path(f"/proc/{child}/cmdline").read_bytes()}
+
+
+def test_what_is_restricted_or_has_lost_its_object_is_told_apart(
+    cache: FileCache, catalogue: Catalogue, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    looked: list[str] = []
+    look = TreeReader.rows
+
+    def noted(self: TreeReader, digests: Iterable[str]) -> dict[str, FileRow]:
+        looked.extend(wanted := list(digests))
+        return look(self, wanted)
+
+    monkeypatch.setattr(TreeReader, "rows", noted)
+    kept = cache.put("kept", b"kept")
+    cache.record(replace(cache.put("secret", b"secret"), restricted=True))
+    own = cache.object_path(sha256(b"secret").hexdigest())
+    hidden = Path(cache.tree.object(own.name, restricted=True))
+    hidden.parent.mkdir(parents=True)
+    own.rename(hidden)
+    cache.object_path(cache.put("lost", b"lost").object).unlink()
+    done(TreeReader(cache.root), catalogue)
+    assert len(looked) <= 2, "only what is in doubt is looked at one by one"
+    keys = {one.key: one for one in catalogue.ls(Selection(), limit=None)}
+    assert keys["kept"].object == kept.object
+    assert keys["secret"].restricted
+    assert "lost" not in keys
 
 
 @pytest.mark.parametrize("how", ["slow", "whole"])
