@@ -23,7 +23,9 @@ _KINDS: dict[type[CacheError], tuple[frozenset[int], str]] = {
         "check owner and mode of the directory, or use another cache directory",
     ),
     CacheIOError: (
-        frozenset({errno.EIO, errno.ESTALE, errno.EMFILE, errno.ENFILE, errno.ENOMEM, errno.EINTR}),
+        frozenset(
+            {errno.EIO, errno.ESTALE, errno.EMFILE, errno.ENFILE, errno.ENOMEM, errno.EINTR, errno.ETIMEDOUT}
+        ),
         "try again; if it stays, check the disk, the mount and the limit of open files",
     ),
 }

@@ -2,7 +2,8 @@
 
 An object that reads wrong is read once more, from the disk, before it is called damaged. What can't be read at
 all is something else: the disk may be at fault, or the mount, and a file system that has gone away is not a
-million damaged objects.
+million damaged objects. Only an object of which the file system itself says that its bytes are lost is judged;
+whatever else goes wrong (no file descriptors, no memory, a server that does not answer) is no fault of the object.
 """
 
 from __future__ import annotations
@@ -31,8 +32,10 @@ from stager.errors import CacheIOError
 
 log = logging.getLogger(__name__)
 
-UNREADABLE_IN_A_ROW = 20
-"""So many objects that can't be read, one after the other, and it is the disk or the mount that is at fault."""
+MOST_UNREADABLE = 20
+"""So many objects that can't be read, and it is the disk or the mount that is at fault."""
+FORGIVEN_BY = 100
+"""So many sound objects make up for one that can't be read."""
 _PORTION_BYTES = 8 << 20
 """Handed to a thread at once, about."""
 _PORTION = 64
@@ -40,6 +43,8 @@ _PORTION = 64
 _AHEAD = 4
 """Portions under way or waiting to be taken, per thread."""
 _DENIED = frozenset({errno.EACCES, errno.EPERM})
+_LOST = frozenset({errno.EIO, errno.EUCLEAN, errno.EBADMSG})
+"""What a file system answers that can't give the bytes: the medium failed, or a checksum of its own is wrong."""
 
 
 class Condition(StrEnum):
@@ -50,7 +55,7 @@ class Condition(StrEnum):
     DAMAGED = "damaged"
     """They have another one, twice."""
     UNREADABLE = "unreadable"
-    """The disk, or the server of the file system, did not give them."""
+    """The file system says that they are lost."""
     DENIED = "denied"
     """This user may not read it."""
     GONE = "gone"
@@ -122,6 +127,31 @@ def _walk(
             yield from _walk(tree, below, widths[1:], prefix + name, after, restricted=restricted)
 
 
+class DiskTrust:
+    """Whether it is single objects that can't be read, or the disk; one of these may serve several runs."""
+
+    def __init__(self) -> None:
+        self._unreadable = 0.0
+
+    def take(self, found: Scrubbed) -> None:
+        """One more object was read.
+
+        Raises:
+            CacheIOError: too many can't be read for it to be their own fault.
+        """
+        if found.condition is Condition.SOUND:
+            self._unreadable = max(0.0, self._unreadable - 1 / FORGIVEN_BY)
+        elif found.condition is Condition.UNREADABLE:
+            self._unreadable += 1
+            if self._unreadable >= MOST_UNREADABLE:
+                raise CacheIOError(
+                    f"{MOST_UNREADABLE} objects and more can't be read, and few others can",
+                    cause=found.cause,
+                    remedy="see to the disk or the mount; then run `stager cache verify`, it goes on from here",
+                    path=found.path,
+                )
+
+
 class Scrubber:
     """Reads objects of one tree.
 
@@ -129,10 +159,12 @@ class Scrubber:
         tree: the cache.
         pace: how fast.
         threads: objects that are read at once.
+        trust: what earlier runs say of the disk.
     """
 
-    def __init__(self, tree: Tree, pace: Pace, *, threads: int) -> None:
+    def __init__(self, tree: Tree, pace: Pace, *, threads: int, trust: DiskTrust | None = None) -> None:
         self._tree = tree
+        self._trust = trust or DiskTrust()
         self._stopped = threading.Event()
         self._threads = threads
         self._reader = ObjectReader(pace, self._stopped, self._count)
@@ -140,7 +172,6 @@ class Scrubber:
         self.bytes_read = 0
         """By all threads; rises while a large object is read."""
         self._objects = 0
-        self._failed_in_a_row = 0
 
     def stop(self) -> None:
         """Give up; what is being read is given up within a block."""
@@ -152,7 +183,7 @@ class Scrubber:
         The iterator ends early when it was told to stop.
 
         Raises:
-            CacheIOError: one object after the other can't be read.
+            CacheIOError: too many objects can't be read, or this process or the mount is in trouble.
             CacheError: the cache has gone.
         """
         rest = iter(names)
@@ -192,7 +223,7 @@ class Scrubber:
 
         Raises:
             StoppedError: told to stop.
-            CacheError: the cache has gone.
+            CacheError: the cache has gone, or it could not be read for a reason that is not the object's.
         """
         path = self._tree.object(name.sha256, restricted=name.restricted)
         cause = ""
@@ -205,6 +236,8 @@ class Scrubber:
                 self._tree.check()
                 if error.errno in _DENIED:
                     return Scrubbed(name, Condition.DENIED, path, cause=_in_words(error))
+                if again and error.errno not in _LOST:
+                    raise cache_error(error, path, "verify") from error
                 cause = _in_words(error)
                 continue
             if found is None:
@@ -235,17 +268,7 @@ class Scrubber:
     def _watch(self, done: list[Scrubbed]) -> None:
         self._objects += len(done)
         for each in done:
-            if each.condition is Condition.UNREADABLE:
-                self._failed_in_a_row += 1
-            elif each.condition is not Condition.GONE:
-                self._failed_in_a_row = 0
-            if self._failed_in_a_row >= UNREADABLE_IN_A_ROW:
-                raise CacheIOError(
-                    f"{self._failed_in_a_row} objects one after the other can't be read",
-                    cause=each.cause,
-                    remedy="see to the disk or the mount; then verify again, it goes on from here",
-                    path=each.path,
-                )
+            self._trust.take(each)
 
     def _count(self, size: int) -> None:
         with self._counting:

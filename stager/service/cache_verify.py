@@ -16,12 +16,12 @@ from stager.cache.entries import EntryFiles
 from stager.cache.objects import find_object
 from stager.cache.pace import Pace
 from stager.cache.quarantine import Quarantine
-from stager.cache.scrub import Condition, ObjectName, Scrubbed, Scrubber, objects_in_order
+from stager.cache.scrub import Condition, DiskTrust, ObjectName, Scrubbed, Scrubber, objects_in_order
 from stager.cache.store import FileCache
 from stager.cache.trash import Trash
 from stager.clock import Clock
 from stager.errors import ConflictError
-from stager.model.catalogue import CachedFile
+from stager.model.catalogue import CachedFile, Kind
 from stager.model.verify import Finding, Problem, VerifyProgress, VerifyReport, VerifyRequest
 from stager.service.verify_orphans import clear_orphans
 from stager.service.verify_state import VerifyFile
@@ -78,6 +78,7 @@ class VerifyService:
         entries = EntryFiles(cache.tree)
         self._entries = entries
         self._quarantine = Quarantine(cache.tree, entries, Trash(cache.tree, clock))
+        self._trust = DiskTrust()
         self._running = threading.Lock()
         self._scrubber: Scrubber | None = None
         self._stop = threading.Event()
@@ -111,6 +112,7 @@ class VerifyService:
         """
         request = request or VerifyRequest()
         with self._alone():
+            self._trust = DiskTrust()  # whoever asks for it has seen to the disk
             report = self._begin(request)
             began, before = self._clock.monotonic(), report.seconds
             try:
@@ -220,7 +222,7 @@ class VerifyService:
     def _new_scrubber(self, request: VerifyRequest) -> Scrubber:
         threads = request.threads or len(os.sched_getaffinity(0))
         scrubber = self._scrubber = Scrubber(
-            self._cache.tree, Pace(request.bytes_per_second), threads=threads
+            self._cache.tree, Pace(request.bytes_per_second), threads=threads, trust=self._trust
         )
         if self._stop.is_set():
             scrubber.stop()
@@ -293,19 +295,31 @@ class VerifyService:
         readers = [] if problem is Problem.DENIED else self._quarantine.readers(bad)
         repaired, again = False, 0
         held = [reader for reader in readers if reader.by_path]
-        if repair and problem is not Problem.DENIED and not held:
+        cause = bad.cause
+        if repair and held:
+            cause += f", and job {held[0].job} has no other file"
+        elif repair and problem is Problem.UNREADABLE and not self._can_be_fetched(rows):
+            cause += (
+                ", and it stays: perhaps the disk gives it another time, and nothing could fetch it again"
+            )
+        elif repair and problem is not Problem.DENIED:
             repaired = self._quarantine.take(bad)
             again = self._forget(rows, bad.name.sha256) if repaired else 0
         return Finding(
             problem,
             bad.path,
             bad.name.sha256,
-            bad.cause + (f", and job {held[0].job} has no other file" if held and repair else ""),
+            cause,
             keys=tuple(row.shown for row in rows),
             readers=tuple(f"{reader.job} ({reader.name})" for reader in readers),
             repaired=repaired,
             fetched_again=again,
         )
+
+    def _can_be_fetched(self, rows: list[CachedFile]) -> bool:
+        """Whether all that have these bytes are known, and there is a URL for each."""
+        urls = all(row.kind is Kind.INPUT and row.host for row in rows)
+        return bool(rows) and urls and self._catalogue.walked_at is not None
 
     def _forget(self, rows: list[CachedFile], sha256: str) -> int:
         """The object is gone: so are its entries, the rows, and what waited for it waits again."""

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import os
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from hashlib import sha256
 from pathlib import Path
 
@@ -16,7 +17,7 @@ from stager.cache.orphans import YOUNG_SECONDS
 from stager.cache.owner import here
 from stager.cache.store import FileCache
 from stager.clock import SystemClock
-from stager.errors import CacheGoneError, ConflictError
+from stager.errors import CacheError, CacheGoneError, CacheIOError, ConflictError
 from stager.model.jobs import JobInput, JobSpec, JobState
 from stager.model.verify import Problem, VerifyReport, VerifyRequest
 from stager.service.cache_site import CacheSite
@@ -168,6 +169,76 @@ def test_a_pinned_object_is_fetched_anew_and_is_held_again(site: CacheSite) -> N
     site.cache.put("key", b"data" * 100)
     assert [found.id for found in site.pins.pins("key")] == [pin.id]
     assert site.cache.path("key").read_bytes() == b"data" * 100
+
+
+@pytest.fixture
+def fail(monkeypatch: pytest.MonkeyPatch) -> Callable[[int], None]:
+    """Lets every read of an object fail so."""
+
+    def fails(number: int) -> None:
+        def preadv(*_: object) -> int:
+            raise OSError(number, os.strerror(number))
+
+        monkeypatch.setattr(os, "preadv", preadv)
+
+    return fails
+
+
+URL = "https://example.org/run%d.dat"
+
+
+def test_what_the_disk_has_lost_is_taken_away_if_it_can_be_fetched_again(
+    site: CacheSite, fail: Callable[[int], None]
+) -> None:
+    site.cache.put(URL % 1, b"data")
+    walk(site)
+    fail(errno.EIO)
+    (finding,) = verify(site, repair=True).findings
+    assert (finding.problem, finding.repaired) == (Problem.UNREADABLE, True)
+
+
+@pytest.mark.parametrize("known", [True, False], ids=["catalogue", "no catalogue"])
+@pytest.mark.parametrize("keys", [("result:j1/out",), (URL % 1, "result:j1/out"), ("put by hand",)])
+def test_what_nothing_can_fetch_again_stays_though_it_can_not_be_read_now(
+    site: CacheSite, fail: Callable[[int], None], keys: tuple[str, ...], *, known: bool
+) -> None:
+    for key in keys:
+        site.cache.put(key, b"data")
+    if known:
+        walk(site)
+    fail(errno.EIO)
+    (finding,) = verify(site, repair=True).findings
+    assert (finding.problem, finding.repaired) == (Problem.UNREADABLE, False)
+    assert "nothing could fetch it again" in finding.cause
+    assert FileCache(site.cache.root).path(keys[-1]).read_bytes() == b"data"
+
+
+@pytest.mark.parametrize("number", [errno.EMFILE, errno.ENOMEM, errno.ETIMEDOUT, errno.ESTALE])
+def test_trouble_of_this_process_costs_no_object(
+    site: CacheSite, fail: Callable[[int], None], number: int
+) -> None:
+    for each in range(10):
+        site.cache.put(URL % each, b"%d" % each)
+    walk(site)
+    before = files(site.cache.root)
+    fail(number)
+    with pytest.raises(CacheError, match=os.strerror(number)):
+        verify(site, repair=True)
+    assert files(site.cache.root) == before
+
+
+def test_a_disk_that_fails_costs_twenty_objects_however_often_the_server_tries(
+    site: CacheSite, fail: Callable[[int], None]
+) -> None:
+    for each in range(80):
+        old(site.cache.object_path(site.cache.put(URL % each, b"%d" % each).object))
+    walk(site)
+    fail(errno.EIO)
+    request = VerifyRequest(repair=True, threads=1)
+    for _ in range(10):
+        with pytest.raises(CacheIOError, match="see to the disk"):
+            site.verification.verify_some(request, time.time() - YOUNG_SECONDS)
+    assert len(list(site.cache)) > 60
 
 
 ORPHANS = ["object", "entry", "temporary", "draft", "trash"]

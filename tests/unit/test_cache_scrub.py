@@ -16,15 +16,17 @@ from stager.cache import reading
 from stager.cache.orphans import NamedObjects
 from stager.cache.pace import Pace
 from stager.cache.scrub import (
-    UNREADABLE_IN_A_ROW,
+    FORGIVEN_BY,
+    MOST_UNREADABLE,
     Condition,
+    DiskTrust,
     ObjectName,
     Scrubbed,
     Scrubber,
     objects_in_order,
 )
 from stager.cache.store import FileCache
-from stager.errors import CacheGoneError, CacheIOError
+from stager.errors import CacheError, CacheGoneError, CacheIOError
 
 AS_FAST_AS_CAN_BE = Pace(None)
 
@@ -157,11 +159,52 @@ def test_what_this_user_may_not_read_is_not_judged(
 def test_a_disk_that_fails_is_not_a_cache_full_of_damaged_objects(
     plain: FileCache, failing: Callable[..., list[int]]
 ) -> None:
-    fill(plain, UNREADABLE_IN_A_ROW + 20)
+    fill(plain, MOST_UNREADABLE + 20)
     failing(None, errno.EIO)
     with pytest.raises(
-        CacheIOError, match=r"one after the other can't be read: Input/output error; see to the disk"
+        CacheIOError, match=r"20 objects and more can't be read.*: Input/output error; see to"
     ):
+        scrub(plain)
+
+
+def test_a_sound_object_now_and_then_does_not_make_a_failing_disk_a_good_one() -> None:
+    trust = DiskTrust()
+    sound, bad = (Scrubbed(ObjectName("0" * 64), each) for each in (Condition.SOUND, Condition.UNREADABLE))
+    for _ in range(3 * MOST_UNREADABLE):  # one in so many is what single objects are
+        trust.take(bad)
+        for _ in range(FORGIVEN_BY):
+            trust.take(sound)
+    for _ in range(MOST_UNREADABLE - 1):
+        trust.take(sound)
+        trust.take(bad)
+    trust.take(bad)
+    with pytest.raises(CacheIOError, match="see to the disk"):
+        trust.take(bad)
+
+
+OF_THIS_PROCESS = [errno.EMFILE, errno.ENFILE, errno.ENOMEM, errno.ETIMEDOUT, errno.ESTALE, errno.ENOTCONN]
+
+
+@pytest.mark.parametrize("number", OF_THIS_PROCESS, ids=errno.errorcode.get)
+def test_what_is_not_the_fault_of_an_object_ends_the_run(
+    plain: FileCache, failing: Callable[..., list[int]], number: int
+) -> None:
+    plain.put("key", b"data")
+    failing(plain.path("key"), number)
+    with pytest.raises(CacheError, match=rf"can't verify .*: {os.strerror(number)}"):
+        scrub(plain)
+
+
+def test_without_memory_for_a_buffer_nothing_is_judged(
+    plain: FileCache, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    plain.put("key", b"data")
+
+    def refuse(*_: object) -> None:
+        raise OSError(errno.ENOMEM, os.strerror(errno.ENOMEM))
+
+    monkeypatch.setattr("stager.cache.reading.mmap.mmap", refuse)
+    with pytest.raises(CacheIOError, match="Cannot allocate memory"):
         scrub(plain)
 
 
