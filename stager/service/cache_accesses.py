@@ -72,7 +72,7 @@ class AccessService:
             except FileNotFoundError:  # evicted meanwhile
                 continue
             except OSError as error:
-                log.info("an access was not recorded: %s", error)
+                log.debug("an access was not recorded: %s", error)
         if news and self.told is not None:
             self.told(news)
         return len(news)

@@ -163,7 +163,7 @@ class CatalogueFeed:
                 pause = 0.0
                 if done is None:
                     self._filling = None
-                    log.info("the catalogue has been read off the cache")
+                    log.debug("the catalogue has been read off the cache")
             elif not self._walk.step(STEP_SECONDS):
                 pause = (self._clock.monotonic() - began) / DUTY
         except (CacheError, StateError):

@@ -134,7 +134,7 @@ class Keeper:
         try:
             step()
         except (StagerError, TimeoutError) as error:  # the cache or the database is away; others say so
-            log.info("could not look after the cache: %s", error)
+            log.debug("could not look after the cache: %s", error)
         except Exception:
             log.exception("internal fault while looking after the cache")
 
