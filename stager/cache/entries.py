@@ -317,6 +317,12 @@ class EntryFiles:
             retire(owner)
 
 
+def read_entry(fd: int) -> bytes:
+    """What the open file says."""
+    text = os.read(fd, _USUAL_BYTES)
+    return text if len(text) < _USUAL_BYTES else text + os.read(fd, _MAX_BYTES)
+
+
 def _parse(text: bytes | None) -> Entry | None:
     try:
         return None if text is None else Entry.from_json(text)
@@ -330,8 +336,7 @@ def _read(tree: Tree, path: str) -> bytes | None:
     def content() -> bytes:
         fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
         try:
-            text = os.read(fd, _USUAL_BYTES)
-            return text if len(text) < _USUAL_BYTES else text + os.read(fd, _MAX_BYTES)
+            return read_entry(fd)
         finally:
             os.close(fd)
 

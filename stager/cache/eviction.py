@@ -34,14 +34,15 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 from functools import partial
 
+from stager.cache.entries import read_entry
 from stager.cache.failures import cache_error
 from stager.cache.fresh import list_names
 from stager.cache.layout import PINS, TRASH
 from stager.cache.objects import MARK, object_names
 from stager.cache.owner import new_owner, retire
-from stager.cache.pin_files import EVICTING, PinFiles
+from stager.cache.pin_files import PinFiles
 from stager.cache.pinned import is_pinned, pin_directory
-from stager.cache.trash import Trash
+from stager.cache.trash import EVICTING, Trash
 from stager.cache.tree import Tree
 from stager.errors import CacheError
 from stager.model.entries import Entry
@@ -51,7 +52,6 @@ MANY = 1024
 """From so many on, several threads share the work."""
 LOCAL_THREADS, REMOTE_THREADS = 2, 8
 """Of a local file system the processor is the limit, of one on the network the time that an answer takes."""
-_MAX_ENTRY_BYTES = 1 << 20
 _READ = os.O_RDONLY | os.O_CLOEXEC
 
 
@@ -336,7 +336,7 @@ def _names(path: str, sha256: str) -> bool:
     """Whether the entry names that object; one that nobody can read may go with any."""
     fd = os.open(path, _READ)
     try:
-        text = os.read(fd, _MAX_ENTRY_BYTES)
+        text = read_entry(fd)
     finally:
         os.close(fd)
     if f'"object":"{sha256}"'.encode() in text:

@@ -84,13 +84,14 @@ class Limits:
             named: a command names it: what is protected from anything else goes.
             force: neither a promise nor protection counts.
         """
-        if all(row.kind is Kind.UNNAMED for row in rows):
+        kinds = {row.kind for row in rows}
+        if kinds == {Kind.UNNAMED}:
             return Stay.YOUNG if any(row.stored_at > now - YOUNG_SECONDS for row in rows) else None
         if force:
             return None
         if any(now < self.promised_until(row) for row in rows):
             return Stay.PROMISED
-        if not named and any(self.is_protected(row.key) for row in rows):
+        if self.protected and not named and any(self.is_protected(row.key) for row in rows):
             return Stay.PROTECTED
         return None
 

@@ -172,7 +172,7 @@ class EvictionRun:
             rows_of = several.get(row.object, [row])
             all_rows = _named(rows_of)
             covered = [one for one in all_rows if choice.covers(one)]
-            if any(one.last_access > row.last_access for one in covered):
+            if len(covered) > 1 and any(one.last_access > row.last_access for one in covered):
                 continue  # its turn comes with the last use of any of its keys
             whole = len(covered) == len(all_rows)
             if not covered or not (whole or choice.named):
@@ -187,7 +187,8 @@ class EvictionRun:
             if stay is None and whole and row.object in self._needed:
                 stay = Stay.NEEDED
             if stay is None:
-                stale = [one.digest for one in rows_of if one not in all_rows]
+                unnamed = [one for one in rows_of if one.kind is Kind.UNNAMED] if len(rows_of) > 1 else ()
+                stale = [one.digest for one in unnamed]
                 found.append(_Candidate(covered, _victim(covered, whole=whole), choice.why, stale))
             else:
                 self._stays(covered, stay)
