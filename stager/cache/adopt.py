@@ -67,13 +67,13 @@ class Source:
     Attributes:
         path: of the file.
         name: relative to what is imported, for people.
-        key: of its entry; None: an object alone, named by its digest.
+        key: of its entry.
         digest: what it must have, as algorithm and hexadecimal digits; None: nobody said.
     """
 
     path: str
     name: str
-    key: str | None = None
+    key: str
     digest: tuple[str, str] | None = None
 
 
@@ -98,16 +98,25 @@ class Adopter:
     Args:
         cache: where to.
         link: give the file a second name instead of copying it.
+        readable: take files too that not everybody may read; in the cache everybody may.
         owner: whom the entries count for.
         stopped: whether to stop, asked now and then.
         clock: for tests.
     """
 
     def __init__(
-        self, cache: FileCache, *, link: bool, owner: str, stopped: Callable[[], bool], clock: Clock
+        self,
+        cache: FileCache,
+        *,
+        link: bool,
+        readable: bool,
+        owner: str,
+        stopped: Callable[[], bool],
+        clock: Clock,
     ) -> None:
         self._cache = cache
         self._link = link
+        self._readable = readable
         self._owner = owner
         self._stopped = stopped
         self._clock = clock
@@ -128,7 +137,12 @@ class Adopter:
             if not stat.S_ISREG(found.st_mode):
                 return Adopted(source.name, Outcome.UNFIT, reason="not a regular file")
             known = self._known(source, found)
-            return known or self._adopt(source, fd, found)
+            if known is not None:
+                return known
+            refusal = self._refusal(found)
+            if refusal:
+                return Adopted(source.name, Outcome.UNFIT, found.st_size, reason=refusal)
+            return self._adopt(source, fd, found)
         except OSError as error:  # of the source: what the cache says is a CacheError
             return self._unreadable(source, error)
         finally:
@@ -136,10 +150,6 @@ class Adopter:
 
     def _known(self, source: Source, found: os.stat_result) -> Adopted | None:
         """The answer if it is clear without reading the file: it has not changed since it was adopted."""
-        if source.key is None:
-            sha256 = source.digest[1] if source.digest else ""
-            there = self._cache.has_object(sha256, found.st_size)
-            return Adopted(source.name, Outcome.PRESENT, found.st_size, sha256) if there else None
         entry = self._cache.lookup(source.key)
         if entry is None or entry.size != found.st_size:
             return None
@@ -152,6 +162,17 @@ class Adopter:
         if entry.validators or max(found.st_mtime, found.st_ctime) >= entry.stored_at or self._link:
             return None
         return Adopted(source.name, Outcome.PRESENT, found.st_size, entry.object)
+
+    def _refusal(self, found: os.stat_result) -> str:
+        """Why such a file is not adopted, and what to do; empty if it may be."""
+        if self._link and found.st_uid != os.geteuid():
+            return f"it belongs to uid {found.st_uid}, who could still change it: import without --link"
+        if not (self._readable or found.st_mode & stat.S_IROTH):
+            return (
+                f"its mode {stat.S_IMODE(found.st_mode):04o} does not let everybody read it, and the cache would: "
+                "`chmod o+r` it, or import with --readable"
+            )
+        return ""
 
     def _adopt(self, source: Source, fd: int, found: os.stat_result) -> Adopted:
         begun = self._clock.time()  # what changes from here on is newer than the entry
@@ -167,8 +188,6 @@ class Adopter:
         return self._record(source, adopted, begun)
 
     def _record(self, source: Source, adopted: Adopted, begun: float) -> Adopted:
-        if source.key is None:
-            return adopted
         before = self._cache.lookup(source.key)
         if before is not None and before.object == adopted.sha256 and before.validators:
             return adopted  # from its origin, which said more of it than we could
@@ -190,7 +209,7 @@ class Adopter:
         digests.update(data)
         if digests.differs:
             return digests.refused(source, len(data))
-        self._cache.publish_bytes(source.key or digests.sha256, data, digests.sha256)
+        self._cache.publish_bytes(source.key, data, digests.sha256)
         return Adopted(source.name, Outcome.IMPORTED, len(data), digests.sha256)
 
     def _adopt_copy(self, source: Source, fd: int, found: os.stat_result) -> Adopted:
@@ -211,32 +230,40 @@ class Adopter:
         digests = self._read(source, fd, found.st_size)
         if digests.differs:
             return digests.refused(source, found.st_size)
-        mode = stat.S_IMODE(found.st_mode)
-        reason = ""
+        reason = _CHANGED
         try:
-            os.fchmod(fd, OBJECT_MODE)  # from here on nobody opens it for writing
             os.fsync(fd)
             if not _has_changed(fd, found):
-                self._cache.link_object(source.path, digests.sha256)
-            else:
-                reason = _CHANGED
+                self._cache.link_object(fd, digests.sha256)
+                reason = self._settle(fd, found, digests.sha256)
         except OSError as error:
             if error.errno in _FULL:
                 raise cache_error(error, self._cache.object_path(digests.sha256), "link") from error
             why = "it is on another file system" if error.errno == errno.EXDEV else error.strerror
             reason = f"it can't be linked: {why}; import without links"
-        if not reason and not self._cache.has_object(digests.sha256, found.st_size):
-            reason = f"the cache's copy {self._cache.object_path(digests.sha256)} is damaged: verify the cache first"
         if reason:
-            with suppress(OSError):  # not ours to change: then it was not changed
-                os.fchmod(fd, mode)
             return Adopted(source.name, Outcome.FAILED, found.st_size, digests.sha256, reason)
         return Adopted(source.name, Outcome.IMPORTED, found.st_size, digests.sha256)
+
+    def _settle(self, fd: int, found: os.stat_result, sha256: str) -> str:
+        """Make the file read-only if it is the object now; why it can't be one, or nothing."""
+        path = self._cache.object_path(sha256)
+        if not os.path.samestat(
+            found, os.stat(path)
+        ):  # the same bytes from elsewhere: this file stays as it is
+            whole = self._cache.has_object(sha256, found.st_size)
+            return "" if whole else f"the cache's copy {path} is damaged: verify the cache first"
+        os.fchmod(fd, OBJECT_MODE)  # from here on nobody opens it for writing
+        if not _has_changed(fd, found):
+            return ""
+        os.unlink(path)
+        os.fchmod(fd, stat.S_IMODE(found.st_mode))
+        return _CHANGED
 
     # -- inside --------------------------------------------------------------------------------------
 
     def _temporary(self, source: Source) -> Partial:
-        return create_unnamed(self._cache.tree, key_digest(source.key or source.name))
+        return create_unnamed(self._cache.tree, key_digest(source.key))
 
     def _copy(self, fd: int, partial: Partial, size: int) -> int:
         """Copy, inside the file system where it can; the bytes copied."""

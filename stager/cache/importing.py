@@ -19,6 +19,7 @@ from stager.cache.layout import is_digest
 from stager.cache.store import FileCache
 from stager.clock import Clock, SystemClock
 from stager.errors import InputError
+from stager.model.keys import sha256_key
 from stager.model.manifests import ALGORITHMS, parse_manifest
 from stager.model.urls import parse_url
 
@@ -33,8 +34,8 @@ _SUMS = frozenset(f"{name}sum{s}{txt}" for name in ALGORITHMS for s in ("", "s")
 _PLAIN = "/:@!$&'()*+,;=~"
 """What stays as it is in the path of a URL, beside letters, digits and ``-._``."""
 
-Name = Callable[[str], tuple[str | None, str | None]]
-"""Path relative to the directory → key of the entry (None: without), SHA-256 that it must have (None: any)."""
+Name = Callable[[str], tuple[str, str | None]]
+"""Path relative to the directory → key of the entry, SHA-256 that it must have (None: any)."""
 
 
 def by_url(prefix: str) -> Name:
@@ -51,19 +52,19 @@ def by_url(prefix: str) -> Name:
         )
     base = parse_url(prefix).text.rstrip("/")
 
-    def name(path: str) -> tuple[str | None, str | None]:
+    def name(path: str) -> tuple[str, str | None]:
         return parse_url(f"{base}/{quote(path, safe=_PLAIN)}").text, None
 
     return name
 
 
-def by_path(path: str) -> tuple[str | None, str | None]:
+def by_path(path: str) -> tuple[str, str | None]:
     """Keys are the paths."""
     return path, None
 
 
-def by_digest(path: str) -> tuple[str | None, str | None]:
-    """Files are named by their SHA-256 and become objects without entries.
+def by_digest(path: str) -> tuple[str, str | None]:
+    """Files are named by their SHA-256, which is their key too: see `sha256_key`.
 
     Raises:
         InputError: a file that is not.
@@ -71,7 +72,7 @@ def by_digest(path: str) -> tuple[str | None, str | None]:
     sha256 = path.rpartition("/")[2].lower()
     if not is_digest(sha256):
         raise InputError("it is not named by a SHA-256")
-    return None, sha256
+    return sha256_key(sha256), sha256
 
 
 @dataclass(slots=True)
@@ -140,6 +141,7 @@ class Import:
         name: what key a file gets.
         manifest: what files must be.
         link: let the cache have the files themselves, by hard links; they become read-only.
+        readable: import files too that not everybody may read; in the cache everybody may.
         owner: whom the entries count for.
         threads: how many files at a time.
         clock: for tests.
@@ -161,6 +163,7 @@ class Import:
         *,
         manifest: Manifest | None = None,
         link: bool = False,
+        readable: bool = False,
         owner: str = "",
         threads: int | None = None,
         clock: Clock | None = None,
@@ -172,7 +175,12 @@ class Import:
         self._stopped = False
         self._threads = threads or min(max(_LEAST_THREADS, os.cpu_count() or 1), _MOST_THREADS)
         self._adopter = Adopter(
-            cache, link=link, owner=owner, stopped=lambda: self._stopped, clock=clock or SystemClock()
+            cache,
+            link=link,
+            readable=readable,
+            owner=owner,
+            stopped=lambda: self._stopped,
+            clock=clock or SystemClock(),
         )
         self.counts: Counter[Outcome] = Counter()
         self.unverified = 0

@@ -87,8 +87,10 @@ def bring_object(
                 give_name(tree, path, final)
 
 
-def link_object(tree: Tree, source: str, sha256: str) -> bool:
-    """Let the file at `source`, whose digest is known and which nobody changes any more, be the object.
+def link_object(tree: Tree, fd: int, sha256: str) -> bool:
+    """Let the open file, whose digest is known and which nobody changes any more, be the object.
+
+    The file itself, not what is at its path by now.
 
     Returns:
         Whether the object is new.
@@ -98,8 +100,9 @@ def link_object(tree: Tree, source: str, sha256: str) -> bool:
         CacheError: layout.json can't be read.
     """
     final = place_for(tree, sha256)
+    source = f"/proc/self/fd/{fd}"
     try:
-        tree.creating(final, lambda: os.link(source, final, follow_symlinks=False))
+        tree.creating(final, lambda: os.link(source, final, src_dir_fd=fd, follow_symlinks=True))
     except FileExistsError:  # the same bytes, from elsewhere
         return False
     return True

@@ -300,9 +300,9 @@ class FileCache:
             self._fresh.set(sha256, True)
         return self._published(sha256)
 
-    def link_object(self, source: str, sha256: str) -> None:
-        """Let the file at `source` be the object. See `objects.link_object`."""
-        if link_object(self.tree, source, sha256):
+    def link_object(self, fd: int, sha256: str) -> None:
+        """Let the open file be the object. See `objects.link_object`."""
+        if link_object(self.tree, fd, sha256):
             self._fresh.set(sha256, True)
 
     def record(self, entry: Entry) -> None:

@@ -30,7 +30,7 @@ Prefix = Annotated[
 ]
 Keys = Annotated[bool, typer.Option("--keys", help="Files get their paths relative to DIR as keys.")]
 Hashes = Annotated[
-    bool, typer.Option("--hashes", help="Files are named by their SHA-256, and become objects without keys.")
+    bool, typer.Option("--hashes", help="Files are named by their SHA-256: they get the keys sha256:HEX.")
 ]
 ManifestFile = Annotated[
     Path | None,
@@ -43,7 +43,15 @@ ManifestFile = Annotated[
 Link = Annotated[
     bool,
     typer.Option(
-        "--link", help="Don't copy: the cache gets hard links, and the files become read-only where they are."
+        "--link",
+        help="Don't copy: the cache gets hard links, and your own files become read-only (mode 0444) where they are.",
+    ),
+]
+Readable = Annotated[
+    bool,
+    typer.Option(
+        "--readable",
+        help="Import files too that not everybody may read (mode 0600, say): in the cache everybody may.",
     ),
 ]
 Owner = Annotated[
@@ -65,6 +73,7 @@ def import_(
     hashes: Hashes = False,
     manifest: ManifestFile = None,
     link: Link = False,
+    readable: Readable = False,
     owner: Owner = None,
     threads: Jobs = None,
     as_json: AsJson = False,
@@ -88,6 +97,7 @@ def import_(
         name,
         manifest=found,
         link=link,
+        readable=readable,
         owner=_user() if owner is None else owner,
         threads=threads,
     )
@@ -95,7 +105,8 @@ def import_(
         output.note(f"verifying against {found.path}")
     if link:
         output.note(
-            f"the files in {where} become objects of the cache: they are read-only from now on and must not be changed; "
+            f"the files in {where} become objects of the cache: they are read-only from now on (mode 0444: nor can they be executed) "
+            "and must not be changed; "
             "the cache keeps them as long as they are in both places"
         )
     with _shown(work) as files:

@@ -7,6 +7,8 @@ from hashlib import sha256
 
 from stager.errors import InputError
 
+SHA256 = "sha256:"
+"""How the key of a file begins that was imported under its digest; no URL does."""
 DIGEST_LENGTH = 64
 """Hexadecimal digits of a SHA-256."""
 _DIGEST = re.compile(r"[0-9a-f]{64}")
@@ -15,6 +17,11 @@ _DIGEST = re.compile(r"[0-9a-f]{64}")
 def key_digest(key: str) -> str:
     """SHA-256 of the key, 64 lower-case hexadecimal digits: the name of its entry."""
     return sha256(key.encode("utf-8", "surrogatepass")).hexdigest()
+
+
+def sha256_key(sha256: str) -> str:
+    """Key of a file that is known by its digest alone; the file that it has always has that digest."""
+    return SHA256 + sha256
 
 
 def parse_sha256(text: str) -> str:

@@ -18,7 +18,7 @@ from stager.model.cache_views import Content
 from stager.model.catalogue import RESULT, UNNAMED, CachedFile
 from stager.model.entries import Entry
 from stager.model.jobs import check_owner
-from stager.model.keys import key_digest, parse_sha256
+from stager.model.keys import SHA256, key_digest, parse_sha256
 from stager.model.urls import parse_url
 from stager.state.catalogue import Catalogue
 
@@ -157,8 +157,8 @@ def _own_key(word: str) -> str:
     cause = ""
     if not key or len(key) > LONGEST_KEY or not key.isprintable():
         cause = f"1 to {LONGEST_KEY} printable characters are needed"
-    elif key.startswith((RESULT, UNNAMED)):
-        cause = "that is how the keys of results and of unnamed objects begin"
+    elif key.startswith((RESULT, UNNAMED, SHA256)):
+        cause = "that is how the keys of results, of unnamed objects and of imported ones begin"
     if cause:
         raise InputError(f"nothing can be put under the key {_shown(key)[:100]!r}", cause=cause)
     return key

@@ -3,6 +3,7 @@ from __future__ import annotations
 import json
 import signal
 import subprocess
+from hashlib import sha256
 from pathlib import Path
 
 import pytest
@@ -92,3 +93,30 @@ def test_an_interrupted_import_says_so_and_goes_on(stager: Here, site: Path, tmp
     assert len(FileCache(tmp_path / "cache")) < 3002
     assert stager(*arguments).code == 0
     assert len(FileCache(tmp_path / "cache")) == 3002
+
+
+def test_a_file_imported_by_its_digest_is_got_and_shown_by_it(stager: Here, tmp_path: Path) -> None:
+    digest = sha256(b"known by its digest").hexdigest()
+    site, cache = tmp_path / "site", tmp_path / "cache"
+    site.mkdir()
+    (site / digest).write_bytes(b"known by its digest")
+    assert stager("cache", "import", site, "--hashes", "--owner", "beamline", "--cache", cache).code == 0
+    got = tmp_path / "got"
+    assert stager("cache", "get", f"sha256:{digest}", "-o", got, "--cache", cache).code == 0
+    assert got.read_bytes() == b"known by its digest"
+    shown = json.loads(stager("cache", "show", f"sha256:{digest}", "--cache", cache, "--json").out)
+    assert shown["owner"] == "beamline"
+    refused = stager("cache", "put", f"sha256:{digest}", got, "--cache", cache)
+    assert refused.code != 0
+    assert "nothing can be put under the key" in refused.err
+
+
+def test_who_may_not_be_read_by_everybody_is_named_with_the_way_out(
+    stager: Here, site: Path, tmp_path: Path
+) -> None:
+    (site / "a.dat").chmod(0o600)
+    cache = tmp_path / "cache"
+    done = stager("cache", "import", site, "--keys", "--cache", cache)
+    assert done.code == 1
+    assert "a.dat: unfit: its mode 0600 does not let everybody read it" in done.err
+    assert stager("cache", "import", site, "--keys", "--readable", "--cache", cache).code == 0

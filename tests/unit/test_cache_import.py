@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import errno
 import os
+from collections.abc import Callable
 from hashlib import md5, sha256
 from pathlib import Path
 from typing import Any, Never
@@ -260,7 +261,9 @@ def test_paths_become_keys(cache: FileCache, source: Path) -> None:
     assert {key: cache.path(key).read_bytes() for key in cache} == FILES
 
 
-def test_files_named_by_their_digest_become_objects(cache: FileCache, tmp_path: Path) -> None:
+def test_files_named_by_their_digest_have_it_as_their_key(
+    cache: FileCache, tmp_path: Path, link: bool
+) -> None:
     root = tmp_path / "hashes"
     root.mkdir()
     good = {sha256(data).hexdigest(): data for data in FILES.values()}
@@ -270,13 +273,15 @@ def test_files_named_by_their_digest_become_objects(cache: FileCache, tmp_path: 
     (root / wrong).write_bytes(b"not zero")
     (root / "README").write_bytes(b"what this is")
     for outcome in (Outcome.IMPORTED, Outcome.PRESENT):
-        done = adopt(cache, root, by_digest)
+        done = adopt(cache, root, by_digest, link=link)
         assert {done[name].outcome for name in good} == {outcome}
         assert done[wrong].outcome is Outcome.MISMATCH
         assert done["README"].outcome is Outcome.UNFIT
     assert {name: cache.object_path(name).read_bytes() for name in good} == good
     assert not cache.has_object(wrong)
-    assert len(cache) == 0
+    assert {key: cache.path(key).read_bytes() for key in cache} == {
+        f"sha256:{name}": data for name, data in good.items()
+    }
 
 
 def test_the_entry_is_older_than_what_changes_while_it_is_made(cache: FileCache, source: Path) -> None:
@@ -310,3 +315,100 @@ def test_an_import_that_nobody_listens_to_any_more_stops(cache: FileCache, sourc
     files.close()  # type: ignore[attr-defined]  # it is a generator
     assert 0 < len(cache) < 500
     assert leftovers(cache) == []
+
+
+# -- whose file it is, who may read it, and what is swapped meanwhile ----------------------------------
+
+
+def swap_when_read(monkeypatch: pytest.MonkeyPatch, path: Path, swap: Callable[[], object]) -> None:
+    """Once the file at `path` has been read, something else is put there."""
+    read, inode = os.pread, path.stat().st_ino
+
+    def reading(fd: int, size: int, offset: int) -> bytes:
+        data = read(fd, size, offset)
+        if os.fstat(fd).st_ino == inode and path.exists() and path.lstat().st_ino == inode:
+            path.rename(path.with_name("aside"))
+            swap()
+        return data
+
+    monkeypatch.setattr(os, "pread", reading)
+
+
+@pytest.fixture
+def alone(tmp_path: Path) -> Path:
+    """A directory with one file."""
+    path = tmp_path / "alone" / "a.dat"
+    path.parent.mkdir()
+    path.write_bytes(b"what was read")
+    return path
+
+
+@pytest.mark.parametrize("kind", ["file", "link"])
+def test_what_is_put_at_the_path_of_a_file_that_was_read_does_not_become_the_object(
+    cache: FileCache, alone: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, kind: str
+) -> None:
+    (tmp_path / "other").write_bytes(b"something new")
+    swap_when_read(
+        monkeypatch,
+        alone,
+        lambda: (
+            alone.symlink_to(tmp_path / "other") if kind == "link" else alone.write_bytes(b"something new")
+        ),
+    )
+    adopt(cache, alone.parent, by_path, link=True)
+    path = cache.path("a.dat")
+    assert not path.is_symlink()
+    assert path.read_bytes() == b"what was read"
+
+
+def test_a_file_of_another_user_is_not_linked(
+    cache: FileCache, alone: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    uid = os.geteuid()
+    monkeypatch.setattr(os, "geteuid", lambda: uid + 1)
+    done = adopt(cache, alone.parent, by_path, link=True)["a.dat"]
+    assert done.outcome is Outcome.UNFIT
+    assert done.reason == f"it belongs to uid {uid}, who could still change it: import without --link"
+    assert len(cache) == 0
+    assert adopt(cache, alone.parent, by_path)["a.dat"].outcome is Outcome.IMPORTED
+
+
+@pytest.mark.parametrize("mode", [0o600, 0o640])
+def test_a_file_that_not_everybody_may_read_is_imported_only_if_that_is_said(
+    cache: FileCache, alone: Path, link: bool, mode: int
+) -> None:
+    alone.chmod(mode)
+    done = adopt(cache, alone.parent, by_path, link=link)["a.dat"]
+    assert done.outcome is Outcome.UNFIT
+    assert f"its mode {mode:04o} does not let everybody read it" in done.reason
+    assert "import with --readable" in done.reason
+    assert alone.stat().st_mode & 0o777 == mode
+    assert list((cache.root / "objects").rglob("*")) == []
+    done = adopt(cache, alone.parent, by_path, link=link, readable=True)["a.dat"]
+    assert done.outcome is Outcome.IMPORTED
+    assert cache.path("a.dat").stat().st_mode & 0o777 == 0o444
+
+
+def test_a_file_whose_bytes_are_there_already_is_left_as_it_is(cache: FileCache, alone: Path) -> None:
+    cache.put("same", alone.read_bytes())
+    alone.chmod(0o755)
+    assert adopt(cache, alone.parent, by_path, link=True)["a.dat"].outcome is Outcome.IMPORTED
+    assert alone.stat().st_mode & 0o777 == 0o755
+    assert alone.stat().st_nlink == 1
+
+
+def test_a_file_that_is_changed_while_it_is_linked_is_no_object(
+    cache: FileCache, alone: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    linked = os.link
+
+    def changing(*arguments: Any, **options: Any) -> None:
+        linked(*arguments, **options)
+        alone.write_bytes(b"written after")
+
+    monkeypatch.setattr(os, "link", changing)
+    mode = alone.stat().st_mode
+    done = adopt(cache, alone.parent, by_path, link=True)["a.dat"]
+    assert done.reason == "it changed while it was read"
+    assert alone.stat().st_mode == mode
+    assert not cache.has_object(done.sha256)
