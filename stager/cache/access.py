@@ -40,6 +40,9 @@ Accesses = Mapping[str, float]
 def touch(tree: Tree, digest: str, when: float) -> bool:
     """Record that the key was used; False when it was recorded of late, or for later.
 
+    A time that lies far ahead was written by a host whose clock is wrong, or ours is: the file system's own
+    clock decides. Else such a file would look used for years.
+
     Raises:
         FileNotFoundError: no such entry.
         OSError: it could not be recorded.
@@ -49,9 +52,13 @@ def touch(tree: Tree, digest: str, when: float) -> bool:
     def look(layout: Layout) -> bool | None:
         path = f"{tree.root}/{layout.entry(digest)}"
         try:
-            if when - _recorded(tree, path) < APART_SECONDS:
+            recorded = _recorded(tree, path)
+            if recorded > when + APART_SECONDS:
+                os.utime(path)
+            elif when - recorded < APART_SECONDS:
                 return False
-            os.utime(path, (when, when))
+            else:
+                os.utime(path, (when, when))
         except FileNotFoundError:
             return None
         return True

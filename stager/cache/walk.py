@@ -10,6 +10,7 @@ from __future__ import annotations
 import json
 import os
 import stat
+import time
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import islice
@@ -178,7 +179,7 @@ class TreeReader:
         for one, former in seen:
             found = find_object(self.tree, one.sha256, restricted=one.restricted)
             if found is not None and stat.S_ISREG(found[1].st_mode):
-                made = found[1].st_mtime
+                made = min(found[1].st_mtime, time.time())
                 rows.append(
                     unnamed_row(one.sha256, found[1].st_size, made, restricted=one.restricted, former=former)
                 )
@@ -251,16 +252,16 @@ def walk(reader: TreeReader) -> Iterator[list[FileRow] | list[Seen]]:
 
 
 def _content(path: str) -> tuple[bytes, float]:
-    """What the entry's file says, and its time, as its server knows it."""
+    """What the entry's file says, and its time, as its server knows it; nothing was used later than now."""
     try:
         fd = os.open(path, _READ)
     except OSError:
         fd = unless_stale(lambda: os.open(path, _READ))
     try:
         found = os.fstat(fd)
-        return os.read(
-            fd, min(found.st_size, _MAX_BYTES)
-        ), found.st_mtime  # a larger buffer would cost more than all else
+        return os.read(fd, min(found.st_size, _MAX_BYTES)), min(
+            found.st_mtime, time.time()
+        )  # a larger buffer would cost more than all else
     finally:
         os.close(fd)
 

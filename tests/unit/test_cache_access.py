@@ -14,7 +14,10 @@ import pytest
 
 from stager.cache.access import APART_SECONDS, FLUSH_SECONDS, MAX_PENDING, AccessTimes
 from stager.cache.store import FileCache
+from stager.cache.walk import TreeReader
 from stager.clock import ManualClock
+from stager.model.catalogue import ROW
+from stager.model.keys import key_digest
 from tests.support.mounts import mounted
 from tests.support.needs import needs
 
@@ -87,13 +90,35 @@ def test_two_processes_write_the_time_of_a_key_once_in_ten_minutes(
     assert one.last_access("k") == pytest.approx(clock.time(), abs=0.01)
 
 
-def test_a_host_whose_clock_is_behind_does_not_make_a_file_older(tmp_path: Path, clock: ManualClock) -> None:
-    cache = FileCache(tmp_path, clock=clock)
+def written(cache: FileCache, at: float) -> None:
+    """Let that be when the key was last used."""
+    (entry,) = (cache.root / "entries").rglob("*.json")
+    os.utime(entry, (at, at))
+
+
+def test_a_host_whose_clock_is_behind_does_not_make_a_file_older(tmp_path: Path) -> None:
+    cache = FileCache(tmp_path)
     cache.put("k", b"x")
+    written(cache, before := time.time())
+    use(FileCache(tmp_path, clock=ManualClock(before - 86_400)), "k")
+    assert before - 1 < (cache.last_access("k") or 0) < time.time() + 1
+
+
+def test_a_time_that_a_host_wrote_whose_clock_was_ahead_is_put_right_by_the_next_use(tmp_path: Path) -> None:
+    cache = FileCache(tmp_path)
+    cache.put("k", b"x")
+    written(cache, time.time() + 365 * 86_400)
     use(cache, "k")
-    at = cache.last_access("k")
-    use(FileCache(tmp_path, clock=ManualClock(clock.time() - 86_400)), "k")
-    assert cache.last_access("k") == at
+    assert cache.last_access("k") == pytest.approx(time.time(), abs=60)
+
+
+def test_a_time_to_come_counts_as_now_in_the_catalogue(tmp_path: Path) -> None:
+    cache = FileCache(tmp_path)
+    cache.put("k", b"x")
+    written(cache, time.time() + 365 * 86_400)
+    digest = key_digest("k")
+    row = TreeReader(tmp_path).rows([digest])[digest]
+    assert row[ROW.index("last_access")] == pytest.approx(time.time(), abs=60)
 
 
 def test_the_number_of_accesses_in_memory_is_bounded(clock: ManualClock) -> None:
@@ -201,7 +226,10 @@ def test_on_a_mount_for_reading_accesses_are_handed_on(tmp_path: Path, clock: Ma
 AS_SOMEBODY_ELSE = """
 import json, os, sys
 from stager.cache.store import FileCache
+from stager.cache.walk import TreeReader
 from stager.clock import ManualClock
+from stager.model.catalogue import ROW
+from stager.model.keys import key_digest
 os.setgid(65534); os.setuid(65534)
 cache = FileCache(sys.argv[1], clock=ManualClock(float(sys.argv[2])))
 cache.access.refused = lambda accesses: print(json.dumps(list(accesses.values())))
