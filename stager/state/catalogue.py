@@ -158,9 +158,8 @@ class Catalogue:
         """The objects with rows whose digests come after `first`, up to `last`."""
         found = and_(files.c.object > bytes.fromhex(first), files.c.object <= bytes.fromhex(last))
         with self._reading() as connection:
-            return {
-                bytes(row[0]).hex() for row in connection.execute(select(files.c.object).where(found)).all()
-            }
+            cursor = connection.execute(select(files.c.object).where(found)).cursor
+            return {bytes(sha256).hex() for (sha256,) in cursor.fetchall()}  # the driver's own
 
     def unmet(self, walk: int, *, after: int = 0, limit: int = ROWS_AT_ONCE) -> list[tuple[int, CachedFile]]:
         """The next rows (by number) that this walk, and none since, has met: they are perhaps no more."""

@@ -6,7 +6,18 @@ from collections.abc import Sequence
 from functools import cache
 from typing import Any
 
-from sqlalchemy import Delete, RowMapping, Select, bindparam, case, delete, false, literal_column, select
+from sqlalchemy import (
+    Delete,
+    RowMapping,
+    Select,
+    bindparam,
+    case,
+    delete,
+    false,
+    literal,
+    literal_column,
+    select,
+)
 from sqlalchemy.dialects import postgresql, sqlite
 
 from stager.model.catalogue import ROW, CachedFile, Kind, Selection, Sort
@@ -21,6 +32,8 @@ COLUMNS = tuple(
     )
 )  # fmt: skip
 """What a `CachedFile` is made of, in the order of its attributes."""
+_UNNAMED = literal(Kind.UNNAMED.value, literal_execute=True)
+"""In the text of the statement, so that the index of these alone will do."""
 PUT_IN = (*ROW, "walk")
 """The values of a row that is put in."""
 _BEGIN: dict[str, Any] = {"hits": literal_column("0"), "alias": false(), "verified_at": literal_column("0.0")}
@@ -99,5 +112,5 @@ def named_meanwhile(objects: Sequence[bytes] | None = None) -> Delete:
     """Removes the rows of unnamed objects (among these, if any are given) that an entry names by now."""
     other = files.alias()
     entry = select(other.c.id).where(other.c.object == files.c.object, other.c.kind != Kind.UNNAMED.value)
-    query = delete(files).where(files.c.kind == Kind.UNNAMED.value, entry.exists())
+    query = delete(files).where(files.c.kind == _UNNAMED, entry.exists())
     return query if objects is None else query.where(files.c.object.in_(objects))
