@@ -7,8 +7,8 @@ from contextlib import suppress
 
 from stager.cache.failures import LINK_REFUSED, cache_error
 from stager.cache.files import remove_quietly
-from stager.cache.fresh import list_names
-from stager.cache.layout import JOBS, PARTIAL, is_digest
+from stager.cache.holders import names_of_inputs
+from stager.cache.layout import PARTIAL, is_digest
 from stager.cache.owner import new_owner, retire
 from stager.cache.tree import Tree
 
@@ -56,9 +56,8 @@ class SymbolicInputs:
 
     def _look(self) -> set[str]:
         found = set()
-        jobs = f"{self._tree.root}/{JOBS}"
-        for job in list_names(jobs):
-            for name in list_names(f"{jobs}/{job}/inputs"):
+        for directory, names in names_of_inputs(self._tree):
+            for name in names:
                 with suppress(OSError):  # gone meanwhile, or a hard link
-                    found.add(os.path.basename(os.readlink(f"{jobs}/{job}/inputs/{name}")))
+                    found.add(os.path.basename(os.readlink(f"{directory}/{name}")))
         return {name for name in found if is_digest(name)}
