@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 
@@ -62,13 +61,15 @@ def change_layouts(root: str, change: Callable[[Layouts], Layouts]) -> None:
         CacheError: it can't be read.
         OSError: it says what it said before.
     """
-    with _claimed(root):
+    with _claimed(root) as is_ours:
         found = read_layouts(root)
         if found is None:
             raise NotACacheError(f"{root} is not a cache", cause=f"its {LAYOUT_FILE} is gone", path=root)
         after = change(found[0])
         if after != found[0]:
             with _private(root, after.to_json()) as private:
+                if not is_ours():
+                    raise _conflict(root)
                 os.rename(private, f"{root}/{LAYOUT_FILE}")
 
 
@@ -105,27 +106,37 @@ def _private(root: str, content: bytes) -> Iterator[str]:
 
 
 @contextmanager
-def _claimed(root: str) -> Iterator[None]:
+def _claimed(root: str) -> Iterator[Callable[[], bool]]:
+    """Hold the claim; yields what tells whether it is still ours."""
     claim = f"{root}/{CLAIM_NAME}"
     owner = new_owner()
+
+    def is_ours() -> bool:
+        return _owner_of(claim) == owner
+
     try:
         _remove_drafts(root)
-        _remove_dead_claim(claim)
+        _remove_dead_claim(root)
         try:
             _make_claim(claim, owner)
         except FileExistsError:
-            raise ConflictError(
-                f"somebody else is changing the layout of the cache {root}",
-                cause=f"{claim} is there",
-                remedy=f"try again; after {CLAIM_SECONDS:.0f} s it counts as a dead one's",
-            ) from None
+            raise _conflict(root) from None
         try:
-            yield
+            yield is_ours
         finally:
-            with suppress(FileNotFoundError):
-                os.unlink(claim)
+            if is_ours():
+                with suppress(FileNotFoundError):
+                    os.unlink(claim)
     finally:
         retire(owner)
+
+
+def _conflict(root: str) -> ConflictError:
+    return ConflictError(
+        f"somebody else is changing the layout of the cache {root}",
+        cause=f"{root}/{CLAIM_NAME} is there, and not ours",
+        remedy=f"try again; after {CLAIM_SECONDS:.0f} s it counts as a dead one's",
+    )
 
 
 def _make_claim(claim: str, owner: str) -> None:
@@ -145,10 +156,48 @@ def _remove_drafts(root: str) -> None:
                 os.unlink(f"{root}/{name}")
 
 
-def _remove_dead_claim(claim: str) -> None:
-    with suppress(FileNotFoundError):
+def _remove_dead_claim(root: str) -> None:
+    """Take away the claim of a dead owner: it gets a private name first, which one of several succeeds in.
+
+    Who was late has taken another one's new claim: it comes back, and its owner looks before it makes use of it.
+    """
+    claim = f"{root}/{CLAIM_NAME}"
+    dead = _owner_of(claim)
+    if dead is None or not _is_dead(root, claim, dead):
+        return
+    with _private(root, b"") as aside:
+        try:
+            os.rename(claim, aside)
+        except FileNotFoundError:  # somebody was quicker
+            return
+        if _owner_of(aside) == dead:
+            return
+        try:
+            os.link(aside, claim)
+        except FileExistsError:
+            return
+        except OSError as error:
+            if error.errno not in LINK_REFUSED:
+                raise
+            os.rename(aside, claim)
+
+
+def _is_dead(root: str, claim: str, owner: str) -> bool:
+    if is_here(owner):
+        return not is_alive(owner)
+    with _private(root, b"") as file, suppress(FileNotFoundError):
+        return os.stat(file).st_mtime - os.stat(claim).st_mtime > CLAIM_SECONDS  # by the same clock
+    return False
+
+
+def _owner_of(claim: str) -> str | None:
+    """Who wrote that claim; None: there is none."""
+
+    def content() -> str:
         with open(claim, encoding="ascii") as file:
-            owner = file.read()
-        age = time.time() - os.stat(claim).st_mtime
-        if (not is_alive(owner)) if is_here(owner) else age > CLAIM_SECONDS:
-            os.unlink(claim)
+            return file.read()
+
+    try:
+        return unless_stale(content)
+    except FileNotFoundError:
+        return None

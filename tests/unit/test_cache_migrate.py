@@ -3,6 +3,9 @@ from __future__ import annotations
 import errno
 import json
 import os
+import time
+from contextlib import ExitStack
+from dataclasses import replace
 from hashlib import sha256
 from pathlib import Path
 from typing import Any, Never, Self
@@ -11,9 +14,10 @@ import pytest
 
 from stager import steps
 from stager.cache import entries as entries_module
+from stager.cache import layout_file
 from stager.cache import migrate as migrate_module
 from stager.cache import shards as shards_module
-from stager.cache.layout import Layout
+from stager.cache.layout import Layout, Layouts
 from stager.cache.layout_file import CLAIM_NAME
 from stager.cache.migrate import KEEP_SECONDS, Migration
 from stager.cache.owner import former, new_owner
@@ -301,6 +305,50 @@ def test_only_one_changes_the_layout_at_a_time_and_a_dead_one_is_no_hindrance(tm
     migrate(cache.root, "4+4")
     assert layout_json(cache)["shards"] == "4+4"
     assert not claim.exists()
+
+
+def test_of_two_who_find_a_dead_claim_one_gets_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    cache = filled(tmp_path / "c")
+    (cache.root / CLAIM_NAME).write_text(former(new_owner()))
+    quicker = ExitStack()
+
+    def is_alive(_owner: str) -> bool:  # asked by the slower one, who has read the dead claim
+        monkeypatch.undo()
+        quicker.enter_context(layout_file._claimed(str(cache.root)))
+        return False
+
+    monkeypatch.setattr(layout_file, "is_alive", is_alive)
+    with quicker:
+        with pytest.raises(ConflictError, match="try again"):
+            layout_file.change_layouts(str(cache.root), lambda _: pytest.fail("two at once"))
+        assert (cache.root / CLAIM_NAME).exists()
+    assert not (cache.root / CLAIM_NAME).exists()
+
+
+def test_who_has_lost_its_claim_changes_nothing(tmp_path: Path) -> None:
+    cache = filled(tmp_path / "c")
+    claim = cache.root / CLAIM_NAME
+    before = layout_json(cache)
+
+    def change(layouts: Layouts) -> Layouts:
+        claim.write_text("otherhost-12345678-1-1-0")  # which took ours for a dead one's
+        return replace(layouts, current=Layout("4+4"))
+
+    with pytest.raises(ConflictError, match="not ours"):
+        layout_file.change_layouts(str(cache.root), change)
+    assert layout_json(cache) == before
+    assert claim.exists()
+
+
+def test_the_age_of_a_claim_is_told_by_the_clock_of_the_file_system(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    cache = filled(tmp_path / "c")
+    (cache.root / CLAIM_NAME).write_text("otherhost-12345678-1-1-0")
+    now = time.time()
+    monkeypatch.setattr(time, "time", lambda: now + 86_400)
+    with pytest.raises(ConflictError, match="try again"):
+        layout_file.change_layouts(str(cache.root), lambda layouts: layouts)
 
 
 def test_what_a_killed_change_of_the_layout_left_is_cleared_away(tmp_path: Path) -> None:
