@@ -21,7 +21,7 @@ from collections.abc import Iterator
 from contextlib import suppress
 
 from stager.cache.failures import LINK_REFUSED, cache_error
-from stager.cache.files import remove_quietly, unless_stale, write_all
+from stager.cache.files import remove_quietly, sync_directory, unless_stale, write_all
 from stager.cache.fresh import refresh
 from stager.cache.layout import ENTRIES, OBJECTS, SHARED_FILE_MODE, Layout, is_digest, is_hex
 from stager.cache.nameless import link_nameless, open_nameless
@@ -151,7 +151,8 @@ class EntryFiles:
         """Make `entry` the entry of the key with that digest; whether its object is another one than before.
 
         `new` says that the object was made just now: then it is another one, and the key seldom has an entry,
-        which is tried first.
+        which is tried first. The entry of what was promised to stay (a result: its job's own copy goes next) is
+        durable on return. Any other is not, nor needs it: after a power cut its file is fetched again.
 
         Raises:
             CacheError: the old entry stays, or there is none.
@@ -168,17 +169,23 @@ class EntryFiles:
                 if self._tree.layouts is layouts:
                     break  # else a migration began, and looks only for what was there before
                 bring_object(self._tree, entry.object, restricted=entry.restricted, places=layouts)
+            if entry.keep_until is not None:
+                with suppress(FileNotFoundError):  # a migration has not got to it: it was there before
+                    sync_directory(
+                        os.path.dirname(self._tree.object(entry.object, restricted=entry.restricted))
+                    )
+                sync_directory(os.path.dirname(self._tree.entry(digest)))
         except OSError as error:
             raise cache_error(error, self._tree.entry(digest), "write") from error
         return changed
 
     def _write(self, entry: Entry, digest: str, text: bytes, *, new: bool) -> bool:
-        path = self._tree.entry(digest)
-        if new and self._create(path, self._tree.link(digest), text):
+        path, durable = self._tree.entry(digest), entry.keep_until is not None
+        if new and self._create(path, self._tree.link(digest), text, durable=durable):
             return True
         linked = self._drop_link(digest, entry)
         old = None if linked or new else self.read(digest)
-        self._replace(path, text)
+        self._replace(path, text, durable=durable)
         self._drop_link(digest, entry)
         return new or entry.object != (old.object if old else linked)
 
@@ -285,7 +292,7 @@ class EntryFiles:
                 return True
         return False
 
-    def _create(self, path: str, link: str, content: bytes) -> bool:
+    def _create(self, path: str, link: str, content: bytes, *, durable: bool) -> bool:
         """Make the first entry of a key; False if there is one, or if that takes a name."""
         fd = open_nameless(self._tree, path, SHARED_FILE_MODE)
         if fd is None:
@@ -294,19 +301,23 @@ class EntryFiles:
             if os.access(link, os.F_OK, follow_symlinks=False):  # of an entry that somebody deleted
                 return False
             write_all(fd, content)
+            if durable:
+                os.fsync(fd)
             return link_nameless(self._tree, fd, path)
         except FileExistsError:
             return False
         finally:
             os.close(fd)
 
-    def _replace(self, path: str, content: bytes) -> None:
+    def _replace(self, path: str, content: bytes, *, durable: bool) -> None:
         owner = new_owner()
         private = f"{path}.{owner}"
         try:
             fd = self._tree.creating(private, lambda: os.open(private, _CREATE, SHARED_FILE_MODE))
             try:
                 write_all(fd, content)
+                if durable:
+                    os.fsync(fd)
             finally:
                 os.close(fd)
             os.rename(private, path)

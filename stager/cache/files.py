@@ -42,6 +42,22 @@ def write_all(fd: int, data: bytes | memoryview) -> None:
         rest = rest[os.write(fd, rest) :]
 
 
+def sync_directory(path: str) -> None:
+    """Let the names in the directory survive a power cut, where the file system can say so.
+
+    Raises:
+        OSError: there is no such directory, or the file system failed.
+    """
+    fd = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    try:
+        os.fsync(fd)
+    except OSError as error:
+        if error.errno not in {errno.EINVAL, errno.EOPNOTSUPP, errno.ENOSYS}:
+            raise
+    finally:
+        os.close(fd)
+
+
 def remove_quietly(path: str) -> None:
     """Remove a private file of ours; what can't be removed now is found by the next claim or scrub."""
     with suppress(OSError):

@@ -22,7 +22,7 @@ from collections.abc import Iterator
 from contextlib import suppress
 
 from stager.cache.failures import LINK_REFUSED, cache_error
-from stager.cache.files import remove_quietly, write_all
+from stager.cache.files import remove_quietly, sync_directory, write_all
 from stager.cache.fresh import list_names
 from stager.cache.layout import PRIVATE_FILE_MODE, TRASH
 from stager.cache.objects import find_object
@@ -205,6 +205,7 @@ class PinFiles:
             finally:
                 os.close(fd)
             os.rename(private, record)
+            sync_directory(directory)
         finally:
             remove_quietly(private)
             retire(owner)

@@ -16,6 +16,7 @@ from stager.cache.writer import BLOCK_BYTES
 from stager.clock import ManualClock
 from stager.errors import CacheFullError, InputError, NotFoundError
 from stager.model.entries import Entry, Validators
+from stager.model.keys import key_digest
 
 
 def digest(data: bytes) -> str:
@@ -625,3 +626,45 @@ def test_an_error_names_the_path_the_cause_and_the_way_out(
     ) as caught:
         cache.put("k", b"data")
     assert caught.value.details["path"].startswith(str(cache.root))
+
+
+# -- what survives a power cut ----------------------------------------------------------------------------
+
+
+@pytest.fixture
+def durable(monkeypatch: pytest.MonkeyPatch) -> tuple[set[int], set[str]]:
+    """Inodes whose bytes are synced, and paths whose names are, filled as they become so."""
+    inodes, paths = set[int](), set[str]()
+    fsync = os.fsync
+
+    def noting(fd: int) -> None:
+        fsync(fd)
+        inodes.add(os.fstat(fd).st_ino)
+        path = Path(f"/proc/self/fd/{fd}").resolve()
+        if path.is_dir():
+            paths.update(str(one) for one in path.iterdir())
+
+    monkeypatch.setattr(os, "fsync", noting)
+    return inodes, paths
+
+
+@pytest.mark.parametrize("before", [None, b"before"])
+def test_a_result_is_durable_once_it_is_put(
+    cache: FileCache, durable: tuple[set[int], set[str]], before: bytes | None
+) -> None:
+    if before is not None:
+        cache.put("result:job/a", before)
+    inodes, paths = durable
+    paths.clear()
+    cache.put("result:job/a", b"data", keep_until=1e10)
+    entry, content = cache.tree.entry(key_digest("result:job/a")), cache.path("result:job/a")
+    assert {entry, str(content)} <= paths
+    assert {Path(entry).stat().st_ino, content.stat().st_ino} <= inodes
+
+
+def test_the_entry_of_an_input_costs_no_sync(cache: FileCache, durable: tuple[set[int], set[str]]) -> None:
+    cache.put("k", b"data")
+    inodes, paths = durable
+    entry = cache.tree.entry(key_digest("k"))
+    assert entry not in paths
+    assert Path(entry).stat().st_ino not in inodes

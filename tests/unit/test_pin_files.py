@@ -285,3 +285,21 @@ def test_the_rounds_of_upkeep_look_at_pins_too(cache: FileCache, tree: Tree, ent
     PinFiles(tree).pin(Pin(entry.object, "user:ada", "k", until=1_000_000_000.0))
     assert Upkeep(cache.root).step(100)[PIN_OVER] == 1
     assert links(cache, entry) == 1
+
+
+def test_the_name_of_a_record_is_durable_before_the_pin_is_acknowledged(
+    tree: Tree, entry: Entry, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    durable: set[str] = set()
+    fsync = os.fsync
+
+    def noting(fd: int) -> None:
+        fsync(fd)
+        path = Path(f"/proc/self/fd/{fd}").resolve()
+        if path.is_dir():
+            durable.update(one.name for one in path.iterdir())
+
+    monkeypatch.setattr(os, "fsync", noting)
+    pin = ada(entry)
+    PinFiles(tree).pin(pin)
+    assert pin.file_name in durable
