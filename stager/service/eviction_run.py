@@ -216,12 +216,14 @@ class EvictionRun:
         for candidate in some:
             one = fates[candidate.victim.object]
             self._count(candidate, one)
-            for row in candidate.rows if one.digests and not self._dry_run else ():
-                if row.digest in one.digests:
-                    self._went_away(row, candidate.why)
+            gone = set(one.digests)
+            if gone and not self._dry_run:
+                for row in candidate.rows:
+                    if row.digest in gone:
+                        self._went_away(row, candidate.why)
             if one.fate is Fate.GONE:
-                left = set(one.victim.digests) - set(one.digests)
-                drop += [row.digest for row in candidate.rows if row.digest not in left]
+                kept = gone.symmetric_difference(one.victim.digests)
+                drop += [row.digest for row in candidate.rows if row.digest not in kept]
                 drop += candidate.stale
             else:
                 drop += one.digests
