@@ -27,7 +27,7 @@ from stager.cache.fresh import list_names
 from stager.cache.layout import PRIVATE_FILE_MODE, TRASH
 from stager.cache.objects import find_object
 from stager.cache.owner import is_alive, is_here, new_owner, retire
-from stager.cache.pinned import LINK, is_pinned, pin_directory, pinned, pinned_objects, records
+from stager.cache.pinned import LINK, is_pinned, pin_directory, pin_time, pinned, pinned_objects, records
 from stager.cache.tree import Tree
 from stager.errors import ObjectLostError
 from stager.model.pins import Pin, parse_file_name
@@ -261,8 +261,10 @@ def tidy_pins(tree: Tree) -> Iterator[str]:
         OSError: the file system failed.
     """
     files = PinFiles(tree)
+    now: float | None = None
     for sha256 in pinned_objects(tree):
-        yield files.tidy(sha256, time.time())
+        now = pin_time(tree) if now is None else now
+        yield files.tidy(sha256, now)
 
 
 def _is_over(name: str, now: float) -> bool:

@@ -17,6 +17,7 @@ from stager.cache.failures import cache_error
 from stager.cache.files import unless_stale
 from stager.cache.fresh import list_names
 from stager.cache.layout import PINS, is_digest, is_hex
+from stager.cache.stamp import file_system_time
 from stager.cache.tree import Tree
 from stager.model.pins import Pin, longest, parse_file_name, unreadable_pin
 
@@ -79,8 +80,20 @@ def records(tree: Tree, sha256: str, now: float | None = None) -> list[str]:
         raise cache_error(error, directory, "list") from error
     if not names:
         return []
-    time_now = time.time() if now is None else now
-    return [name for name in names if _counts(name, time_now)]
+    if now is not None:
+        return [name for name in names if _counts(name, now)]
+    ours = time.time()
+    if any(_counts(name, 0.0) and not _counts(name, ours) for name in names):
+        ours = pin_time(tree)
+    return [name for name in names if _counts(name, ours)]
+
+
+def pin_time(tree: Tree) -> float:
+    """The time by which pins end: this host's, or the file system's if that is earlier.
+
+    A host whose clock is fast ends no pin early; one whose clock is slow keeps it for longer, which harms nobody.
+    """
+    return min(time.time(), file_system_time(tree))
 
 
 def _names(directory: str) -> list[str]:

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import errno
 import os
+import time
 from pathlib import Path
 from typing import Any
 
@@ -71,6 +72,18 @@ def test_a_pin_ends_by_itself_when_its_time_is_up(tree: Tree, entry: Entry) -> N
     assert is_pinned(tree, entry.object, NOW + 9)
     assert not is_pinned(tree, entry.object, NOW + 10)
     assert pinned(tree, entry.object, NOW + 10) == []
+
+
+def test_on_a_host_whose_clock_is_fast_a_pin_does_not_end_early(
+    cache: FileCache, tree: Tree, entry: Entry, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    now = time.time()
+    PinFiles(tree).pin(ada(entry, now + 600))
+    monkeypatch.setattr(time, "time", lambda: now + 86_400)
+    assert is_pinned(tree, entry.object)
+    assert len(pinned(tree, entry.object)) == 1
+    assert list(tidy_pins(tree)) == [""]
+    assert links(cache, entry) == 2
 
 
 def test_several_holders_of_one_object_are_counted_and_the_last_one_lets_it_go(
