@@ -234,20 +234,59 @@ def open_tree(path: str | os.PathLike[str], shards: str) -> Tree:
     """
     wanted = Layout(shards)
     root = os.path.abspath(os.fspath(path))
-    try:
-        found = read_layouts(root)
-        if found is None:
+    found = _read(root)
+    if found is None:
+        try:
             _create(root, wanted)
-            found = read_layouts(root)
+        except OSError as error:
+            raise cache_error(error, root, "open the cache") from error
+        found = _read(root)
+    if found is None:
+        raise CacheError(f"the cache {root} vanished while it was created", remedy="try again")
+    return Tree(root, *found)
+
+
+def open_existing_tree(path: str | os.PathLike[str], cache_id: str | None = None) -> Tree:
+    """The cache at `path`, for who reads it or looks after it: nothing is created in an empty mount point.
+
+    Args:
+        path: its root.
+        cache_id: of the cache that it has to be; None: any.
+
+    Raises:
+        NotACacheError: there is no cache.
+        CacheGoneError: another one is there.
+        LayoutVersionError: written by a newer version of the program.
+        CacheError: it can't be read.
+    """
+    root = os.path.abspath(os.fspath(path))
+    found = _read(root)
+    if found is None:
+        raise NotACacheError(
+            f"{root} is not a cache",
+            cause=f"there is no {LAYOUT_FILE}",
+            remedy="is the file system mounted? A new cache is made by what first puts something there",
+            path=root,
+        )
+    if cache_id not in {None, found[0].id}:
+        raise CacheGoneError(
+            f"the cache {root} is gone",
+            cause="another cache is at that path",
+            remedy="mount it, or move it back",
+            path=root,
+        )
+    return Tree(root, *found)
+
+
+def _read(root: str) -> tuple[Layouts, Signature] | None:
+    try:
+        return read_layouts(root)
     except NotADirectoryError:
         raise NotACacheError(
             f"{root} is not a cache", cause="it is not a directory", remedy="name a directory"
         ) from None
     except OSError as error:
         raise cache_error(error, root, "open the cache") from error
-    if found is None:
-        raise CacheError(f"the cache {root} vanished while it was created", remedy="try again")
-    return Tree(root, *found)
 
 
 def _create(root: str, layout: Layout) -> None:

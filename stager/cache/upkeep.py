@@ -20,7 +20,7 @@ from stager.cache.layout_file import read_layouts
 from stager.cache.migrate import Migration, is_over
 from stager.cache.orphans import Orphan, Orphans
 from stager.cache.pin_files import tidy_pins
-from stager.cache.tree import open_tree
+from stager.cache.tree import open_existing_tree
 from stager.clock import Clock, SystemClock
 from stager.errors import CacheError, ConflictError
 
@@ -33,17 +33,15 @@ class Upkeep:
 
     Args:
         root: of the cache, which exists.
-        shards: for the case that it does not.
         clock: for tests.
 
     Raises:
+        NotACacheError: there is none.
         CacheError: it can't be read.
     """
 
-    def __init__(
-        self, root: str | os.PathLike[str], shards: str = "2+2", *, clock: Clock | None = None
-    ) -> None:
-        self._tree = open_tree(root, shards)
+    def __init__(self, root: str | os.PathLike[str], *, clock: Clock | None = None) -> None:
+        self._tree = open_existing_tree(root)
         self._clock = clock or SystemClock()
         self._migration: Migration | None = None
         self._orphans = Orphans(self._tree, EntryFiles(self._tree))

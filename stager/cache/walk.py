@@ -20,7 +20,7 @@ from stager.cache.fresh import list_names
 from stager.cache.layout import ENTRIES, OBJECTS, RESTRICTED, Layout, is_digest
 from stager.cache.objects import find_object
 from stager.cache.shards import is_shard
-from stager.cache.tree import open_tree
+from stager.cache.tree import open_existing_tree
 from stager.model.catalogue import FileRow, row_of_entry, unnamed_row
 
 PIECE = 1024
@@ -60,14 +60,15 @@ class TreeReader:
 
     Args:
         root: of the cache.
-        shards: for the case that it does not.
+        cache_id: of the cache that it has to be; None: any.
 
     Raises:
-        CacheError: it can't be read.
+        NotACacheError: there is none.
+        CacheError: it is another one, or can't be read.
     """
 
-    def __init__(self, root: str | os.PathLike[str], shards: str = "2+2") -> None:
-        self.tree = open_tree(root, shards)
+    def __init__(self, root: str | os.PathLike[str], cache_id: str | None = None) -> None:
+        self.tree = open_existing_tree(root, cache_id)
         self.root = self.tree.root
 
     @property

@@ -12,6 +12,7 @@ from multiprocessing.connection import Connection, wait
 
 from stager.cache.failures import cache_error
 from stager.cache.walk import Part, TreeReader
+from stager.errors import CacheError
 from stager.model.catalogue import FileRow
 
 MANY = 50_000
@@ -71,7 +72,9 @@ def _spread(
         readers: list[Connection] = []
         for _ in range(processes):
             ours, theirs = context.Pipe()
-            process = context.Process(target=_serve, args=(reader.root, theirs, checked), daemon=True)
+            process = context.Process(
+                target=_serve, args=(reader.root, reader.tree.id, theirs, checked), daemon=True
+            )
             process.start()
             theirs.close()
             made.callback(process.join)
@@ -87,7 +90,7 @@ def _spread(
                     raise cache_error(
                         OSError(None, "a process that read it was killed"), reader.root, "read"
                     ) from None
-                if isinstance(told, OSError):
+                if isinstance(told, (OSError, CacheError)):
                     raise told
                 if told is not None:
                     yield ended, told
@@ -99,11 +102,15 @@ def _spread(
                     readers.remove(ready)
 
 
-def _serve(root: str, asked: Connection, checked: bool) -> None:
+def _serve(root: str, cache_id: str, asked: Connection, checked: bool) -> None:
     """The other process: reads the parts that it is sent; ends when there are no more, or nobody to tell."""
     gc.disable()  # rows are freed by their counts; looking for cycles among them takes as long as reading them
-    reader = TreeReader(root)
     with asked, suppress(EOFError, BrokenPipeError, ConnectionResetError, KeyboardInterrupt):
+        try:
+            reader = TreeReader(root, cache_id)
+        except CacheError as error:
+            asked.send(error)
+            return
         while (part := asked.recv()) is not None:
             try:
                 for rows in reader.entries(part, checked=checked):

@@ -131,7 +131,7 @@ def _from_tree(
     if not compare:
         output.note("there is no catalogue of this cache yet: the cache itself is read")
     with Scratch() as met:
-        _read(TreeReader(settings.cache_dir, settings.shards), met)
+        _read(TreeReader(settings.cache_dir), met)
         rows, total = met.select(sort.value, selection, limit or None)
         cache_rows.show_rows(rows, total, form)
         if not compare:

@@ -70,7 +70,7 @@ def build_cache_site(
 def build_feed(settings: Settings, site: CacheSite, store: Store, clock: Clock) -> CatalogueFeed:
     """What keeps the catalogue up in a server; it hears of accesses by itself."""
     feed = CatalogueFeed(
-        TreeReader(site.cache.root, settings.shards),
+        TreeReader(site.cache.root, site.cache.tree.id),
         site.catalogue,
         site.cache.access,
         store.fetches,
@@ -85,7 +85,7 @@ def build_catalogue_service(
     settings: Settings, cache: FileCache, catalogue: Catalogue, clock: Clock
 ) -> CatalogueService:
     """What there is in the cache."""
-    reader = TreeReader(cache.root, settings.shards)
+    reader = TreeReader(cache.root, cache.tree.id)
     return CatalogueService(
         cache,
         catalogue,

@@ -10,7 +10,7 @@ from stager.cache.pinned import is_pinned, pinned
 from stager.cache.store import FileCache
 from stager.cache.symbolic import SymbolicInputs
 from stager.cache.trash import Trash, needs_trash
-from stager.cache.tree import Tree, open_tree
+from stager.cache.tree import Tree, open_existing_tree
 from stager.clock import Clock
 from stager.mapper.loop import Mapper
 from stager.model.eviction import Limits
@@ -41,7 +41,7 @@ def build_eviction_service(
     settings: Settings, cache: FileCache, catalogue: Catalogue, clock: Clock
 ) -> EvictionService:
     """What evicts."""
-    tree = open_tree(cache.root, settings.shards)
+    tree = open_existing_tree(cache.root, cache.tree.id)
     trash = Trash(tree, clock)
     grace = settings.grace_seconds if needs_trash(tree) else 0.0
     return EvictionService(

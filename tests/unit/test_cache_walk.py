@@ -3,16 +3,21 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Callable
 from hashlib import sha256
 from pathlib import Path
 
 import pytest
 
+from stager.cache import walk_many
 from stager.cache.holders import held_bytes, jobs_holding
-from stager.cache.layout import Layout
+from stager.cache.layout import ENTRIES, Layout
 from stager.cache.layout_file import change_layouts
 from stager.cache.store import FileCache
+from stager.cache.upkeep import Upkeep
 from stager.cache.walk import PIECE, Seen, TreeReader
+from stager.cache.walk_many import read_entries
+from stager.errors import CacheError, NotACacheError
 from stager.model.keys import key_digest
 
 
@@ -107,3 +112,39 @@ def test_who_holds_an_object_is_found_by_its_links(tmp_path: Path) -> None:
     cache.unpin("j2")
     assert jobs_holding(cache.tree, entry.object) == []
     assert held_bytes(cache.tree) == 0
+
+
+@pytest.mark.parametrize("caretaker", [TreeReader, Upkeep])
+def test_who_only_reads_or_looks_after_a_cache_makes_none_in_an_empty_mount_point(
+    tmp_path: Path, caretaker: Callable[[Path], object]
+) -> None:
+    mount = tmp_path / "mount"
+    mount.mkdir()
+    with pytest.raises(NotACacheError, match=r"is not a cache: there is no layout\.json"):
+        caretaker(mount)
+    assert list(mount.iterdir()) == []
+    with pytest.raises(NotACacheError):
+        caretaker(tmp_path / "nowhere")
+    assert not (tmp_path / "nowhere").exists()
+
+
+@pytest.mark.parametrize("now", ["nothing", "another"])
+def test_processes_that_read_for_another_one_read_the_same_cache_or_none(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, now: str
+) -> None:
+    cache = FileCache(tmp_path / "c")
+    for number in range(40):
+        cache.put(f"{number}", b"%d" % number)
+    monkeypatch.setattr(walk_many, "MANY", 0)
+    reader = TreeReader(cache.root)
+    parts = reader.parts(ENTRIES)
+    rows = read_entries(reader, parts, processes=2)
+    next(rows)  # of the part that this process reads itself
+    cache.root.rename(tmp_path / "unmounted")
+    cache.root.mkdir()
+    if now == "another":
+        FileCache(cache.root).put("other", b"other")
+    with pytest.raises(CacheError, match="is not a cache" if now == "nothing" else "is gone: another cache"):
+        list(rows)
+    if now == "nothing":
+        assert list(cache.root.iterdir()) == []
