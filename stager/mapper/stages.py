@@ -169,10 +169,9 @@ class Stages:
         return None
 
     def failed(self, file_id: str, error: StagerError, now: float) -> None:
-        """The object can't be pinned for that file."""
+        """The object can't be pinned for that file; a pin that was made before a kill, and not told of, goes."""
         file = self.files.get(file_id)
         if file is not None and file.state is StagedState.QUEUED:
-            file.pinned = False
             self._end(file, StagedState.FAILED, now, error)
 
     def unpinned(self, file_id: str) -> None:

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from stager.errors import IllegalTransitionError, OriginRefusedError
+from stager.errors import CacheIOError, IllegalTransitionError, OriginRefusedError
 from stager.mapper.admission import Admission
 from stager.mapper.instructions import Dispatch, Instruction, NewJob, StartFetch, StopFetch
 from stager.mapper.invariants import validate
@@ -167,6 +167,19 @@ def test_a_file_that_is_cancelled_while_it_is_being_pinned_is_unpinned() -> None
     made.stages.unpinned("s1/0")
     (file,) = made.take_changes().staged
     assert (file.state, file.pinned) == (StagedState.CANCELLED, False)
+    assert not made.stages.files
+
+
+def test_a_pin_that_was_made_before_a_kill_goes_when_it_can_not_be_made_again() -> None:
+    made = machine()
+    made.stages.add(files(URL))
+    advanced(made)
+    bring(made, "f1")
+    advanced(made)
+    orders(made)
+    made.stages.failed("s1/0", CacheIOError("can't be written"), NOW + 1)
+    assert [order.take for order in orders(made)] == [False]
+    made.stages.unpinned("s1/0")
     assert not made.stages.files
 
 
