@@ -2,18 +2,28 @@
 
 from __future__ import annotations
 
+import errno
 import os
 from collections import Counter
+from collections.abc import Callable
 from contextlib import suppress
+from typing import BinaryIO, TypeVar
 
 from stager.cache.failures import LINK_REFUSED, cache_error
+from stager.cache.files import remove_quietly
 from stager.cache.fresh import status
 from stager.cache.layout import SHARED_FILE_MODE, Layout
+from stager.cache.owner import new_owner, retire
 from stager.cache.pinned import is_pinned
 from stager.cache.tree import Tree
+from stager.errors import ObjectLostError
+
+T = TypeVar("T")
 
 MARK = ".shared"
 """Ending of the mark beside an object that more than one entry has used."""
+_LOST_TRIES = 4
+"""Of several who evict and remove the same bytes one may come at each moment."""
 
 
 def find_object(tree: Tree, sha256: str, *, restricted: bool = False) -> tuple[str, os.stat_result] | None:
@@ -104,8 +114,15 @@ def link_object(tree: Tree, fd: int, sha256: str) -> bool:
     try:
         tree.creating(final, lambda: os.link(source, final, src_dir_fd=fd, follow_symlinks=True))
     except FileExistsError:  # the same bytes, from elsewhere
+        renew(final)
         return False
     return True
+
+
+def renew(final: str) -> None:
+    """An old object without an entry is about to get one: who clears such objects away leaves the young ones."""
+    with suppress(OSError):  # of another user: then who clears away finds the entry
+        os.utime(final)
 
 
 def give_name(tree: Tree, path: str, final: str) -> bool:
@@ -135,7 +152,7 @@ def give_name(tree: Tree, path: str, final: str) -> bool:
 
 
 def mark_shared(tree: Tree, sha256: str, *, restricted: bool = False) -> None:
-    """Say that removing one key is no reason to remove this object: another key may name it.
+    """Say that removing one key is no reason to remove this object: another key may name it, as from now.
 
     Raises:
         CacheError: it could not be said.
@@ -143,9 +160,61 @@ def mark_shared(tree: Tree, sha256: str, *, restricted: bool = False) -> None:
     mark = tree.object(sha256, restricted=restricted) + MARK
     flags = os.O_WRONLY | os.O_CREAT | os.O_CLOEXEC
     try:
-        os.close(tree.creating(mark, lambda: os.open(mark, flags, SHARED_FILE_MODE)))
+        fd = tree.creating(mark, lambda: os.open(mark, flags, SHARED_FILE_MODE))
+        try:
+            with suppress(OSError):  # of another user
+                os.utime(fd)
+        finally:
+            os.close(fd)
     except OSError as error:
         raise cache_error(error, mark, "make") from error
+
+
+def share_object(tree: Tree, sha256: str, *, restricted: bool = False, mark: bool = True) -> None:
+    """Let an entry name an object that was there before: mark it, unless its key had it already, and look for it.
+
+    Raises:
+        ObjectLostError: it is not there; whoever publishes it again has it.
+        CacheError: the file system failed.
+    """
+    if mark:
+        mark_shared(tree, sha256, restricted=restricted)
+    path = tree.object(sha256, restricted=restricted)
+    try:
+        found = find_object(tree, sha256, restricted=restricted)
+        if found is not None and tree.remote:  # only opening it asks the server
+            os.close(os.open(found[0], os.O_RDONLY | os.O_CLOEXEC))
+    except OSError as error:
+        if error.errno not in {errno.ENOENT, errno.ESTALE}:
+            raise cache_error(error, path, "find") from error
+        found = None
+    if found is None:
+        raise ObjectLostError(
+            f"object {sha256} is gone",
+            cause="it was removed just now, with another key that had the same bytes",
+            remedy="store it again",
+            sha256=sha256,
+        )
+
+
+def unless_lost(action: Callable[[], T], source: BinaryIO | None = None) -> T:
+    """Do `action`, which publishes an object and records its entry; again, but not for ever, if the object goes meanwhile.
+
+    Args:
+        action: what to do.
+        source: what it reads; it is read again from where it was, if that can be done.
+
+    Raises:
+        ObjectLostError: it went each time.
+        CacheError: as `action` does.
+    """
+    start = source.tell() if source is not None and source.seekable() else None
+    for _ in range(_LOST_TRIES - 1 if source is None or start is not None else 0):
+        with suppress(ObjectLostError):
+            return action()
+        if source is not None and start is not None:
+            source.seek(start)
+    return action()
 
 
 def remove_object(tree: Tree, sha256: str, *, restricted: bool = False) -> bool:
@@ -161,11 +230,30 @@ def remove_object(tree: Tree, sha256: str, *, restricted: bool = False) -> bool:
             return False
         if any(os.access(name + MARK, os.F_OK) for name in names):
             return False
-        for name in names:
-            with suppress(FileNotFoundError):
-                os.unlink(name)
+        removed = [_take_away(tree, name) for name in names if os.access(name, os.F_OK)]
     except OSError as error:
         raise cache_error(error, names[-1], "remove") from error
+    return any(removed)
+
+
+def _take_away(tree: Tree, name: str) -> bool:
+    """Remove that name of an object, unless somebody marks it as shared meanwhile; whether it is gone.
+
+    He marks it and then looks whether it is there; we take it away and then look for the mark.
+    """
+    owner = new_owner()
+    sha256 = os.path.basename(name)
+    private = f"{tree.partial_directory(sha256)}/{sha256}.{owner}.tmp"
+    try:
+        tree.creating(private, lambda: os.rename(name, private))
+        if os.access(name + MARK, os.F_OK):
+            give_name(tree, private, name)
+            return False
+    except FileNotFoundError:  # somebody else was quicker
+        return False
+    finally:
+        remove_quietly(private)
+        retire(owner)
     return True
 
 

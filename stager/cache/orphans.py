@@ -172,10 +172,11 @@ class Orphans:
                 yield Orphan(OBJECT, found[0], name.sha256)
 
     def _is_unheld(self, name: ObjectName, found: os.stat_result) -> bool:
-        """Whether nobody has a link of it, and it is old; a link made or removed counts as a change."""
+        """Whether nobody has a link of it, and it and its mark are old; a link made or removed counts as a change."""
         names = object_names(self._tree, name.sha256, restricted=name.restricted)
         own = sum(os.access(path, os.F_OK) for path in names)
-        return found.st_nlink <= own and self._now - max(found.st_mtime, found.st_ctime) > YOUNG_SECONDS
+        changed = max(found.st_mtime, found.st_ctime, *(_changed(path + MARK) for path in names))
+        return found.st_nlink <= own and self._now - changed > YOUNG_SECONDS
 
     # -- away with it ----------------------------------------------------------------------------
 
@@ -243,6 +244,13 @@ class NamedObjects:
 
     def __len__(self) -> int:
         return len(self._parts)
+
+
+def _changed(path: str) -> float:
+    try:
+        return os.stat(path).st_mtime
+    except FileNotFoundError:
+        return 0.0
 
 
 def _is_dead(owner: str) -> bool:

@@ -4,13 +4,12 @@ from __future__ import annotations
 
 import errno
 import os
-from contextlib import suppress
 
 from stager.cache.failures import LINK_REFUSED, cache_error
 from stager.cache.files import remove_quietly, write_all
 from stager.cache.layout import OBJECT_MODE, PRIVATE_FILE_MODE
 from stager.cache.nameless import link_nameless, open_nameless
-from stager.cache.objects import place_for
+from stager.cache.objects import place_for, renew
 from stager.cache.owner import new_owner, retire
 from stager.cache.partial import Partial
 from stager.cache.tree import Tree
@@ -91,7 +90,7 @@ def _publish_nameless(tree: Tree, final: str, data: bytes | memoryview) -> bool 
     except FileExistsError:
         if _size(final) != len(data):
             return None
-        _renew(final)
+        renew(final)
         new = False  # somebody else published the same bytes
     finally:
         os.close(fd)
@@ -131,7 +130,7 @@ def commit(tree: Tree, private: str, final: str, size: int) -> bool:
         tree.creating(final, lambda: os.link(private, final))
     except FileExistsError:
         if _size(final) == size:
-            _renew(final)
+            renew(final)
             return False  # somebody else published the same bytes, or NFS repeated our link
         os.rename(private, final)  # it was damaged: these are the right bytes
     except FileNotFoundError as error:
@@ -154,12 +153,6 @@ def _size(path: str) -> int | None:
         return os.stat(path).st_size
     except FileNotFoundError:
         return None
-
-
-def _renew(final: str) -> None:
-    """An old object without an entry is about to get one: who clears such objects away leaves the young ones."""
-    with suppress(OSError):  # of another user: then it may have to be fetched again
-        os.utime(final)
 
 
 def _check_size(partial: Partial, size: int) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from itertools import islice
 
 from stager.cache.entries import EntryFiles
 from stager.cache.failures import cache_error
@@ -16,6 +17,8 @@ from stager.steps import reached
 
 TELL_NAMES = 1000
 """After so many names the caller has its turn."""
+AT_ONCE = 50_000
+"""Objects without an entry for which the entries are read once more, before they go (about 30 MB)."""
 
 
 def clear_orphans(
@@ -42,8 +45,14 @@ def clear_orphans(
             if count % TELL_NAMES == 0:
                 yield None
         tree.check()  # of a tree that went meanwhile not all names were seen
-        for orphan in orphans.objects(named):
-            yield _settle(orphans, orphan, repair=repair)
+        unnamed = orphans.objects(named)
+        while some := list(islice(unnamed, AT_ONCE)):
+            # The entries were read hours ago perhaps, and these bytes may be the only ones that there are by now.
+            now = NamedObjects()
+            yield from _name(entries, now)
+            for orphan in some:
+                if orphan.name not in now:
+                    yield _settle(orphans, orphan, repair=repair)
         for orphan in orphans.files():
             yield _settle(orphans, orphan, repair=repair)
     except OSError as error:
@@ -69,6 +78,16 @@ def _entries(
                     yield digest
                 else:
                     yield orphans.of_entries(_directory(tree, layout.sharded(digest)), name)
+
+
+def _name(entries: EntryFiles, named: NamedObjects) -> Iterator[None]:
+    """Add what entries name now; gives the caller its turn now and then."""
+    for count, digest in enumerate(entries.digests()):
+        entry = entries.read(digest)
+        if entry is not None:
+            named.add(entry.object)
+        if count % TELL_NAMES == 0:
+            yield None
 
 
 def _directory(tree: Tree, sharded: str) -> str:

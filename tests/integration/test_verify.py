@@ -13,8 +13,10 @@ from pathlib import Path
 
 import pytest
 
-from stager.cache.orphans import YOUNG_SECONDS
+from stager.cache.objects import MARK
+from stager.cache.orphans import YOUNG_SECONDS, NamedObjects, Orphan, Orphans
 from stager.cache.owner import here
+from stager.cache.stamp import file_system_time
 from stager.cache.store import FileCache
 from stager.clock import SystemClock
 from stager.errors import CacheError, CacheGoneError, CacheIOError, ConflictError
@@ -265,10 +267,9 @@ def orphans(cache: FileCache) -> dict[str, Path]:
 
 def let_time_pass(monkeypatch: pytest.MonkeyPatch) -> None:
     """Two hours, by the clock of the file system: a change of status can't be dated back."""
-    import stager.cache.orphans as module
-
-    before = module.file_system_time
-    monkeypatch.setattr(module, "file_system_time", lambda tree: before(tree) + 2 * YOUNG_SECONDS)
+    monkeypatch.setattr(
+        "stager.cache.orphans.file_system_time", lambda tree: file_system_time(tree) + 2 * YOUNG_SECONDS
+    )
 
 
 def test_what_is_left_over_is_told_and_cleared_away_on_request(
@@ -311,6 +312,43 @@ def test_an_old_object_that_is_published_again_is_young(
     os.utime(path, (1, 1))
     site.cache.publish_bytes("key", b"data", entry.object)
     assert path.stat().st_mtime > time.time() - 60
+
+
+def test_an_old_object_that_is_linked_again_is_young(site: CacheSite, tmp_path: Path) -> None:
+    entry = site.cache.put("key", b"data")
+    path = old(site.cache.path("key"))
+    (tmp_path / "file").write_bytes(b"data")
+    with (tmp_path / "file").open("rb") as file:
+        site.cache.link_object(file.fileno(), entry.object)
+    assert path.stat().st_mtime > time.time() - 60
+
+
+def test_an_object_that_gets_its_entry_while_others_are_looked_at_stays(
+    site: CacheSite, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    unnamed = orphans(site.cache)["object"]
+    let_time_pass(monkeypatch)  # and no renewal helps: as if the object were another user's
+    found = Orphans.objects
+
+    def objects(self: Orphans, named: NamedObjects) -> Iterator[Orphan]:
+        site.cache.put("result:j1/out", b"unnamed")
+        yield from found(self, named)
+
+    monkeypatch.setattr(Orphans, "objects", objects)
+    assert Problem.OBJECT not in verify(site, repair=True).counts
+    assert unnamed.read_bytes() == b"unnamed"
+
+
+def test_an_object_that_was_marked_as_shared_just_now_stays(
+    site: CacheSite, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    unnamed = orphans(site.cache)["object"]
+    let_time_pass(monkeypatch)
+    mark = unnamed.with_name(unnamed.name + MARK)
+    mark.touch()
+    os.utime(mark, (time.time() + 2 * YOUNG_SECONDS,) * 2)
+    assert Problem.OBJECT not in verify(site, repair=True).counts
+    assert unnamed.exists()
 
 
 def test_objects_that_somebody_holds_are_no_orphans(site: CacheSite, monkeypatch: pytest.MonkeyPatch) -> None:
