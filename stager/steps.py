@@ -36,6 +36,7 @@ MAINTENANCE_STEPS = (
     "unpin.removed",  # the record is gone, the link is still there
     "unpin.aside",  # the link has a private name, and goes unless somebody has pinned the object meanwhile
     "evict.begun",  # what is held is known, nothing is removed yet
+    "evict.judged",  # an entry is known to go, and has its name yet
     "evict.aside",  # an entry has a private name, and may turn out to be of another object
     "evict.entries",  # the entries are gone, their objects are not
     "evict.objects",  # the objects are gone too

@@ -8,11 +8,13 @@ What may happen at the same moment, and why it does no harm:
 - *A job pins the object.* It has a hard link before we look: the object has a link too many, and stays. It makes
   one between our look and the removal: the job's link is the file now, with all its bytes, and only the cache's
   name is gone. It comes after the removal: it finds no object, which is told to the mapper, and fetched again.
-- *A fetch writes an entry of the key.* If it names another object it is not lost: an entry is moved aside in one
-  step and only then read, and one that does not name our object is put back, unless a newer one is there already.
-  If it names our object (published again, or confirmed) we look for it once more after the object is gone: an
+- *A fetch writes an entry of the key.* If it names another object it is not lost: see `entry_removal`. If it names our object (published again, or confirmed) we look for it once more after the object is gone: an
   entry without an object goes as well. One that is written later still is a miss to everybody who asks, and
   upkeep removes it.
+- *Another key gets the same bytes*, and the caller does not know of it yet: whoever finds an object made renews its
+  time and marks it as shared, before the entry. An object with a time or a mark that is newer than what the caller
+  knows stays (see `_is_news`), and is looked at once more right before it goes. What is left is the moment
+  between that look and the removal; who writes an entry looks for the object after he has marked it.
 - *Another host evicts the same.* Each name is removed by exactly one; who finds it gone goes on.
 - *Somebody pins it.* The pin's record is looked for after our directory in the trash was made: who writes one
   later sees that, and waits until we are done before he says that it is pinned. What has a record by then is
@@ -27,31 +29,38 @@ what is held.
 from __future__ import annotations
 
 import os
-from collections.abc import Collection, Iterator, Sequence
+import time
+from collections.abc import Callable, Collection, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager, suppress
+from contextlib import suppress
 from dataclasses import dataclass, field
 from enum import StrEnum
-from functools import partial
+from functools import cache, partial
 
-from stager.cache.entries import read_entry
+from stager.cache.entry_removal import Aside, aside, parse
 from stager.cache.failures import cache_error
 from stager.cache.fresh import list_names
-from stager.cache.layout import PINS, TRASH
+from stager.cache.layout import PINS
+from stager.cache.mounts import mount_of
 from stager.cache.objects import MARK, object_names
-from stager.cache.owner import new_owner, retire
 from stager.cache.pin_files import PinFiles
 from stager.cache.pinned import is_pinned, pin_directory
-from stager.cache.trash import EVICTING, Trash
+from stager.cache.stamp import file_system_time
+from stager.cache.trash import Trash
 from stager.cache.tree import Tree
 from stager.errors import CacheError
-from stager.model.entries import Entry
 from stager.steps import reached
 
 MANY = 1024
 """From so many on, several threads share the work."""
-LOCAL_THREADS, REMOTE_THREADS = 2, 8
-"""Of a local file system the processor is the limit, of one on the network the time that an answer takes."""
+MEMORY_THREADS, DISK_THREADS, REMOTE_THREADS = 1, 4, 8
+"""Of a file system in memory the processor is the limit, of others the time that an answer takes."""
+YOUNG_SECONDS = 3600.0
+"""An object without a key, or marked as shared when one key is known, may be about to get another for so long."""
+NEWS_SECONDS = 86_400.0
+"""So long after somebody stored the same bytes the caller may not know of it: a day has many looks at the tree."""
+SLACK_SECONDS = 60.0
+"""By how much clocks may differ, and by how much a file may be stored after its entry says."""
 _READ = os.O_RDONLY | os.O_CLOEXEC
 
 
@@ -65,6 +74,7 @@ class Victim:
         digests: of the keys that are to be forgotten.
         whole: whether these are all its keys; else the object stays.
         restricted: the object needs a grant.
+        known: until when the caller knows who stored these bytes, seconds since 1970 UTC; None: of all of them.
     """
 
     object: str
@@ -72,6 +82,7 @@ class Victim:
     digests: tuple[str, ...] = ()
     whole: bool = True
     restricted: bool = False
+    known: float | None = None
 
 
 class Fate(StrEnum):
@@ -83,6 +94,10 @@ class Fate(StrEnum):
     """Its entries are gone; the bytes stay as long as somebody holds them, or as another key has them."""
     HELD = "held"
     """A job or a pin holds it: nothing was changed."""
+    PROMISED = "promised"
+    """One of its entries is promised to stay, which its row does not say: what is left of it stays."""
+    NEWS = "news"
+    """Another key may name it that the caller does not know of: nothing was changed."""
     FAILED = "failed"
     """The file system refused."""
 
@@ -95,6 +110,8 @@ class Evicted:
         digests: keys that are gone.
         freed: bytes that come back.
         error: why it failed.
+        file: device and inode of the object, if it is there.
+        changed: when it, or its mark, was last changed, in nanoseconds.
     """
 
     victim: Victim
@@ -102,6 +119,8 @@ class Evicted:
     digests: list[str] = field(default_factory=list)
     freed: int = 0
     error: CacheError | None = None
+    file: tuple[int, int] | None = None
+    changed: int = 0
 
 
 class Evictor:
@@ -111,12 +130,18 @@ class Evictor:
         tree: the cache.
         trash: where objects go on a network file system, whose readers on other hosts may have them open; None:
             they are deleted at once.
+        now: the time, for promises.
     """
 
-    def __init__(self, tree: Tree, trash: Trash | None = None) -> None:
+    def __init__(
+        self, tree: Tree, trash: Trash | None = None, *, now: Callable[[], float] = time.time
+    ) -> None:
         self._tree = tree
         self._trash = trash
-        self._threads = LOCAL_THREADS if trash is None else REMOTE_THREADS
+        self._now = now
+        mount = mount_of(tree.root)
+        in_memory = mount is not None and mount.fstype in {"tmpfs", "ramfs"}
+        self._threads = REMOTE_THREADS if tree.remote else MEMORY_THREADS if in_memory else DISK_THREADS
 
     def evict(
         self,
@@ -134,7 +159,7 @@ class Evictor:
         Args:
             victims: different objects.
             held: objects (by digest) that stay whatever their links say.
-            force: forget the keys of held objects as well; their bytes stay until nobody holds them.
+            force: forget the keys of held objects as well, and promised ones; bytes stay until nobody holds them.
             at_once: their bytes are needed now: they do not wait in the trash.
             dry_run: change nothing, and say what would become of them.
 
@@ -164,21 +189,23 @@ class Evictor:
                 one.digests = list(one.victim.digests)
                 one.freed = one.victim.size if one.fate is Fate.GONE else 0
             return done
-        with self._aside() as aside:  # before the look for pins: who pins from now on waits for us
+        with aside(self._tree) as own:  # before the look for pins: who pins from now on waits for us
             going = self._going(done, held, force=force)
             reached("evict.begun")
             keys = sorted(((digest, one) for one in going for digest in one.victim.digests), key=_by_digest)
             for digest, one in keys:
-                self._forget(digest, one, aside)
+                own.show()
+                self._forget(digest, one, own, force=force)
             reached("evict.entries")
             for one in going:
+                own.show()
                 if one.fate is Fate.GONE:
                     self._remove(one, trash)
             reached("evict.objects")
             self._bring_back(going)
             for digest, one in keys:
-                if one.fate is Fate.GONE and os.access(self._tree.entry(digest), os.F_OK):
-                    self._look_again(digest, one, aside)
+                if one.fate in {Fate.GONE, Fate.FORGOTTEN} and os.access(self._tree.entry(digest), os.F_OK):
+                    self._look_again(digest, one, own)
         reached("evict.cleaned")
         self._tree.check()  # in a cache that has gone nothing is gone
         return done
@@ -186,35 +213,46 @@ class Evictor:
     def _going(self, done: list[Evicted], held: Collection[str], *, force: bool) -> list[Evicted]:
         """Those of which something goes."""
         pins = self._any_pins()
-        return [one for one in done if self._may_go(one, held, force=force, pins=pins)]
+        clock = cache(partial(file_system_time, self._tree))
+        return [one for one in done if self._may_go(one, held, clock, force=force, pins=pins)]
 
-    def _may_go(self, one: Evicted, held: Collection[str], *, force: bool, pins: bool) -> bool:
+    def _may_go(
+        self, one: Evicted, held: Collection[str], clock: Callable[[], float], *, force: bool, pins: bool
+    ) -> bool:
         """Whether something of it goes; what becomes of its object is noted."""
         victim = one.victim
         if not victim.whole:
             one.fate = Fate.FORGOTTEN
             return True
         try:
-            is_held = victim.object in held or self._is_held(victim)
-            is_held = is_held or (pins and self._is_pinned(victim.object))
+            is_held, marked = self._look(one)
+            is_held = is_held or victim.object in held or (pins and self._is_pinned(victim.object))
+            is_news = not is_held and _is_news(one, clock, marked=marked)
         except OSError as error:
             self._failed(one, error)
             return False
-        if is_held:
-            one.fate = Fate.FORGOTTEN if force else Fate.HELD
-        return force or not is_held
+        if is_held or is_news:
+            one.fate = Fate.FORGOTTEN if force else Fate.HELD if is_held else Fate.NEWS
+        return force or not (is_held or is_news)
 
-    def _is_held(self, victim: Victim) -> bool:
-        """Whether the object has links beside its names of the cache itself."""
-        own, links = 0, 0
+    def _look(self, one: Evicted) -> tuple[bool, bool]:
+        """Whether the object has links beside its names of the cache itself, and whether it is marked as shared."""
+        own, links, marked = 0, 0, False
+        victim = one.victim
         for name in object_names(self._tree, victim.object, restricted=victim.restricted):
             with suppress(FileNotFoundError):
-                links = max(links, self._links(name))
+                found = self._status(name)
+                links = max(links, found.st_nlink)
+                one.file = found.st_dev, found.st_ino
+                one.changed = max(one.changed, found.st_mtime_ns)
                 own += 1
-        return links > own
+            with suppress(FileNotFoundError):
+                one.changed = max(one.changed, os.stat(name + MARK).st_mtime_ns)
+                marked = True
+        return links > own, marked
 
     def _is_pinned(self, sha256: str) -> bool:
-        if self._trash is None and not os.access(pin_directory(self._tree, sha256), os.F_OK):
+        if not self._tree.remote and not os.access(pin_directory(self._tree, sha256), os.F_OK):
             return False
         return is_pinned(self._tree, sha256)
 
@@ -231,19 +269,23 @@ class Evictor:
     def _any_pins(self) -> bool:
         return bool(list_names(f"{self._tree.root}/{PINS}"))
 
-    def _links(self, name: str) -> int:
-        if self._trash is None:
-            return os.stat(name).st_nlink
+    def _status(self, name: str) -> os.stat_result:
+        if not self._tree.remote:
+            return os.stat(name)
         fd = os.open(name, _READ)  # on a network file system only opening it asks the server
         try:
-            return os.fstat(fd).st_nlink
+            return os.fstat(fd)
         finally:
             os.close(fd)
 
     def _remove(self, one: Evicted, trash: Trash | None) -> None:
         victim = one.victim
         try:
-            for name in object_names(self._tree, victim.object, restricted=victim.restricted):
+            names = object_names(self._tree, victim.object, restricted=victim.restricted)
+            if any(_changed(path) > one.changed for name in names for path in (name, name + MARK)):
+                one.fate = Fate.FORGOTTEN  # somebody has stored the same bytes meanwhile
+                return
+            for name in names:
                 if os.access(name + MARK, os.F_OK):
                     with suppress(FileNotFoundError):
                         os.unlink(name + MARK)
@@ -256,72 +298,40 @@ class Evictor:
         except OSError as error:
             self._failed(one, error)
 
-    def _forget(self, digest: str, one: Evicted, aside: str) -> None:
+    def _forget(self, digest: str, one: Evicted, own: Aside, *, force: bool) -> None:
         """Remove the key's entry if it names the object; afterwards the key is gone, or has another one."""
+
+        def may_go(text: bytes) -> bool:
+            if not _names(text, one.victim.object):
+                return False
+            if force or not self._is_promised(text):
+                return True
+            one.fate = Fate.PROMISED
+            return False
+
         try:
-            for layout in reversed(
-                self._tree.layouts
-            ):  # the current one last: then no migration brings it back
-                path = f"{self._tree.root}/{layout.entry(digest)}"
-                if not self._forget_at(path, one.victim.object, f"{aside}/{digest}"):
-                    return
+            if own.remove(digest, may_go)[1]:
+                one.digests.append(digest)
         except OSError as error:
             self._failed(one, error)
-        else:
-            one.digests.append(digest)
 
-    @staticmethod
-    def _forget_at(path: str, sha256: str, private: str) -> bool:
-        """Whether there is no entry at `path` afterwards."""
-        try:
-            os.rename(path, private)
-        except FileNotFoundError:
-            ours = True
-        else:
-            reached("evict.aside")
-            ours = _names(private, sha256)
-            if not ours:
-                with suppress(FileExistsError):
-                    os.link(private, path)
-            os.unlink(private)
-        link = path[: -len(".json")]
-        if ours and os.access(
-            link, os.F_OK, follow_symlinks=False
-        ):  # last: a reader may have been at making it
-            with suppress(FileNotFoundError):
-                os.unlink(link)
-        return ours
+    def _is_promised(self, text: bytes) -> bool:
+        if b'"keep_until":null' in text:
+            return False
+        entry = parse(text)
+        return entry is not None and entry.keep_until is not None and entry.keep_until > self._now()
 
-    def _look_again(self, digest: str, one: Evicted, aside: str) -> None:
+    def _look_again(self, digest: str, one: Evicted, own: Aside) -> None:
         """There is an entry again: it goes too if it names the object and that was not published again."""
         path = self._tree.object(one.victim.object, restricted=one.victim.restricted)
         one.digests = [other for other in one.digests if other != digest]
         if not os.access(path, os.F_OK):
-            self._forget(digest, one, aside)
+            self._forget(digest, one, own, force=True)
 
     def _failed(self, one: Evicted, error: OSError) -> None:
         victim = one.victim
         path = error.filename or self._tree.object(victim.object, restricted=victim.restricted)
         one.fate, one.error = Fate.FAILED, cache_error(error, path, "evict")
-
-    @contextmanager
-    def _aside(self) -> Iterator[str]:
-        """A directory of our own, empty again in the end. What a kill leaves in it goes with the trash."""
-        owner = new_owner()
-        path = f"{self._tree.root}/{TRASH}/{EVICTING}{owner}"
-        try:
-            self._tree.make_directory(path)
-            try:
-                yield path
-            finally:
-                for name in list_names(path):  # of those that failed half-way
-                    with suppress(OSError):
-                        os.unlink(f"{path}/{name}")
-                os.rmdir(path)
-        except OSError as error:
-            raise cache_error(error, path, "use") from error
-        finally:
-            retire(owner)
 
 
 def _by_object(victim: Victim) -> str:
@@ -332,16 +342,32 @@ def _by_digest(key: tuple[str, Evicted]) -> str:
     return key[0]
 
 
-def _names(path: str, sha256: str) -> bool:
+def _names(text: bytes, sha256: str) -> bool:
     """Whether the entry names that object; one that nobody can read may go with any."""
-    fd = os.open(path, _READ)
-    try:
-        text = read_entry(fd)
-    finally:
-        os.close(fd)
     if f'"object":"{sha256}"'.encode() in text:
         return True
     try:
-        return Entry.from_json(text).object == sha256
-    except CacheError as error:
-        return type(error) is CacheError  # damaged; not of a newer version
+        entry = parse(text)
+    except CacheError:  # of a newer version
+        return False
+    return entry is None or entry.object == sha256
+
+
+def _is_news(one: Evicted, clock: Callable[[], float], *, marked: bool) -> bool:
+    """Whether a key may name the object that the caller does not know of."""
+    victim, changed = one.victim, one.changed / 1e9
+    if victim.known is None or one.file is None:
+        return False
+    doubtful = len(victim.digests) < (2 if marked else 1)
+    newer = changed > victim.known + SLACK_SECONDS
+    if not (doubtful or newer):
+        return False
+    age = clock() - changed
+    return -SLACK_SECONDS < age < (NEWS_SECONDS if newer else YOUNG_SECONDS)
+
+
+def _changed(path: str) -> int:
+    try:
+        return os.stat(path).st_mtime_ns
+    except FileNotFoundError:
+        return 0

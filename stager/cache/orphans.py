@@ -16,13 +16,15 @@ from contextlib import suppress
 from dataclasses import dataclass
 
 from stager.cache.entries import EntryFiles
+from stager.cache.entry_removal import give_back, remove_vacant
 from stager.cache.files import remove_quietly
 from stager.cache.fresh import list_names
 from stager.cache.layout import PARTIAL, TRASH, is_digest, is_hex
 from stager.cache.objects import MARK, find_object, object_names
-from stager.cache.owner import is_alive, is_here, new_owner, retire
+from stager.cache.owner import is_alive, is_here
 from stager.cache.scrub import ObjectName, objects_in_order
-from stager.cache.trash import DAMAGED
+from stager.cache.stamp import file_system_time
+from stager.cache.trash import DAMAGED, EVICTING
 from stager.cache.tree import Tree
 
 YOUNG_SECONDS = 3600.0
@@ -60,24 +62,6 @@ class Orphan:
     kind: str
     path: str
     name: str = ""
-
-
-def file_system_time(tree: Tree) -> float:
-    """What the clock says that stamps files in the tree; this host's, where nothing can be written."""
-    owner = new_owner()
-    path = f"{tree.root}/{PARTIAL}/00/{'0' * 64}.{owner}.tmp"
-    flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC
-    try:
-        fd = tree.creating(path, lambda: os.open(path, flags, 0o600))
-        try:
-            return os.fstat(fd).st_mtime
-        finally:
-            os.close(fd)
-            remove_quietly(path)
-    except OSError:
-        return time.time()
-    finally:
-        retire(owner)
 
 
 class Orphans:
@@ -189,10 +173,12 @@ class Orphans:
         """
         self._tree.check()
         if orphan.kind == ENTRY:
-            return self._entries.current(orphan.name) is None and self._entries.remove(orphan.name)
+            return bool(remove_vacant(self._tree, [orphan.name]))
         if orphan.kind == OBJECT:
             return self._remove_object(orphan)
-        if os.path.isdir(orphan.path):
+        if os.path.basename(orphan.path).startswith(EVICTING):
+            give_back(self._tree, orphan.path)
+        elif os.path.isdir(orphan.path):
             shutil.rmtree(orphan.path, ignore_errors=True)
         else:
             remove_quietly(orphan.path)

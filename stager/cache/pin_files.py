@@ -28,19 +28,20 @@ from stager.cache.layout import PRIVATE_FILE_MODE, TRASH
 from stager.cache.objects import find_object
 from stager.cache.owner import is_alive, is_here, new_owner, retire
 from stager.cache.pinned import LINK, is_pinned, pin_directory, pin_time, pinned, pinned_objects, records
+from stager.cache.stamp import file_system_time
+from stager.cache.trash import EVICTING
 from stager.cache.tree import Tree
 from stager.errors import ObjectLostError
 from stager.model.pins import Pin, parse_file_name
 from stager.steps import reached
 
-EVICTING = "entries."
-"""How the names of directories in the trash begin that hold entries on their way out, as long as an eviction goes on."""
 EVICTION_SECONDS = 60.0
-"""So long an eviction is waited for; what it takes together takes seconds, unless its host is gone."""
+"""So long an eviction is waited for, and taken for alive since it showed that it is."""
 LINK_SECONDS = 3600.0
 """A link without a record is left alone for so long: somebody is perhaps about to write one."""
 _TRIES = 16
 _PAUSE_SECONDS = 0.02
+_DIRECTORY = os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC
 _CREATE = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC
 PIN_OVER, PIN_LINK = "pin-past-its-time", "pin-link-put-right"
 
@@ -185,13 +186,25 @@ class PinFiles:
 
     def _let_evictions_end(self) -> None:
         """Wait until all are done that may have looked for records before ours was there."""
-        trash = f"{self._tree.root}/{TRASH}"
         pause = threading.Event()
-        until = time.monotonic() + EVICTION_SECONDS
-        begun = {name for name in list_names(trash) if name.startswith(EVICTING) and not _is_dead(name)}
-        while begun and time.monotonic() < until:
-            pause.wait(_PAUSE_SECONDS)
-            begun &= {name for name in list_names(trash) if not _is_dead(name)}
+        began = time.monotonic()
+        begun = set(self._evictions())
+        now = file_system_time(self._tree) if begun else 0.0
+        while begun and (passed := time.monotonic() - began) < EVICTION_SECONDS:
+            begun &= {
+                name for name, shown in self._evictions().items() if now + passed - shown < EVICTION_SECONDS
+            }
+            pause.wait(_PAUSE_SECONDS if begun else 0.0)
+
+    def _evictions(self) -> dict[str, float]:
+        """The directories of evictions whose owners are not known to be dead, and when these showed last."""
+        trash = f"{self._tree.root}/{TRASH}"
+        names = [name for name in list_names(trash) if name.startswith(EVICTING) and not _is_dead(name)]
+        found = {}
+        for name in names:
+            with suppress(FileNotFoundError):
+                found[name] = _changed(f"{trash}/{name}")
+        return found
 
     def _write(self, record: str, pin: Pin) -> None:
         owner = new_owner()
@@ -281,6 +294,14 @@ def _is_dead(name: str) -> bool:
     """Whether the owner at the end of the name was a process of this host, and is no more."""
     owner = name.rpartition(".")[2]
     return is_here(owner) and not is_alive(owner)
+
+
+def _changed(directory: str) -> float:
+    fd = os.open(directory, _DIRECTORY)  # over NFS its time is asked for anew only so
+    try:
+        return os.fstat(fd).st_mtime
+    finally:
+        os.close(fd)
 
 
 def _is_same(path: str, link: str) -> bool:

@@ -12,7 +12,7 @@ from collections.abc import Iterable
 from contextlib import suppress
 from dataclasses import dataclass
 
-from stager.cache.entries import EntryFiles
+from stager.cache.entry_removal import remove_vacant
 from stager.cache.failures import cache_error
 from stager.cache.fresh import list_names
 from stager.cache.holders import jobs_holding
@@ -45,13 +45,11 @@ class Quarantine:
 
     Args:
         tree: the cache.
-        entries: its entries.
         trash: where the objects go.
     """
 
-    def __init__(self, tree: Tree, entries: EntryFiles, trash: Trash) -> None:
+    def __init__(self, tree: Tree, trash: Trash) -> None:
         self._tree = tree
-        self._entries = entries
         self._trash = trash
 
     def take(self, damaged: Scrubbed) -> bool:
@@ -85,12 +83,8 @@ class Quarantine:
         Raises:
             CacheError: some may still be there.
         """
-        gone = []
-        for digest in digests:
-            if self._entries.current(digest) is None:
-                self._tree.check()
-                if self._entries.remove(digest):
-                    gone.append(digest)
+        self._tree.check()
+        gone = remove_vacant(self._tree, digests)
         reached("verify.forgotten")
         return gone
 
@@ -105,7 +99,9 @@ class Quarantine:
             names = [name for day in list_names(trash) for name in _names_in(f"{trash}/{day}")]
         except OSError as error:
             raise cache_error(error, trash, "list") from error
-        return frozenset(name.removeprefix(DAMAGED) for name in names if name.startswith(DAMAGED))
+        return frozenset(
+            name.removeprefix(DAMAGED).partition(".")[0] for name in names if name.startswith(DAMAGED)
+        )
 
     def readers(self, damaged: Scrubbed) -> list[Reader]:
         """Jobs that have the damaged bytes as an input; looks at every job that is not over.

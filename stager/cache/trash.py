@@ -15,11 +15,15 @@ from datetime import UTC, datetime
 from stager.cache.fresh import list_names
 from stager.cache.layout import TRASH
 from stager.cache.mounts import mount_of
+from stager.cache.owner import new_owner, retire
+from stager.cache.stamp import file_system_time
 from stager.cache.tree import Tree
 from stager.clock import Clock
 
 DAMAGED = "damaged-"
 """How the names begin of what was found damaged, kept for people to look at."""
+EVICTING = "entries."
+"""How the names of directories begin that hold entries on their way out, as long as an eviction goes on."""
 _OWN = frozenset({"tmpfs", "ramfs", "overlay", "btrfs", "zfs"})
 """File systems without a block device of their own that no other host writes to."""
 
@@ -46,7 +50,7 @@ class Trash:
         self._root = f"{tree.root}/{TRASH}"
 
     def throw(self, path: str, name: str) -> None:
-        """Move the file at `path` there.
+        """Move the file at `path` there; another one that has the name there already stays as well.
 
         Raises:
             FileNotFoundError: there is no such file.
@@ -54,19 +58,27 @@ class Trash:
         """
         day = datetime.fromtimestamp(self._clock.time(), UTC).date().isoformat()
         final = f"{self._root}/{day}/{name}"
+        if os.access(final, os.F_OK):
+            if os.path.samefile(path, final):
+                os.unlink(path)  # a second name of the same file: to rename it onto the first does nothing
+                return
+            owner = new_owner()
+            retire(owner)
+            final = f"{final}.{owner}"
         self._tree.creating(final, lambda: os.rename(path, final))
 
     def empty(self, grace_seconds: float = 0.0) -> tuple[int, int]:
         """Delete what was thrown away so long ago; how many files and bytes that were.
 
         Without a grace all of it goes, else what was found damaged is left to upkeep.
-        The time is that of the file's last change of name, which the server's clock gives.
+        The time is that of the file's last change of name, by the clock that stamps the files.
+        Entries that an eviction has put aside are none of it.
 
         Raises:
             OSError: some of it is still there.
         """
         count, size = 0, 0
-        before = self._clock.time() - grace_seconds
+        before = file_system_time(self._tree) - grace_seconds if grace_seconds else 0.0
         for path, found in self._files():
             if grace_seconds and (found.st_ctime > before or DAMAGED in path):
                 continue
@@ -74,7 +86,7 @@ class Trash:
                 os.unlink(path)
                 count += 1
                 size += found.st_size if found.st_nlink == 1 else 0
-        for day in list_names(self._root):
+        for day in self._days():
             with suppress(OSError):  # not empty yet, or somebody was quicker
                 os.rmdir(f"{self._root}/{day}")
         return count, size
@@ -84,8 +96,12 @@ class Trash:
         sizes = [found.st_size for _, found in self._files()]
         return len(sizes), sum(sizes)
 
+    def _days(self) -> Iterator[str]:
+        """What is in it but the directories of evictions, which are theirs as long as they go on."""
+        return (name for name in list_names(self._root) if not name.startswith(EVICTING))
+
     def _files(self) -> Iterator[tuple[str, os.stat_result]]:
-        for day in list_names(self._root):
+        for day in self._days():
             directory = f"{self._root}/{day}"
             if not os.path.isdir(directory):
                 with suppress(FileNotFoundError):

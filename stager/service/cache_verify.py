@@ -77,7 +77,7 @@ class VerifyService:
         self._file = VerifyFile(state_dir, str(cache.root))
         entries = EntryFiles(cache.tree)
         self._entries = entries
-        self._quarantine = Quarantine(cache.tree, entries, Trash(cache.tree, clock))
+        self._quarantine = Quarantine(cache.tree, Trash(cache.tree, clock))
         self._trust = DiskTrust()
         self._running = threading.Lock()
         self._scrubber: Scrubber | None = None

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import dataclasses
 import errno
 import os
+import shutil
+import time
 from collections.abc import Callable, Iterator
 from hashlib import sha256
 from pathlib import Path
@@ -12,8 +15,11 @@ from typing import Any
 import pytest
 
 from stager import steps
+from stager.cache import pin_files
+from stager.cache.entries import EntryFiles
 from stager.cache.eviction import Evicted, Evictor, Fate, Victim
 from stager.cache.pin_files import PinFiles
+from stager.cache.stamp import file_system_time
 from stager.cache.store import FileCache
 from stager.cache.symbolic import SymbolicInputs
 from stager.cache.trash import Trash
@@ -146,21 +152,200 @@ def test_a_key_that_has_another_object_by_now_keeps_it(cache: FileCache) -> None
 
 def test_an_entry_that_is_replaced_while_it_goes_is_not_lost(cache: FileCache) -> None:
     cache.put("a", DATA)
-    cache.put("a", b"newer")
-    at("evict.aside", lambda: cache.put("a", b"newest"))
+    at("evict.judged", lambda: cache.put("a", b"newer"))
     one = evict(cache, "a")
     assert one.digests == []
+    assert cache.path("a").read_bytes() == b"newer"
+
+
+def test_of_an_entry_that_is_put_back_and_a_newer_one_the_newer_one_stays(cache: FileCache) -> None:
+    cache.put("a", DATA)
+    bodies = iter([b"newer", b"newest"])
+
+    def replace(step: str) -> None:
+        if step in {"evict.judged", "evict.aside"} and (body := next(bodies, None)):
+            cache.put("a", body)
+
+    steps.observe(replace)
+    assert evict(cache, "a").digests == []
     assert cache.path("a").read_bytes() == b"newest"
+
+
+def test_an_entry_that_is_replaced_while_it_goes_is_not_lost_where_links_are_refused(
+    cache: FileCache, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    cache.put("a", DATA)
+
+    def refuse(*_: object, **__: object) -> None:
+        raise OSError(errno.EOPNOTSUPP, "Operation not supported")
+
+    def replace() -> None:
+        cache.put("a", b"newer")
+        monkeypatch.setattr(os, "link", refuse)
+
+    at("evict.judged", replace)
+    assert evict(cache, "a").digests == []
+    assert cache.path("a").read_bytes() == b"newer"
+
+
+def test_an_entry_of_another_object_is_never_put_aside(cache: FileCache) -> None:
+    cache.put("a", DATA)
+    cache.put("a", b"newer")
+    at("evict.aside", lambda: pytest.fail("put aside"))
+    assert evict(cache, "a").digests == []
+
+
+def test_emptying_the_trash_leaves_what_a_running_eviction_has_put_aside(cache: FileCache) -> None:
+    trash = Trash(open_tree(cache.root, "2+2"), ManualClock())
+    cache.put("a", DATA)
+    seen: list[object] = []
+
+    def replace_and_empty(step: str) -> None:
+        if step == "evict.begun":
+            seen.append(trash.empty())
+        elif step == "evict.judged":
+            cache.put("a", b"newer")
+        elif step == "evict.aside":
+            seen.extend([trash.empty(), trash.size()])
+
+    steps.observe(replace_and_empty)
+    assert evict(cache, "a").digests == []
+    assert seen == [(0, 0)] * 3
+    assert cache.path("a").read_bytes() == b"newer"
+
+
+def test_a_trash_that_somebody_deletes_meanwhile_does_not_make_an_entry_look_gone(cache: FileCache) -> None:
+    cache.put("a", DATA)
+    at("evict.judged", lambda: shutil.rmtree(cache.root / "trash"))
+    assert evict(cache, "a").digests == list(victim("a").digests)
+    assert files(cache) == set()
+
+
+def test_an_entry_whose_promise_its_row_does_not_know_stays_with_its_object(cache: FileCache) -> None:
+    cache.put("result:j/x", DATA, keep_until=time.time() + 3600)
+    one = evict(cache, "result:j/x")
+    assert (one.fate, one.digests, one.freed) == (Fate.PROMISED, [], 0)
+    assert cache.path("result:j/x").read_bytes() == DATA
+    assert evict(cache, "result:j/x", force=True).fate is Fate.GONE
+    cache.put("result:j/x", DATA, keep_until=time.time() - 1)
+    assert evict(cache, "result:j/x").fate is Fate.GONE
+
+
+def known(cache: FileCache, known: float, *keys: str, force: bool = False) -> Evicted:
+    """Evict by one who knows of all who stored the bytes until then."""
+    (one,) = evictor(cache).evict([dataclasses.replace(victim(*keys), known=known)], force=force)
+    return one
+
+
+def test_an_object_that_got_another_name_which_nobody_knows_of_yet_stays(cache: FileCache) -> None:
+    cache.put("a", DATA)
+    os.utime(cache.object_path(OBJECT), (1e9, 1e9))
+    cache.put("result:j/x", DATA)
+    one = known(cache, 1e9, "a")
+    assert (one.fate, one.digests) == (Fate.NEWS, [])
+    assert cache.path("a").read_bytes() == cache.path("result:j/x").read_bytes() == DATA
+    assert known(cache, 1e9, "a", force=True).fate is Fate.FORGOTTEN
+    assert cache.path("result:j/x").read_bytes() == DATA
+    for path in (cache.root / "objects").rglob("*"):
+        os.utime(path, (1e9, 1e9))  # days have passed
+    assert known(cache, 1e9, "result:j/x").fate is Fate.GONE
+
+
+def test_an_object_is_marked_for_another_key_than_the_one_that_is_known_and_stays(cache: FileCache) -> None:
+    cache.put("result:j/x", DATA)
+    cache.put("b", DATA)
+    assert known(cache, time.time(), "b").fate is Fate.NEWS
+    assert known(cache, time.time(), "b", "result:j/x").fate is Fate.GONE
+
+
+def test_an_unnamed_object_that_got_a_name_of_late_stays(cache: FileCache) -> None:
+    cache.put("a", DATA)
+    one = known(cache, time.time())
+    assert one.fate is Fate.NEWS
+    os.utime(cache.object_path(OBJECT), (1e9, 1e9))
+    assert known(cache, 1e9).fate is Fate.GONE
+
+
+def test_an_object_that_is_stored_again_right_before_it_goes_stays(cache: FileCache) -> None:
+    cache.put("a", DATA)
+    os.utime(cache.object_path(OBJECT), (1e9, 1e9))
+    at("evict.entries", lambda: cache.put("b", DATA))
+    assert evict(cache, "a").fate is Fate.FORGOTTEN
+    assert cache.path("b").read_bytes() == DATA
+
+
+def test_on_a_network_file_system_links_and_pins_are_looked_for_on_the_server(
+    cache: FileCache, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    cache.put("a", DATA)
+    tree = open_tree(cache.root, "2+2")
+    tree.remote = True
+    path, before = str(cache.object_path(OBJECT)), os.stat
+    old = before(path)
+    monkeypatch.setattr(os, "stat", lambda name, **more: old if name == path else before(name, **more))
+    cache.pin("job", "input", OBJECT, len(DATA))
+    assert Evictor(tree).evict([victim("a")])[0].fate is Fate.HELD
+    cache.unpin("job")
+    monkeypatch.undo()
+
+    def refuse(*_: object, **__: object) -> None:
+        raise OSError(errno.EPERM, "Operation not permitted")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(os, "link", refuse)  # so that the record alone holds it
+        PinFiles(tree).pin(Pin(OBJECT, "user:ada"))
+    access = os.access
+    monkeypatch.setattr(
+        os, "access", lambda name, *more, **kind: "/pins/" not in name and access(name, *more, **kind)
+    )
+    assert Evictor(tree).evict([victim("a")])[0].fate is Fate.HELD
+
+
+def test_two_names_of_one_object_go_to_the_trash_once(cache: FileCache) -> None:
+    from stager.cache.migrate import Migration
+
+    cache.put("a", DATA)
+    migration = Migration(cache.root, "4")
+    migration.announce()
+    for _ in migration.name_objects():
+        pass
+    tree = open_tree(cache.root, "2+2")
+    (one,) = Evictor(tree, Trash(tree, ManualClock())).evict([victim("a")])
+    assert (one.fate, one.freed) == (Fate.GONE, len(DATA))
+    (left,) = files(cache)
+    assert left.startswith("trash/")
+
+
+def test_what_is_evicted_twice_a_day_can_be_read_by_those_who_have_the_first_one_open(
+    cache: FileCache,
+) -> None:
+    tree = open_tree(cache.root, "2+2")
+    trash = Trash(tree, ManualClock())
+    for _ in range(2):
+        cache.put("a", DATA)
+        Evictor(tree, trash).evict([victim("a")])
+    assert trash.size() == (2, 2 * len(DATA))
 
 
 def test_an_entry_without_object_is_not_left_when_it_is_written_at_the_same_moment(cache: FileCache) -> None:
     cache.put("a", DATA)
     entry = cache.lookup("a")
     assert entry is not None
-    at("evict.entries", lambda: cache.record(entry))  # confirmed by the origin just now
+    tree = open_tree(cache.root, "2+2")
+    at("evict.entries", lambda: EntryFiles(tree).write(entry, key_digest("a")))
     one = evict(cache, "a")
     assert one.fate is Fate.GONE
     assert files(cache) == set()
+
+
+def test_a_key_that_is_confirmed_right_before_its_object_goes_keeps_it(cache: FileCache) -> None:
+    cache.put("a", DATA)
+    entry = cache.lookup("a")
+    assert entry is not None
+    at("evict.entries", lambda: cache.record(entry))
+    one = evict(cache, "a")
+    assert (one.fate, one.digests) == (Fate.FORGOTTEN, [])
+    assert cache.path("a").read_bytes() == DATA
 
 
 def test_an_object_that_is_published_again_at_the_same_moment_keeps_its_entry(cache: FileCache) -> None:
@@ -178,9 +363,12 @@ def test_a_job_that_pins_between_the_look_and_the_removal_keeps_its_bytes(cache:
     assert (cache.root / "jobs/job/inputs/input").read_bytes() == DATA
 
 
-def test_an_object_that_somebody_pins_while_it_goes_is_brought_back(cache: FileCache) -> None:
+def test_an_object_that_somebody_pins_while_it_goes_is_brought_back(
+    cache: FileCache, monkeypatch: pytest.MonkeyPatch
+) -> None:
     cache.put("a", DATA)
     pins = PinFiles(open_tree(cache.root, "2+2"))
+    monkeypatch.setattr(pin_files, "EVICTION_SECONDS", 0.1)
     at("evict.begun", lambda: pins.pin(Pin(OBJECT, "user:ada")))
     one = evict(cache, "a")
     assert (one.fate, one.freed) == (Fate.FORGOTTEN, 0)
@@ -251,17 +439,19 @@ def test_objects_in_an_earlier_layout_go_too(cache: FileCache) -> None:
 # -- the trash -----------------------------------------------------------------------------------
 
 
-def test_on_a_network_file_system_an_object_can_be_read_until_its_grace_is_over(cache: FileCache) -> None:
-    clock = ManualClock(cache.root.stat().st_ctime)
+def test_on_a_network_file_system_an_object_can_be_read_until_its_grace_is_over(
+    cache: FileCache, monkeypatch: pytest.MonkeyPatch
+) -> None:
     tree = open_tree(cache.root, "2+2")
-    trash = Trash(tree, clock)
+    trash = Trash(tree, ManualClock(1e11))  # this host's clock is wrong, which changes nothing
     cache.put("a", DATA)
     (one,) = Evictor(tree, trash).evict([victim("a")])
     assert one.fate is Fate.GONE
     assert not cache.has_object(OBJECT)
     assert trash.size() == (1, len(DATA))
     assert trash.empty(600.0) == (0, 0)
-    clock.advance(1000.0)
+    now = file_system_time(tree)
+    monkeypatch.setattr("stager.cache.trash.file_system_time", lambda _: now + 1000.0)
     assert trash.empty(600.0) == (1, len(DATA))
     assert files(cache) == set()
 

@@ -1,0 +1,246 @@
+"""Removing entries that were judged, and never one that somebody writes at the same moment.
+
+An entry is read and judged, then put aside under a private name in one step. If that turns out to be another file
+than the one that was read, it is judged as well: it goes too, or gets its name back, unless a newer one has it
+already. What a kill leaves aside gets its name back when its owner is known to be dead (`give_back`).
+"""
+
+from __future__ import annotations
+
+import errno
+import os
+import time
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager, suppress
+
+from stager.cache.entries import read_entry
+from stager.cache.failures import LINK_REFUSED, cache_error
+from stager.cache.files import unless_stale
+from stager.cache.fresh import list_names
+from stager.cache.layout import TRASH, is_digest
+from stager.cache.objects import find_object
+from stager.cache.owner import is_alive, is_here, new_owner, retire
+from stager.cache.trash import EVICTING
+from stager.cache.tree import Tree
+from stager.errors import CacheError
+from stager.model.entries import Entry
+from stager.model.keys import key_digest
+from stager.steps import reached
+
+Judge = Callable[[bytes], bool]
+"""Whether an entry that says this may go."""
+SHOW_SECONDS = 10.0
+"""So often a directory shows that its owner lives, by its time: others wait for those only that do."""
+_READ = os.O_RDONLY | os.O_CLOEXEC
+_NOT_EMPTY = frozenset({errno.ENOTEMPTY, errno.EEXIST})
+
+
+class Aside:
+    """A directory of our own in the trash; while it is there, who pins something waits.
+
+    Args:
+        tree: the cache.
+        path: the directory.
+    """
+
+    def __init__(self, tree: Tree, path: str) -> None:
+        self._tree = tree
+        self._path = path
+        self._shown = time.monotonic()
+
+    def show(self) -> None:
+        """Show now and then that we live."""
+        now = time.monotonic()
+        if now - self._shown >= SHOW_SECONDS:
+            self._shown = now
+            with suppress(OSError):
+                os.utime(self._path)
+
+    def remove(self, digest: str, judge: Judge) -> tuple[bool, bool]:
+        """Remove the key's entry if it may go; whether one was removed, and whether there is none afterwards.
+
+        Raises:
+            OSError: it may still be there.
+        """
+        removed = False
+        for layout in reversed(self._tree.layouts):  # the current one last: then no migration brings it back
+            path = f"{self._tree.root}/{layout.entry(digest)}"
+            found = self._remove_at(path, digest, judge)
+            if found is False:
+                return removed, False
+            removed = removed or found is True
+            link = path[: -len(".json")]
+            if os.access(link, os.F_OK, follow_symlinks=False):  # last: a reader may have been at making it
+                with suppress(FileNotFoundError):
+                    os.unlink(link)
+        return removed, True
+
+    def _remove_at(self, path: str, digest: str, judge: Judge) -> bool | None:
+        """Whether the entry at `path` is gone; None: there was none."""
+        try:
+            fd, text = unless_stale(lambda: _open(path))
+        except FileNotFoundError:
+            return None
+        private = f"{self._path}/{digest}"
+        try:
+            if not judge(text):
+                return False
+            reached("evict.judged")
+            if not self._put_aside(path, private):
+                return None
+            same = os.path.samestat(os.fstat(fd), os.stat(private))
+        finally:
+            os.close(fd)
+        reached("evict.aside")
+        if same or judge(_read(private)):
+            os.unlink(private)
+            return True
+        put_back(self._tree, private, path)
+        return False
+
+    def _put_aside(self, path: str, private: str) -> bool:
+        """Whether there was such an entry."""
+        try:
+            os.rename(path, private)
+        except FileNotFoundError:
+            if os.access(self._path, os.F_OK):
+                return False
+            self._tree.make_directory(self._path)  # somebody has emptied the trash by hand
+            with suppress(FileNotFoundError):
+                os.rename(path, private)
+                return True
+            return False
+        return True
+
+
+@contextmanager
+def aside(tree: Tree) -> Iterator[Aside]:
+    """A directory to put entries aside, gone in the end.
+
+    Raises:
+        CacheError: it can't be used.
+    """
+    owner = new_owner()
+    path = f"{tree.root}/{TRASH}/{EVICTING}{owner}"
+    try:
+        tree.make_directory(path)
+        try:
+            yield Aside(tree, path)
+        finally:
+            give_back(tree, path)  # of those that failed half-way
+    except OSError as error:
+        raise cache_error(error, error.filename or path, "use") from error
+    finally:
+        retire(owner)
+
+
+def remove_vacant(tree: Tree, digests: Iterable[str]) -> list[str]:
+    """Remove the entries of these keys whose object is not there; those that were removed.
+
+    Raises:
+        CacheError: some may still be there.
+    """
+    with aside(tree) as own:
+        return [digest for digest in digests if own.remove(digest, lambda text: _is_vacant(tree, text))[0]]
+
+
+def give_back_entries(tree: Tree) -> int:
+    """Give what killed processes of this host left aside its name back; how many entries that were.
+
+    Raises:
+        OSError: some of it is still there.
+    """
+    trash = f"{tree.root}/{TRASH}"
+    owners = [name.removeprefix(EVICTING) for name in list_names(trash) if name.startswith(EVICTING)]
+    dead = [owner for owner in owners if is_here(owner) and not is_alive(owner)]
+    return sum(give_back(tree, f"{trash}/{EVICTING}{owner}") for owner in dead)
+
+
+def give_back(tree: Tree, directory: str) -> int:
+    """Give the entries there their names back whose object exists, and remove the directory; how many those were.
+
+    A key that has an entry by now keeps that.
+
+    Raises:
+        OSError: some are still there.
+        CacheError: layout.json can't be read.
+    """
+    count = 0
+    for digest in list_names(directory):
+        private = f"{directory}/{digest}"
+        with suppress(FileNotFoundError):
+            if is_digest(digest) and not _is_vacant(tree, _read(private), digest):
+                count += put_back(tree, private, tree.entry(digest))
+            else:
+                os.unlink(private)
+    try:
+        os.rmdir(directory)
+    except OSError as error:
+        if error.errno not in {*_NOT_EMPTY, errno.ENOENT}:
+            raise
+    return count
+
+
+def put_back(tree: Tree, private: str, path: str) -> bool:
+    """Let the file at `private` have the name `path` instead, unless that is taken; whether it has it.
+
+    Raises:
+        OSError: it stays where it is.
+    """
+    try:
+        tree.creating(path, lambda: os.link(private, path))
+    except FileExistsError:
+        os.unlink(private)
+        return False
+    except OSError as error:
+        if error.errno not in LINK_REFUSED:
+            raise
+        if os.access(path, os.F_OK):
+            os.unlink(private)
+            return False
+        os.rename(private, path)
+        return True
+    os.unlink(private)
+    return True
+
+
+def parse(text: bytes) -> Entry | None:
+    """The entry; None: nobody can read it.
+
+    Raises:
+        CacheError: it is of a newer version.
+    """
+    try:
+        return Entry.from_json(text)
+    except CacheError as error:
+        if type(error) is CacheError:
+            return None
+        raise
+
+
+def _is_vacant(tree: Tree, text: bytes, digest: str | None = None) -> bool:
+    """Whether the entry leads nowhere; one of a newer version may lead somewhere."""
+    try:
+        entry = parse(text)
+    except CacheError:
+        return False
+    if entry is None or digest not in {None, key_digest(entry.key)}:
+        return True
+    found = find_object(tree, entry.object, restricted=entry.restricted)
+    return found is None or found[1].st_size != entry.size
+
+
+def _open(path: str) -> tuple[int, bytes]:
+    """The entry, open, and what it says."""
+    fd = os.open(path, _READ)
+    try:
+        return fd, read_entry(fd)
+    except BaseException:
+        os.close(fd)
+        raise
+
+
+def _read(path: str) -> bytes:
+    fd, text = unless_stale(lambda: _open(path))
+    os.close(fd)
+    return text
