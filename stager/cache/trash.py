@@ -70,7 +70,7 @@ class Trash:
     def empty(self, grace_seconds: float = 0.0) -> tuple[int, int]:
         """Delete what was thrown away so long ago; how many files and bytes that were.
 
-        Without a grace all of it goes, else what was found damaged is left to upkeep.
+        What was found damaged is left to upkeep, even if room is needed: it may be all there is of a result.
         The time is that of the file's last change of name, by the clock that stamps the files.
         Entries that an eviction has put aside are none of it.
 
@@ -80,7 +80,7 @@ class Trash:
         count, size = 0, 0
         before = file_system_time(self._tree) - grace_seconds if grace_seconds else 0.0
         for path, found in self._files():
-            if grace_seconds and (found.st_ctime > before or DAMAGED in path):
+            if (grace_seconds and found.st_ctime > before) or os.path.basename(path).startswith(DAMAGED):
                 continue
             with suppress(FileNotFoundError):
                 os.unlink(path)

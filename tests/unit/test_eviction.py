@@ -464,13 +464,14 @@ def test_bytes_that_are_needed_now_do_not_wait_in_the_trash(cache: FileCache) ->
     assert trash.size() == (0, 0)
 
 
-def test_what_was_found_damaged_is_not_deleted_after_the_grace_but_for_room(cache: FileCache) -> None:
+def test_what_was_found_damaged_is_deleted_neither_after_the_grace_nor_for_room(cache: FileCache) -> None:
     trash = Trash(open_tree(cache.root, "2+2"), ManualClock(1e12))
     day = cache.root / "trash/2026-01-01"
     day.mkdir(parents=True)
     (day / "damaged-x").write_bytes(DATA)
     assert trash.empty(600.0) == (0, 0)
-    assert trash.empty() == (1, len(DATA))
+    assert trash.empty() == (0, 0)
+    assert (day / "damaged-x").read_bytes() == DATA
 
 
 def test_inputs_that_are_symbolic_links_are_found_where_hard_links_are_refused(
