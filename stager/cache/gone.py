@@ -2,7 +2,8 @@
 
     jobs/<job>/gone/<sha256 of the result's name>.json
 
-Written by whoever removes it, as far as he may write there; it goes with the directory of the job.
+Written by whoever removes it, as far as he may write there; it goes with the directory of the job. If that is
+gone, nothing is noted.
 """
 
 from __future__ import annotations
@@ -36,7 +37,7 @@ class Gone:
 def note_gone(tree: Tree, key: str, gone: Gone) -> None:
     """Write down what became of the result with that key; nothing happens where that can't be written."""
     path = _path(tree, key)
-    if path is None:
+    if path is None or not os.path.isdir(os.path.dirname(os.path.dirname(path))):
         return
     owner = new_owner()
     private = f"{os.path.dirname(path)}/.{owner}"

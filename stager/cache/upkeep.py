@@ -8,13 +8,14 @@ from __future__ import annotations
 
 import os
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Callable, Collection, Iterator
 from contextlib import suppress
 from itertools import islice
 
 from stager.cache.entries import EntryFiles
 from stager.cache.failures import cache_error
 from stager.cache.fresh import list_names
+from stager.cache.job_directories import JobDirectories
 from stager.cache.layout import ENTRIES, PARTIAL, TRASH
 from stager.cache.layout_file import read_layouts
 from stager.cache.migrate import Migration, is_over
@@ -34,17 +35,27 @@ class Upkeep:
     Args:
         root: of the cache, which exists.
         clock: for tests.
+        live_jobs: the ids of all jobs that are not over; without it no job's directory is looked at.
+        job_seconds: how long the directory of a job stays that is over; 0: for ever.
 
     Raises:
         NotACacheError: there is none.
         CacheError: it can't be read.
     """
 
-    def __init__(self, root: str | os.PathLike[str], *, clock: Clock | None = None) -> None:
+    def __init__(
+        self,
+        root: str | os.PathLike[str],
+        *,
+        clock: Clock | None = None,
+        live_jobs: Callable[[], Collection[str]] | None = None,
+        job_seconds: float = 0.0,
+    ) -> None:
         self._tree = open_existing_tree(root)
         self._clock = clock or SystemClock()
         self._migration: Migration | None = None
         self._orphans = Orphans(self._tree, EntryFiles(self._tree))
+        self._jobs = JobDirectories(self._tree, live_jobs, job_seconds) if live_jobs else None
         self._round = self._walk()
 
     def step(self, count: int) -> Counter[str]:
@@ -80,6 +91,10 @@ class Upkeep:
             for name in list_names(directory):
                 yield self._put_right(self._orphans.of_partials(f"{directory}/{name}"))
         yield from tidy_pins(self._tree)
+        if self._jobs is not None:
+            yield from (
+                "" for _ in self._jobs.tidy(self._clock.time())
+            )  # nothing to put right: their time is up
         for name in list_names(f"{self._tree.root}/{TRASH}"):
             yield self._put_right(self._orphans.of_trash(f"{self._tree.root}/{TRASH}/{name}"))
 

@@ -13,6 +13,7 @@ from stager.mapper.instructions import MakeRoom
 from stager.mapper.loop import Mapper
 from stager.mapper.machine import Machine
 from stager.mapper.reconcile import Reconciler
+from stager.model.catalogue import DAY
 from stager.model.fetches import FetchState
 from stager.model.records import Changes
 from stager.model.views import OriginView
@@ -108,7 +109,9 @@ class JobServer:
                 self._mapper,
                 self._farm,
                 self._job_place,
-                Upkeep(self.cache.root).step,
+                Upkeep(
+                    self.cache.root, live_jobs=self._live_jobs, job_seconds=settings.result_days * DAY
+                ).step,
                 every_seconds=settings.reconcile_seconds,
             )
             made.callback(self.reconciler.close)
@@ -140,6 +143,13 @@ class JobServer:
     def _repairs(self) -> dict[str, int]:
         told = self._hearing.repairs() if self._hearing is not None else {}
         return self.reconciler.counts | told
+
+    def _live_jobs(self) -> frozenset[str]:
+        """The jobs that are not over."""
+        found: frozenset[str] = self._mapper.inspect(lambda machine: frozenset(machine.jobs)).result(
+            ANSWER_SECONDS
+        )
+        return found
 
     def _reserved(self) -> int:
         """Bytes that fetches which run have still to write, as far as they know."""
