@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -12,6 +12,7 @@ import typer
 
 from stager.cli import output
 from stager.cli.exit_codes import Exit
+from stager.cli.login import login_name
 from stager.cli.options import AsJson, CacheDir
 from stager.errors import InputError
 
@@ -98,7 +99,7 @@ def import_(
         manifest=found,
         link=link,
         readable=readable,
-        owner=_user() if owner is None else owner,
+        owner=login_name() if owner is None else owner,
         threads=threads,
     )
     if found is not None:
@@ -132,14 +133,6 @@ def _name(url_prefix: str | None, *, keys: bool, hashes: bool) -> Name:
     if url_prefix is not None:
         return by_url(url_prefix)
     return by_path if keys else by_digest
-
-
-def _user() -> str:
-    import getpass
-
-    with suppress(OSError, KeyError):
-        return getpass.getuser()
-    return ""
 
 
 def _facts(adopted: Adopted) -> dict[str, str | int]:

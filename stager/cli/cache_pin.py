@@ -44,7 +44,7 @@ def pin(
 ) -> None:
     """Let files stay, whatever needs room. Pinning again prolongs; what stays is the content they have now."""
     from stager.cli.cache_source import cache_source
-    from stager.cli.jobspec import login_name
+    from stager.cli.login import login_name
     from stager.model.durations import parse_duration
 
     seconds = None if span is None else parse_duration(span)

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from stager.cli import output
+from stager.cli.login import login_name
 from stager.errors import InputError
 from stager.model.fetches import FetchRequest
 
@@ -43,7 +44,9 @@ def asked_by_urls(urls: Sequence[str], sha256: str | None, *, refresh: bool) -> 
     """
     from stager.service.mirrors import Wanted
 
-    found = [Asked((url,), Wanted((FetchRequest(url, sha256=sha256, refresh=refresh),))) for url in urls]
+    me = login_name()
+    requests = [FetchRequest(url, sha256=sha256, refresh=refresh, owner=me) for url in urls]
+    found = [Asked((url,), Wanted((request,))) for url, request in zip(urls, requests, strict=True)]
     if sha256 is not None and len({asked.wanted for asked in found}) > 1:
         raise InputError(
             "--sha256 was given with several URLs",
@@ -61,6 +64,7 @@ def asked_by_lists(lists: Iterable[str], form: ListFormat | None, *, refresh: bo
     """
     from stager.service.mirrors import Wanted
 
+    me = login_name()
     found = []
     for name in lists:
         parsed = _parsed(name, form)
@@ -69,7 +73,9 @@ def asked_by_lists(lists: Iterable[str], form: ListFormat | None, *, refresh: bo
         if not parsed.files:
             output.note(f"{name} lists no file")
         for file in parsed.files:
-            requests = tuple(FetchRequest(url, sha256=file.sha256, refresh=refresh) for url in file.urls)
+            requests = tuple(
+                FetchRequest(url, sha256=file.sha256, refresh=refresh, owner=me) for url in file.urls
+            )
             found.append(Asked(file.urls, Wanted(requests, file.size), file.name))
     return found
 

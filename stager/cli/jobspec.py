@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -10,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 from typer.core import TyperCommand
 
+from stager.cli.login import login_name
 from stager.errors import InputError
 
 if TYPE_CHECKING:
@@ -148,18 +148,6 @@ def owned(specs: Iterable[JobSpec]) -> list[JobSpec]:
 
     me = login_name()
     return [spec if spec.owner else replace(spec, owner=me) for spec in specs]
-
-
-def login_name() -> str:
-    """Of the user of this process; a container may run as a number without a name."""
-    import pwd
-
-    number = os.getuid()
-    try:
-        name = pwd.getpwuid(number).pw_name
-    except KeyError:
-        name = str(number)
-    return "".join(c if c.isascii() and (c.isalnum() or c in "._@+-") else "_" for c in name)[:64]
 
 
 def split_input(text: str) -> JobInput:

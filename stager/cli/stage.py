@@ -76,7 +76,7 @@ def stage(
     They are fetched in the background; `stager staged ID` shows how far they are.
     """
     from stager.cli.connect import connected
-    from stager.cli.jobspec import login_name
+    from stager.cli.login import login_name
     from stager.model.durations import parse_duration
 
     items = _items(urls or (), lists or (), form)

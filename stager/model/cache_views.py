@@ -89,7 +89,7 @@ class CacheSpace:
     """Room on the cache's file system, and what could be made.
 
     Attributes:
-        size: of the file system.
+        size: of the file system, without what is kept back for its administrator: in use and free.
         free: for this user, by statvfs.
         reserved: promised to fetches that run.
         evictable: what an eviction of all that nobody holds would free.

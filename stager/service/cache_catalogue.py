@@ -139,7 +139,7 @@ class CatalogueService:
         except OSError as error:
             raise cache_error(error, error.filename or root, "look at") from error
         return CacheSpace(
-            size=found.f_blocks * found.f_frsize,
+            size=(found.f_blocks - found.f_bfree + found.f_bavail) * found.f_frsize,
             free=found.f_bavail * found.f_frsize,
             reserved=self.reserved(),
             evictable=evictable,
