@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import os
+import time
 from collections.abc import Iterator
 from contextlib import AbstractContextManager, contextmanager
 from hashlib import sha256
@@ -17,6 +19,7 @@ from stager.model.eviction import Purge
 from stager.model.jobs import JobSpec, JobState
 from tests.support.commandline import Here
 from tests.support.processes import PATIENCE, ServerProcess, environment
+from tests.support.until import until
 
 DAY = 86_400.0
 
@@ -163,3 +166,22 @@ def _broken(stream: AbstractContextManager[Iterator[bytes]]) -> Iterator[Iterato
         raise ServerUnreachableError("broke off")
 
     yield some()
+
+
+def test_what_jobs_printed_goes_when_results_do_and_a_job_that_runs_keeps_its_directory(
+    tmp_path: Path,
+) -> None:
+    with ServerProcess(tmp_path, STAGER_RESULT_DAYS="100", STAGER_RECONCILE_SECONDS="0.2") as server:
+        over = job_with(server, "echo done")
+        with server.client() as client:
+            (running,) = client.submit([JobSpec(("/bin/sh", "-c", "echo begun; sleep 100"))])
+            until(lambda: client.job(running).state is JobState.RUNNING, "it runs")
+            jobs = server.root / "cache" / "jobs"
+            then = time.time() - 101 * DAY
+            for job in (running, over):  # what is not over is met first
+                for path in (*(jobs / job).rglob("*"), jobs / job):
+                    os.utime(path, (then, then))
+            until(lambda: not (jobs / over).exists(), "its directory goes")
+            assert (jobs / running / "results").is_dir()
+            client.cancel(running)
+            assert client.wait(running, PATIENCE).state is JobState.CANCELLED
