@@ -25,7 +25,8 @@ def cache_source(
     """A service of the cache, such as ``lambda site: site.files``, or the same calls of the server that runs.
 
     A server is asked if one runs with this state directory (or is configured as `server`) and looks after
-    this cache; otherwise the catalogue of the state directory is opened here, and made if there is none.
+    this cache; otherwise the catalogue of the state directory is opened here, and made if there is none. A cache
+    that a server has used, and that is not there now, is not made anew.
 
     Args:
         service: which one.
@@ -42,7 +43,9 @@ def cache_source(
             yield client.cache
         return
     from stager.wiring.cache import build_cache_site
+    from stager.wiring.known_cache import check_known_cache
 
+    check_known_cache(settings)
     with closing(build_cache_site(settings)) as site:
         if filled and site.catalogue.walked_at is None:
             from stager.cli.cache_rebuild import fill

@@ -2,15 +2,11 @@
 
 from __future__ import annotations
 
-import json
 import logging
 from contextlib import ExitStack
-from pathlib import Path
 
-from stager.cache.layout import LAYOUT_FILE
-from stager.cache.store import FileCache
 from stager.clock import Clock
-from stager.errors import CacheGoneError, StateError
+from stager.errors import StateError
 from stager.mapper.loop import Mapper
 from stager.mapper.machine import Machine
 from stager.mapper.repairs import lose_object
@@ -18,47 +14,12 @@ from stager.service.cache_site import CacheSite
 from stager.service.cache_watch import CacheWatch
 from stager.service.scrub_schedule import ScrubSchedule
 from stager.settings import Settings
-from stager.wiring import build_cache
 
 log = logging.getLogger(__name__)
 
-KNOWN = "cache.json"
-"""In the state directory: root and id of the cache that the server had last."""
 PAUSE_SECONDS = 86_400.0
 """Until the watch says that the cache is back; the mapper looks for itself after a day."""
 ANSWER_SECONDS = 60.0
-
-
-def open_known_cache(settings: Settings) -> FileCache:
-    """The server's cache, unless it has vanished since the server was here last: then no new one is made there.
-
-    Raises:
-        CacheGoneError: its directory is empty, or not there.
-        CacheError: it can't be used.
-    """
-    file = settings.state_dir / KNOWN
-    known = _read(file)
-    root = str(settings.cache_dir)
-    if known.get("root") == root and known.get("id") and not (settings.cache_dir / LAYOUT_FILE).exists():
-        raise CacheGoneError(
-            f"the cache {root} is gone",
-            cause="this server has used it before, and there is none now: is the file system mounted?",
-            remedy=f"mount it; if it was deleted on purpose, delete {file} too",
-            path=root,
-        )
-    cache = build_cache(settings)
-    if known.get("root") == root and known.get("id") not in {None, cache.tree.id}:
-        log.warning("%s is another cache than before: what jobs wait for is fetched into it anew", root)
-    file.write_text(json.dumps({"root": root, "id": cache.tree.id}) + "\n")
-    return cache
-
-
-def _read(file: Path) -> dict[str, str]:
-    try:
-        found = json.loads(file.read_bytes())
-    except (OSError, ValueError):
-        return {}
-    return found if isinstance(found, dict) else {}
 
 
 class CacheCare:

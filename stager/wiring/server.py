@@ -28,10 +28,11 @@ from stager.state.lock import StateLock
 from stager.state.store import Store
 from stager.wiring import retry_policy
 from stager.wiring.cache import build_cache_site, build_feed
-from stager.wiring.cache_care import CacheCare, open_known_cache
+from stager.wiring.cache_care import CacheCare
 from stager.wiring.eviction import build_keeper
 from stager.wiring.farms import build_farm, fetch_seats, files_in_a_seat
 from stager.wiring.hearing import build_hearing, build_roster
+from stager.wiring.known_cache import open_known_cache
 from stager.wiring.places import build_job_place, build_run_service, job_slots
 
 

@@ -62,3 +62,18 @@ def test_what_is_not_there_is_an_error_of_one_line(stager: Here, cache: FileCach
     done = stager("cache", command, "nothing", "--cache", cache.root)
     assert (done.code, done.out) == (3, "")
     assert "nothing" in done.error
+
+
+@pytest.mark.parametrize("command", [("ls", "--walk"), ("du",), ("show", URL), ("purge", "--to-free", "1M")])
+def test_no_cache_is_made_where_the_server_s_own_has_vanished(
+    stager: Here, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, command: tuple[str, ...]
+) -> None:
+    mount, state = tmp_path / "mount", tmp_path / "state"
+    mount.mkdir()
+    state.mkdir()
+    (state / "cache.json").write_text(json.dumps({"root": str(mount), "id": "0123456789abcdef"}))
+    monkeypatch.setenv("STAGER_STATE_DIR", str(state))
+    done = stager("cache", *command, "--cache", mount)
+    assert done.code != 0
+    assert "is the file system mounted?" in done.err
+    assert list(mount.iterdir()) == []
