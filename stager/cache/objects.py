@@ -17,6 +17,7 @@ from stager.cache.owner import new_owner, retire
 from stager.cache.pinned import is_pinned
 from stager.cache.tree import Tree
 from stager.errors import ObjectLostError
+from stager.model.entries import Entry
 
 T = TypeVar("T")
 
@@ -170,14 +171,15 @@ def mark_shared(tree: Tree, sha256: str, *, restricted: bool = False) -> None:
         raise cache_error(error, mark, "make") from error
 
 
-def share_object(tree: Tree, sha256: str, *, restricted: bool = False, mark: bool = True) -> None:
-    """Let an entry name an object that was there before: mark it, unless its key had it already, and look for it.
+def share_object(tree: Tree, entry: Entry, before: Entry | None) -> None:
+    """Let an entry name an object that was there already: mark it, unless `before` named it, and look for it then.
 
     Raises:
         ObjectLostError: it is not there; whoever publishes it again has it.
         CacheError: the file system failed.
     """
-    if mark:
+    sha256, restricted = entry.object, entry.restricted
+    if before is None or before.object != sha256:
         mark_shared(tree, sha256, restricted=restricted)
     path = tree.object(sha256, restricted=restricted)
     try:
@@ -188,7 +190,7 @@ def share_object(tree: Tree, sha256: str, *, restricted: bool = False, mark: boo
         if error.errno not in {errno.ENOENT, errno.ESTALE}:
             raise cache_error(error, path, "find") from error
         found = None
-    if found is None:
+    if found is None and not restricted:  # who has a grant is given those, and publishes none
         raise ObjectLostError(
             f"object {sha256} is gone",
             cause="it was removed just now, with another key that had the same bytes",

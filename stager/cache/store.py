@@ -11,12 +11,11 @@ from hashlib import sha256
 from pathlib import Path
 from typing import TYPE_CHECKING, BinaryIO, Literal, cast
 
-from stager.cache import pins
+from stager.cache import objects, pins
 from stager.cache.access import AccessTimes, touch
 from stager.cache.claim import claim, clear_leftovers
 from stager.cache.entries import EntryFiles
 from stager.cache.failures import cache_error
-from stager.cache.objects import find_object, link_object, mark_shared, object_path, remove_object
 from stager.cache.partial import Partial, create_unnamed
 from stager.cache.publish import publish, publish_bytes
 from stager.cache.recent import Recent
@@ -31,17 +30,11 @@ from stager.model.keys import key_digest, parse_sha256
 from stager.steps import reached
 
 if TYPE_CHECKING:
-    from os import PathLike
-
     from stager.cache.writer import Record, Source
 
 RECHECK_SECONDS = 1.0
 """How long a hit is answered from memory before the file system is asked again."""
-_OPEN_TRIES = 3  # an object may go between look-up and open; the next look-up then says so
-_digest_again = lru_cache(256)(key_digest)
-"""For the steps of a fetch, each of which asks for the same key."""
-_FRESH_OBJECTS = 4096
-"""Objects that this process made and whose first entry is still to come."""
+_digest_again = lru_cache(256)(key_digest)  # for the steps of a fetch, each of which asks for the same key
 
 
 class FileCache:
@@ -72,7 +65,7 @@ class FileCache:
 
     def __init__(
         self,
-        path: str | PathLike[str],
+        path: str | os.PathLike[str],
         *,
         shards: str = "2+2",
         remember: int = 65_536,
@@ -85,7 +78,7 @@ class FileCache:
         self._monotonic = self._clock.monotonic
         self._entries = EntryFiles(self.tree)
         self._seen: Recent[tuple[Path, float]] = Recent(remember)
-        self._fresh: Recent[bool] = Recent(_FRESH_OBJECTS)
+        self._fresh: Recent[bool] = Recent(4096)  # objects of ours whose first entry is to come
         self._vacant = VacantDirectories(self._clock, remote=self.tree.remote)
         self.access = AccessTimes(partial(touch, self.tree), self._clock)
         self._flush = weakref.finalize(self, self.access.flush)  # also when the interpreter ends
@@ -169,8 +162,12 @@ class FileCache:
         if isinstance(source, (bytes, bytearray, memoryview)):
             data = memoryview(source).cast("B")
             digest = sha256(data).hexdigest()
-            self.publish_bytes(key, data, digest)
-            return record(digest, len(data))
+
+            def store() -> Entry:
+                self.publish_bytes(key, data, digest)
+                return record(digest, len(data))
+
+            return objects.unless_lost(store)
         if isinstance(source, (str, os.PathLike)):
             try:
                 with open(source, "rb", buffering=0) as file:
@@ -194,7 +191,7 @@ class FileCache:
         self._seen.pop(key)
         self.access.forget(digest)
         if entry is not None:
-            remove_object(self.tree, entry.object, restricted=entry.restricted)
+            objects.remove_object(self.tree, entry.object, restricted=entry.restricted)
         return removed
 
     def __iter__(self) -> Iterator[str]:
@@ -209,10 +206,7 @@ class FileCache:
         Raises:
             CacheError: the file system failed.
         """
-        for digest in self._entries.digests():
-            entry = self._entries.current(digest)
-            if entry is not None:
-                yield entry
+        yield from filter(None, map(self._entries.current, self._entries.digests()))
 
     def last_access(self, key: str) -> float | None:
         """When the key was last used (to about a minute), seconds since 1970 UTC; None if it is not there."""
@@ -244,12 +238,12 @@ class FileCache:
         Raises:
             InputError: not a digest.
         """
-        return Path(object_path(self.tree, parse_sha256(sha256)))
+        return Path(objects.object_path(self.tree, parse_sha256(sha256)))
 
     def has_object(self, sha256: str, size: int | None = None) -> bool:
         """Whether the object exists (and has that size)."""
         try:
-            found = find_object(self.tree, sha256)
+            found = objects.find_object(self.tree, sha256)
         except OSError:
             return False
         return found is not None and size in {None, found[1].st_size}
@@ -302,20 +296,22 @@ class FileCache:
 
     def link_object(self, fd: int, sha256: str) -> None:
         """Let the open file be the object. See `objects.link_object`."""
-        if link_object(self.tree, fd, sha256):
+        if objects.link_object(self.tree, fd, sha256):
             self._fresh.set(sha256, True)
 
     def record(self, entry: Entry) -> None:
         """Make `entry` the entry of its key, in one step.
 
         Raises:
+            ObjectLostError: its object went meanwhile: publish it again.
             CacheError: the key keeps what it had, or has nothing.
         """
+        digest = _digest_again(entry.key)
         new = self._fresh.pop(entry.object) is not None
-        changed = self._entries.write(entry, _digest_again(entry.key), new=new)
+        if not new:
+            objects.share_object(self.tree, entry, self._entries.read(digest))
+        self._entries.write(entry, digest, new=new)
         self._seen.pop(entry.key)
-        if changed and not new:
-            mark_shared(self.tree, entry.object, restricted=entry.restricted)
         reached("publish.entry")
 
     # -- for the mapper --------------------------------------------------------------------------
@@ -363,7 +359,7 @@ class FileCache:
     # -- inside ----------------------------------------------------------------------------------
 
     def _open_for_reading(self, key: str) -> BinaryIO:
-        for _ in range(_OPEN_TRIES):
+        for _ in range(3):  # an object may go between look-up and open; the next look-up then says so
             path = self.path(key)
             try:
                 return open(path, "rb")
@@ -383,11 +379,14 @@ class FileCache:
         return ObjectWriter(create_unnamed(self.tree, key_digest(key)), finish), made
 
     def _copy(self, key: str, source: BinaryIO, record: Record) -> Entry:
-        writer, made = self._writer(key, record)
-        with writer:
-            while block := source.read(BLOCK_BYTES):
-                writer.write(block)
-        return made[0]
+        def copy() -> Entry:
+            writer, made = self._writer(key, record)
+            with writer:
+                while block := source.read(BLOCK_BYTES):
+                    writer.write(block)
+            return made[0]
+
+        return objects.unless_lost(copy, source)
 
     def _put_entry(
         self, key: str, digest: str, size: int, *, owner: str = "", keep_until: float | None = None
@@ -397,4 +396,4 @@ class FileCache:
         return entry
 
     def _published(self, sha256: str) -> str:
-        return object_path(self.tree, sha256) if self.tree.layouts[1:] else self.tree.object(sha256)
+        return objects.object_path(self.tree, sha256) if self.tree.layouts[1:] else self.tree.object(sha256)
