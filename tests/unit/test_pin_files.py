@@ -3,6 +3,7 @@ from __future__ import annotations
 import errno
 import os
 import time
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -316,3 +317,27 @@ def test_the_name_of_a_record_is_durable_before_the_pin_is_acknowledged(
     pin = ada(entry)
     PinFiles(tree).pin(pin)
     assert pin.file_name in durable
+
+
+@pytest.mark.parametrize("owner", ["elsewhere-0000aaaa-1-1-0", "also.broken"])
+def test_an_eviction_that_has_not_moved_for_a_minute_is_not_waited_for(
+    cache: FileCache, tree: Tree, entry: Entry, owner: str
+) -> None:
+    left = cache.root / f"trash/entries.{owner}"
+    left.mkdir(parents=True)
+    changed = left.stat().st_mtime - pin_files.EVICTION_SECONDS - 1
+    os.utime(left, (changed, changed))
+    began = time.monotonic()
+    PinFiles(tree).pin(ada(entry))
+    assert time.monotonic() - began < pin_files.EVICTION_SECONDS / 2
+
+
+def test_an_eviction_that_goes_on_is_waited_for(cache: FileCache, tree: Tree, entry: Entry) -> None:
+    going_on = cache.root / "trash/entries.elsewhere-0000aaaa-1-1-0"
+    going_on.mkdir(parents=True)
+    with ThreadPoolExecutor(1) as pool:
+        pinning = pool.submit(PinFiles(tree).pin, ada(entry))
+        with pytest.raises(TimeoutError):
+            pinning.result(timeout=0.3)
+        going_on.rmdir()
+        pinning.result(timeout=30)
