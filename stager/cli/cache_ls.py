@@ -70,7 +70,7 @@ def ls(  # noqa: PLR0917 - options of a command
     if as_json and as_csv:
         raise InputError("both --json and --csv", remedy="choose one")
     selection: dict[str, str | float] = {}
-    given = {"host": host, "owner": owner, "kind": None if kind is None else kind.value}
+    given = {"host": host, "owner": owner, "kind": kind}
     selection |= {name: value for name, value in given.items() if value is not None}
     if older_than is not None:
         selection["unused_since"] = time.time() - parse_duration(older_than)

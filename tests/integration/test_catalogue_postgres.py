@@ -8,8 +8,10 @@ from pathlib import Path
 
 import pytest
 
+from stager.cache.store import FileCache
 from stager.state.catalogue import Catalogue
 from stager.state.store import Store
+from tests.support.commandline import Here
 from tests.support.postgres import cluster, empty
 from tests.unit.test_catalogue import (
     file,
@@ -79,3 +81,27 @@ def test_state_and_catalogue_share_a_database_whichever_comes_first(url: str, fi
     assert again.size() == (1, 1)
     again.close()
     Store(url).close()
+
+
+@pytest.mark.parametrize("options", [(), ("--kind", "result"), ("--kind=input", "--sort=size", "--limit=0")])
+def test_the_command_lists_what_is_in_it(
+    url: str,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+    options: tuple[str, ...],
+) -> None:
+    monkeypatch.setenv("STAGER_DATABASE_URL", url)
+    monkeypatch.setenv("STAGER_CACHE_DIR", str(tmp_path / "cache"))
+    monkeypatch.setenv("STAGER_STATE_DIR", str(tmp_path / "state"))
+    cache = FileCache(tmp_path / "cache")
+    cache.put("result:job1/fit", b"1")
+    cache.put("https://b.org/y", b"22")
+    stager = Here(capsys)
+    assert stager("cache", "rebuild").code == 0
+    listed, walked = (
+        stager("cache", "ls", "--json", *options),
+        stager("cache", "ls", "--json", "--walk", *options),
+    )
+    assert (listed.code, listed.err) == (0, "")
+    assert listed.out == walked.out
