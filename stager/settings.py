@@ -106,7 +106,9 @@ class Settings(BaseSettings):
     keeper_seconds: Seconds = 60.0
     """Between two looks at the limits of the cache; a fetch that needs room does not wait for the next one."""
     grace_seconds: Annotated[float, Field(ge=0, allow_inf_nan=False)] = 600.0
-    """On a network file system what is evicted can be read for so long by those who have it open on other hosts."""
+    """What is evicted waits in the trash for so long, where that is used: who has it open on another host can read on."""
+    trash: Literal["auto", "always"] = "auto"
+    """Where what is evicted waits: on network file systems; or always, as on the host that exports the cache to others."""
     verify_days: Days = 30.0
     """Each object is read and compared with its digest once in so many days; 0: only on command."""
     verify_bytes_per_second: Annotated[int, Field(ge=1)] = 20_000_000

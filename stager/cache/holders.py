@@ -40,12 +40,21 @@ def held_bytes(tree: Tree) -> int:
     Raises:
         OSError: the file system failed.
     """
+    return sum(held_files(tree).values())
+
+
+def held_files(tree: Tree) -> dict[tuple[int, int], int]:
+    """The files (device and inode) that jobs or pins hold, with their bytes.
+
+    Raises:
+        OSError: the file system failed.
+    """
     sizes = {(there.st_dev, there.st_ino): there.st_size for _, _, there in _inputs(tree)}
     for sha256 in pinned_objects(tree):
         with suppress(FileNotFoundError):
             there = os.stat(f"{pin_directory(tree, sha256)}/{LINK}")
             sizes[there.st_dev, there.st_ino] = there.st_size
-    return sum(sizes.values())
+    return sizes
 
 
 def names_of_inputs(tree: Tree) -> Iterator[tuple[str, list[str]]]:

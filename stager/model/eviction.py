@@ -41,7 +41,7 @@ class Stay(StrEnum):
     """Why a file stays."""
 
     HELD = "held"
-    """A job that has begun has it as an input."""
+    """A job that has begun has it as an input, or it has another name outside of the cache."""
     PINNED = "pinned"
     """Somebody wants it to stay."""
     NEEDED = "needed"
@@ -51,7 +51,7 @@ class Stay(StrEnum):
     PROTECTED = "protected"
     """It is on the list of what only a command may evict."""
     YOUNG = "young"
-    """No entry names it, and it is less than an hour old."""
+    """No entry names it and it is less than an hour old; or the same bytes were stored since, perhaps as another file."""
     SHARED = "shared"
     """Another key has the same bytes: this key is forgotten, the bytes stay."""
     FAILED = "failed"

@@ -17,6 +17,7 @@ from stager.model.catalogue import DAY, CachedFile, Kind, Selection, Sort
 from stager.model.eviction import Example, Limits, LimitsView, Purge, Purged, Purging, Why, chooses, shown
 from stager.model.keys import key_digest
 from stager.service.eviction_run import Choice, EvictionRun
+from stager.service.outside import File, Outside
 from stager.service.results import EVICTED
 from stager.state.catalogue import Catalogue
 
@@ -26,7 +27,7 @@ Holders = Callable[[Sequence[str]], Mapping[str, Sequence[str]]]
 """Objects → who holds each, in words."""
 
 
-def _nothing() -> Collection[str]:
+def _nothing() -> tuple[()]:
     return ()
 
 
@@ -56,6 +57,8 @@ class EvictionService:
         holders: who holds objects, for people.
         is_pinned: whether an object is pinned.
         linked: objects that jobs hold by symbolic links, where there are no hard ones.
+        inside: the files that jobs and pins hold.
+        grace_seconds: how long what was evicted stays in the trash; 0: nothing goes there.
     """
 
     def __init__(
@@ -70,6 +73,7 @@ class EvictionService:
         holders: Holders,
         is_pinned: Callable[[str], bool],
         linked: Callable[[], Collection[str]] = _nothing,
+        inside: Callable[[], Collection[File]] = _nothing,
         grace_seconds: float = 0.0,
     ) -> None:
         self._cache = cache
@@ -81,6 +85,7 @@ class EvictionService:
         self._holders = holders
         self._is_pinned = is_pinned
         self._linked = linked
+        self._outside = Outside(inside, clock)
         self._grace_seconds = grace_seconds
         self.needed: Callable[[], Collection[str]] = _nothing
         """Objects that jobs need which have not begun; a server knows."""
@@ -257,6 +262,7 @@ class EvictionService:
             needed=self.needed,
             linked=self._linked,
             is_pinned=self._is_pinned,
+            outside=self._outside,
             went_away=self._went_away,
             force=force,
             dry_run=dry_run,

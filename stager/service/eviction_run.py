@@ -11,6 +11,7 @@ from stager.clock import Clock
 from stager.model.catalogue import CachedFile, Kind, unnamed_key
 from stager.model.eviction import Example, Limits, Purging, Stay, Tally, Why
 from stager.model.keys import key_digest
+from stager.service.outside import Outside
 from stager.state.catalogue import Catalogue
 from stager.steps import reached
 
@@ -20,6 +21,9 @@ EXAMPLES = 20
 """Files that are named, of those that went and of those that stay."""
 ASK_SECONDS = 5.0
 """How long what jobs need is taken for known."""
+
+
+_STAYS = {Fate.FAILED: Stay.FAILED, Fate.PROMISED: Stay.PROMISED, Fate.NEWS: Stay.YOUNG}
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,6 +69,7 @@ class EvictionRun:
         needed: objects that jobs need which have not begun.
         linked: objects that are held by symbolic links, where there are no hard ones.
         is_pinned: whether an object that is held is so by a pin.
+        outside: objects that were found to have another name outside of the cache.
         went_away: told of each file whose key is gone.
         force: see `Purge.force`.
         dry_run: only find out.
@@ -81,6 +86,7 @@ class EvictionRun:
         needed: Callable[[], Collection[str]],
         linked: Callable[[], Collection[str]],
         is_pinned: Callable[[str], bool],
+        outside: Outside,
         went_away: Callable[[CachedFile, Why], None],
         force: bool = False,
         dry_run: bool = False,
@@ -92,6 +98,7 @@ class EvictionRun:
         self._clock = clock
         self._ask_needed, self._ask_linked = needed, linked
         self._is_pinned = is_pinned
+        self._outside = outside.begin()
         self._went_away = went_away
         self._force = force
         self._dry_run = dry_run
@@ -186,6 +193,8 @@ class EvictionRun:
             stay = self._limits.stays(covered, now, named=choice.named, force=self._force)
             if stay is None and whole and row.object in self._needed:
                 stay = Stay.NEEDED
+            if stay is None and whole and not (choice.named or self._force) and row.object in self._outside:
+                stay = Stay.HELD
             if stay is None:
                 unnamed = [one for one in rows_of if one.kind is Kind.UNNAMED] if len(rows_of) > 1 else ()
                 stale = [one.digest for one in unnamed]
@@ -258,12 +267,14 @@ class EvictionRun:
             tally[1] += size
             if len(self.went) < EXAMPLES:
                 self.went.append(_example(candidate.latest, candidate.why))
-        elif one.fate is Fate.FAILED:
-            self._stays(candidate.rows, Stay.FAILED, str(one.error))
+        elif one.fate in _STAYS:
+            self._stays(candidate.rows, _STAYS[one.fate], str(one.error or ""))
         elif not one.victim.whole:
             self._stays(candidate.rows, Stay.SHARED)
         else:
             forgotten = "its key is forgotten" if one.fate is Fate.FORGOTTEN else ""
+            if one.file is not None and one.fate is Fate.HELD:
+                self._outside.note(one.victim.object, one.file)
             pinned = self._is_pinned(one.victim.object)
             self._stays(candidate.rows, Stay.PINNED if pinned else Stay.HELD, forgotten)
 
@@ -294,7 +305,8 @@ def _named(rows: Sequence[CachedFile]) -> Sequence[CachedFile]:
 def _victim(rows: Sequence[CachedFile], *, whole: bool) -> Victim:
     digests = tuple(row.digest for row in rows if row.kind is not Kind.UNNAMED)
     restricted = any(row.restricted for row in rows)
-    return Victim(rows[0].object, rows[0].size, digests, whole=whole, restricted=restricted)
+    known = max(row.stored_at for row in rows)
+    return Victim(rows[0].object, rows[0].size, digests, whole=whole, restricted=restricted, known=known)
 
 
 def _without_name(row: CachedFile) -> CachedFile:

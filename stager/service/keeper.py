@@ -38,7 +38,7 @@ _WORDS = {
     Stay.NEEDED: "needed by jobs that wait",
     Stay.PROMISED: "results within their promised time",
     Stay.PROTECTED: "protected",
-    Stay.YOUNG: "less than an hour old and without a name",
+    Stay.YOUNG: "stored of late, perhaps under another name",
     Stay.FAILED: "not removable",
 }
 

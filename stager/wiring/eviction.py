@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 
 from stager.cache.eviction import Evictor
-from stager.cache.holders import jobs_holding
+from stager.cache.holders import held_files, jobs_holding
 from stager.cache.pinned import is_pinned, pinned
 from stager.cache.store import FileCache
 from stager.cache.symbolic import SymbolicInputs
@@ -19,6 +19,8 @@ from stager.service.cache_site import CacheSite
 from stager.service.keeper import Keeper
 from stager.settings import Settings
 from stager.state.catalogue import Catalogue
+
+_ELSEWHERE = "another name outside of the cache (import --link)"
 
 
 def build_limits(settings: Settings) -> Limits:
@@ -43,17 +45,19 @@ def build_eviction_service(
     """What evicts."""
     tree = open_existing_tree(cache.root, cache.tree.id)
     trash = Trash(tree, clock)
-    grace = settings.grace_seconds if needs_trash(tree) else 0.0
+    uses_trash = settings.trash == "always" or needs_trash(tree)
+    grace = settings.grace_seconds if uses_trash else 0.0
     return EvictionService(
         cache,
         catalogue,
-        Evictor(tree, trash if grace else None),
+        Evictor(tree, trash if grace else None, now=clock.time),
         trash,
         build_limits(settings),
         clock,
         holders=lambda objects: _holders(tree, objects),
         is_pinned=lambda sha256: is_pinned(tree, sha256),
         linked=SymbolicInputs(tree),
+        inside=lambda: held_files(tree),
         grace_seconds=grace,
     )
 
@@ -68,11 +72,12 @@ def build_keeper(settings: Settings, site: CacheSite, mapper: Mapper, clock: Clo
 
 def _holders(tree: Tree, objects: Sequence[str]) -> Mapping[str, Sequence[str]]:
     """Who holds these objects, for people."""
-    return {
-        sha256: [f"job {job}, as {name}" for job, name in jobs_holding(tree, sha256)]
-        + [
-            f"pin {pin.id} of {pin.holder}" + (f": {pin.reason}" if pin.reason else "")
-            for pin in pinned(tree, sha256)
-        ]
-        for sha256 in objects
-    }
+    return {sha256: _holders_of(tree, sha256) or [_ELSEWHERE] for sha256 in objects}
+
+
+def _holders_of(tree: Tree, sha256: str) -> list[str]:
+    jobs = [f"job {job}, as {name}" for job, name in jobs_holding(tree, sha256)]
+    pins = pinned(tree, sha256)
+    return jobs + [
+        f"pin {pin.id} of {pin.holder}" + (f": {pin.reason}" if pin.reason else "") for pin in pins
+    ]

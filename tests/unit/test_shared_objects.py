@@ -4,14 +4,20 @@ from __future__ import annotations
 
 import io
 import os
+import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from stager import steps
 from stager.cache.store import FileCache
 from stager.errors import ObjectLostError
+from stager.model.eviction import Purge, Purged
+from stager.service.cache_site import CacheSite
+from stager.settings import Settings
+from stager.wiring.cache import build_cache_site
 
 DATA = b"the same bytes"
 
@@ -49,7 +55,7 @@ def test_a_key_whose_object_is_removed_with_another_key_at_that_moment_is_stored
     (tmp_path / "file").write_bytes(DATA)
     file = io.BytesIO(b"skipped" + DATA)
     file.seek(7)
-    sources = {"bytes": DATA, "file": file, "path": tmp_path / "file"}
+    sources: dict[str, Any] = {"bytes": DATA, "file": file, "path": tmp_path / "file"}
     cache.put("b", sources[kind])
     assert cache.path("b").read_bytes() == DATA
 
@@ -97,3 +103,56 @@ def test_an_object_that_gets_another_key_while_the_first_one_is_removed_stays(
     assert cache.remove("a")
     assert other.path("b").read_bytes() == DATA
     assert not [name for _, _, names in os.walk(cache.root / "partial") for name in names]
+
+
+# -- eviction, by a catalogue that does not know of all of them ------------------------------------
+
+
+@pytest.fixture
+def site(tmp_path: Path) -> Iterator[CacheSite]:
+    (tmp_path / "s").mkdir()
+    made = build_cache_site(Settings(cache_dir=tmp_path / "c", state_dir=tmp_path / "s"))
+    yield made
+    made.close()
+
+
+def listed(site: CacheSite) -> None:
+    for _ in site.files.rebuild():
+        pass
+
+
+def purged(site: CacheSite, purge: Purge) -> Purged:
+    work = site.eviction.purge(purge)
+    while True:
+        try:
+            next(work)
+        except StopIteration as end:
+            done: Purged = end.value
+            return done
+
+
+def test_an_object_that_another_key_got_since_the_catalogue_looked_is_not_evicted(site: CacheSite) -> None:
+    site.cache.put("a", DATA)
+    listed(site)
+    site.cache.put("result:j/x", DATA, keep_until=time.time() + 3600)
+    done = purged(site, Purge(to_size=0))
+    assert [(tally.reason, tally.files) for tally in done.stayed] == [("young", 1)]
+    assert site.cache.path("result:j/x").read_bytes() == DATA
+    listed(site)
+    assert [tally.reason for tally in purged(site, Purge(to_size=0)).stayed] == ["promised"]
+
+
+def test_a_promise_that_the_catalogue_does_not_know_of_is_kept(site: CacheSite) -> None:
+    site.cache.put("result:j/x", DATA, keep_until=1.0)
+    listed(site)
+    site.cache.put("result:j/x", DATA, keep_until=time.time() + 3600)
+    assert [tally.reason for tally in purged(site, Purge(to_size=0)).stayed] == ["promised"]
+    assert site.cache.path("result:j/x").read_bytes() == DATA
+
+
+def test_all_keys_of_an_object_that_the_catalogue_knows_of_go_with_it(site: CacheSite) -> None:
+    site.cache.put("a", DATA)
+    site.cache.put("b", DATA)
+    listed(site)
+    assert purged(site, Purge(to_size=0)).files == 1
+    assert list(site.cache) == []
