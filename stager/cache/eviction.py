@@ -60,7 +60,7 @@ YOUNG_SECONDS = 3600.0
 NEWS_SECONDS = 86_400.0
 """So long after somebody stored the same bytes the caller may not know of it: a day has many looks at the tree."""
 SLACK_SECONDS = 60.0
-"""By how much clocks may differ, and by how much a file may be stored after its entry says."""
+"""By how much the clocks of hosts and of the file system may differ."""
 _READ = os.O_RDONLY | os.O_CLOEXEC
 
 
@@ -359,7 +359,9 @@ def _is_news(one: Evicted, clock: Callable[[], float], *, marked: bool) -> bool:
     if victim.known is None or one.file is None:
         return False
     doubtful = len(victim.digests) < (2 if marked else 1)
-    newer = changed > victim.known + SLACK_SECONDS
+    newer = (
+        marked and changed > victim.known + SLACK_SECONDS
+    )  # unmarked: only its own key's time is told otherwise
     if not (doubtful or newer):
         return False
     age = clock() - changed

@@ -66,7 +66,7 @@ _STAYS = {
     "needed": "a job that waits needs it",
     "promised": "a result within its promised time (--force)",
     "protected": "protected by the settings (--force)",
-    "young": "no key names it yet; less than an hour old",
+    "young": "stored of late; a key may name it that is not known yet",
     "shared": "another key has the same bytes: only the key is forgotten",
     "failed": "could not be removed",
 }

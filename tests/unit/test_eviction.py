@@ -258,6 +258,11 @@ def test_an_object_is_marked_for_another_key_than_the_one_that_is_known_and_stay
     assert known(cache, time.time(), "b", "result:j/x").fate is Fate.GONE
 
 
+def test_a_host_whose_clock_is_behind_can_evict_what_it_stored(cache: FileCache) -> None:
+    cache.put("a", DATA)
+    assert known(cache, time.time() - 7200.0, "a").fate is Fate.GONE
+
+
 def test_an_unnamed_object_that_got_a_name_of_late_stays(cache: FileCache) -> None:
     cache.put("a", DATA)
     one = known(cache, time.time())
