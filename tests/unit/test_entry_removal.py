@@ -45,7 +45,11 @@ def vacant(cache: FileCache) -> None:
 
 
 def at(step: str, action: Callable[[], object]) -> None:
-    steps.observe(lambda reached: action() and None if reached == step else None)
+    def observer(reached: str) -> None:
+        if reached == step:
+            action()
+
+    steps.observe(observer)
 
 
 def by_quarantine(cache: FileCache) -> bool:
