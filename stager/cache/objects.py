@@ -114,8 +114,10 @@ def link_object(tree: Tree, fd: int, sha256: str) -> bool:
     source = f"/proc/self/fd/{fd}"
     try:
         tree.creating(final, lambda: os.link(source, final, src_dir_fd=fd, follow_symlinks=True))
-    except FileExistsError:  # the same bytes, from elsewhere
-        renew(final)
+    except FileExistsError:
+        with suppress(FileNotFoundError):
+            if not os.path.samestat(os.fstat(fd), os.stat(final)):  # else its time is that of somebody's file
+                renew(final)
         return False
     return True
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import shutil
 import time
 from collections.abc import Iterator
@@ -49,15 +50,12 @@ def stager(
     return here(root, monkeypatch, capsys)
 
 
-def put(stager: Here, key: str, data: bytes) -> str:
-    import os
-
-    assert stager("cache", "ls").code == 0
+def put(key: str, data: bytes) -> str:
     return FileCache(os.environ["STAGER_CACHE_DIR"]).put(key, data).object
 
 
 def test_a_file_is_pinned_listed_and_unpinned(stager: Here) -> None:
-    sha256 = put(stager, "model/1", b"weights")
+    sha256 = put("model/1", b"weights")
     pinned = stager("cache", "pin", "model/1", "--for", "7d", "--reason", "for the paper", "--owner", "ada")
     assert (pinned.code, pinned.err) == (0, "")
     (found,) = [json.loads(line) for line in stager("cache", "pins", "model/1", "--json").lines]
@@ -73,7 +71,7 @@ def test_an_unknown_key_and_a_bad_time_are_refused_with_a_reason(stager: Here) -
     ended = stager("cache", "pin", "no such key")
     assert ended.code == 3
     assert "no such key is not in the cache" in ended.error
-    put(stager, "model/2", b"other weights")
+    put("model/2", b"other weights")
     ended = stager("cache", "pin", "model/2", "--for", "soon")
     assert ended.code == 2
     assert "'soon' is no length of time" in ended.error
@@ -121,7 +119,7 @@ def test_pins_outlive_the_state_directory_and_hold_on_every_host(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     stager = here(tmp_path, monkeypatch, capsys)
-    sha256 = put(stager, "model", b"weights")
+    sha256 = put("model", b"weights")
     pinned = stager("cache", "pin", "model", "--reason", "the only copy").lines
     shutil.rmtree(tmp_path / "state")
     monkeypatch.setenv("STAGER_STATE_DIR", str(tmp_path / "another host"))
@@ -139,7 +137,7 @@ def test_what_a_stage_request_holds_is_not_unpinned_by_hand(
     from stager.service.cache_pins import PinService
 
     stager = here(tmp_path, monkeypatch, capsys)
-    put(stager, "staged", b"staged")
+    put("staged", b"staged")
     pins = PinService(FileCache(tmp_path / "cache"), SystemClock())
     pins.hold("staged", "stage:1abc", "staged", None)
     ended = stager("cache", "unpin", "staged")
