@@ -10,6 +10,8 @@ from typing import TypeVar
 
 T = TypeVar("T")
 
+STALE = frozenset({errno.ESTALE, errno.EREMOTEIO})
+"""What NFS answers of a file that another host replaced meanwhile; the second now and then by version 4.1."""
 STALE_TRIES = 32
 """Over NFS a file that another host replaces while it is opened gives ESTALE; the next try sees the new one.
 
@@ -27,7 +29,7 @@ def unless_stale(action: Callable[[], T]) -> T:
         try:
             return action()
         except OSError as error:
-            if error.errno != errno.ESTALE:
+            if error.errno not in STALE:
                 raise
     return action()
 

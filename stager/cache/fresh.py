@@ -10,7 +10,7 @@ from __future__ import annotations
 import errno
 import os
 
-from stager.cache.files import STALE_TRIES
+from stager.cache.files import STALE, STALE_TRIES
 
 
 def refresh(directory: str) -> bool:
@@ -34,7 +34,7 @@ def list_names(directory: str | os.PathLike[str]) -> list[str]:
             if not refresh(os.fspath(directory)):
                 return []
         except OSError as error:  # another host removed it, and perhaps made it again
-            if error.errno != errno.ESTALE:
+            if error.errno not in STALE:
                 raise
             refresh(os.path.dirname(directory))
     return os.listdir(directory)
@@ -53,7 +53,7 @@ def status(path: str) -> os.stat_result | None:
             if not refresh(os.path.dirname(path)):
                 break
         except OSError as error:
-            if error.errno != errno.ESTALE:
+            if error.errno not in STALE:
                 raise
     return None
 

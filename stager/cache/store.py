@@ -16,6 +16,7 @@ from stager.cache.access import AccessTimes, touch
 from stager.cache.claim import claim, clear_leftovers
 from stager.cache.entries import EntryFiles
 from stager.cache.failures import cache_error
+from stager.cache.files import STALE
 from stager.cache.partial import Partial, create_unnamed
 from stager.cache.publish import publish, publish_bytes
 from stager.cache.recent import Recent
@@ -364,7 +365,7 @@ class FileCache:
             try:
                 return open(path, "rb")
             except OSError as error:
-                if error.errno not in {errno.ENOENT, errno.ESTALE}:
+                if error.errno not in {errno.ENOENT, *STALE}:
                     raise cache_error(error, path, "read") from error
                 self._seen.pop(key)
         raise CacheIOError(f"the object of {key!r} comes and goes", remedy="try again", key=key)

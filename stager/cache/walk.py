@@ -255,16 +255,19 @@ def walk(reader: TreeReader) -> Iterator[list[FileRow] | list[Seen]]:
 def _content(path: str) -> tuple[bytes, float]:
     """What the entry's file says, and its time, as its server knows it; nothing was used later than now."""
     try:
-        fd = os.open(path, _READ)
+        return _content_once(path)
     except OSError:
-        fd = unless_stale(lambda: os.open(path, _READ))
+        return unless_stale(lambda: _content_once(path))
+
+
+def _content_once(path: str) -> tuple[bytes, float]:
+    fd = os.open(path, _READ)
     try:
         found = os.fstat(fd)
-        return os.read(fd, min(found.st_size, _MAX_BYTES)), min(
-            found.st_mtime, time.time()
-        )  # a larger buffer would cost more than all else
+        text = os.read(fd, min(found.st_size, _MAX_BYTES))  # a larger buffer would cost more than all else
     finally:
         os.close(fd)
+    return text, min(found.st_mtime, time.time())
 
 
 def _leaves(directory: str, widths: Sequence[int]) -> Iterator[str]:

@@ -20,7 +20,7 @@ from stager.cache.eviction import Evictor, Fate, Victim
 from stager.cache.layout import ENTRIES
 from stager.cache.migrate import Migration
 from stager.cache.store import FileCache
-from stager.cache.trash import Trash
+from stager.cache.trash import Trash, needs_trash
 from stager.cache.walk import TreeReader
 from stager.clock import SystemClock
 from stager.errors import CacheError, ConflictError, NotFoundError, ObjectLostError
@@ -154,7 +154,10 @@ def _jobs(root: str, dice: random.Random, _state: Path, name: str) -> Act:
 
 def _evict(root: str, dice: random.Random, _state: Path, _name: str) -> Act:
     reader = TreeReader(root)
-    evictor = Evictor(reader.tree, Trash(reader.tree, SystemClock()) if dice.random() < 0.5 else None)
+    trash = (
+        needs_trash(reader.tree) or dice.random() < 0.5
+    )  # without it readers on other hosts lose their file
+    evictor = Evictor(reader.tree, Trash(reader.tree, SystemClock()) if trash else None)
 
     def act(counts: Counts) -> list[str]:
         victims = list(_victims(reader))

@@ -62,7 +62,7 @@ def read(work: str, _me: str, count: int) -> dict[str, Any]:
             with open(f"{work}/t", "rb") as file:
                 data = file.read()
         except OSError as error:
-            if error.errno not in {errno.ENOENT, errno.ESTALE}:
+            if error.errno not in {errno.ENOENT, errno.ESTALE, errno.EREMOTEIO}:
                 raise
             found["missing" if error.errno == errno.ENOENT else "stale"] += 1
             continue
