@@ -179,6 +179,39 @@ class OriginRefusedError(FetchError):
     code = "origin-refused"
 
 
+class CredentialError(OriginRefusedError):
+    """The origin wants a credential that works; the fetch waits for one where somebody can give it.
+
+    ``details`` holds ``url`` (redacted) and ``host``: for which host (and port) it is to be given.
+    """
+
+    code = "credential-wanted"
+
+
+class CredentialRequiredError(CredentialError):
+    """The origin wants a credential, and none was given for it."""
+
+    code = "credential-required"
+
+
+class CredentialExpiredError(CredentialError):
+    """The credential for this origin has expired and can't be renewed."""
+
+    code = "credential-expired"
+
+
+class CredentialRefusedError(CredentialError):
+    """The origin did not accept the credential that was given for it."""
+
+    code = "credential-refused"
+
+
+class CredentialUnreadableError(CredentialError):
+    """The credential that was given can't be opened: its key is lost, or it was tampered with."""
+
+    code = "credential-unreadable"
+
+
 class OriginBusyError(FetchError):
     """The origin answered with a status that may pass (408, 425, 429, 500, 502, 503, 504)."""
 
@@ -297,6 +330,12 @@ class StateError(StagerError):
     """The database can't be used."""
 
     code = "state-unusable"
+
+
+class CredentialStoreError(StagerError):
+    """The stored credentials, or the key that opens them, can't be used."""
+
+    code = "credentials-unusable"
 
 
 class ServerUnreachableError(StagerError):

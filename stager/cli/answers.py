@@ -8,7 +8,7 @@ from typing import Any
 from stager.cli import output
 from stager.cli.fetch_lists import Asked
 from stager.cli.progress import Display
-from stager.errors import StagerError
+from stager.errors import CredentialError, StagerError
 from stager.farm.crew import Brought
 from stager.model.urls import parse_url
 from stager.service.batch import Missed
@@ -30,6 +30,7 @@ class Answers:
         self._early: dict[int, str] = {}
         self._next = 0
         self.failed = False
+        self.wants_credential = False
 
     def hear(self, report: Brought | Missed, places: list[int], failures: Sequence[StagerError]) -> None:
         """Say what came of the file at `places` of the list that was given.
@@ -40,6 +41,8 @@ class Answers:
             failures: of the URLs at which it was not to be had, in their order.
         """
         self.failed = self.failed or isinstance(report, Missed)
+        if isinstance(report, Missed) and any(isinstance(error, CredentialError) for error in failures):
+            self.wants_credential = True
         for error in failures:
             self._shown.note(str(error))
         if failures and isinstance(report, Brought):

@@ -31,6 +31,8 @@ class Exit(IntEnum):
     """It exists but its state forbids this; or it is already running."""
     TIMEOUT = 7
     """It was not done in the time given."""
+    CREDENTIAL = 8
+    """A fetch needs a credential: none was given, or it has expired or was refused."""
     INTERNAL = 70
     """A fault of this program; ``--debug`` shows where."""
     NOT_RUN = 125
@@ -47,6 +49,8 @@ BY_ERROR: Final[dict[type[BaseException], Exit]] = {
     errors.NotFoundError: Exit.NOT_FOUND,
     errors.ServerUnreachableError: Exit.SERVER,
     errors.AccessDeniedError: Exit.SERVER,
+    errors.CredentialError: Exit.CREDENTIAL,
+    errors.CredentialStoreError: Exit.STORAGE,
     errors.CacheError: Exit.STORAGE,
     errors.StateError: Exit.STORAGE,
     errors.ConflictError: Exit.CONFLICT,

@@ -80,6 +80,8 @@ def fetch(
                         answers.hear(report, places[distinct[report.number]], failures)
         except KeyboardInterrupt:
             raise KeyboardInterrupt(_KEPT) from None
+    if answers.wants_credential:
+        return Exit.CREDENTIAL
     return Exit.FAILED if answers.failed else Exit.OK
 
 

@@ -74,6 +74,16 @@ class Url:
         return unquote(self.target.partition("?")[0].rpartition("/")[2])
 
     @property
+    def place(self) -> str:
+        """Host, and the port unless it is the scheme's own."""
+        return self.origin.partition("//")[2]
+
+    @property
+    def is_signed(self) -> bool:
+        """Whether the query holds what looks like a secret: access then depends on that, and not on who asks."""
+        return self.redacted != self.text
+
+    @property
     def redacted(self) -> str:
         """The URL with the values of parameters that look like secrets replaced by ``***``."""
         path, mark, query = self.target.partition("?")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from http import HTTPStatus
 
-from stager.errors import FetchError, OriginBusyError, OriginRefusedError
+from stager.errors import CredentialRequiredError, FetchError, OriginBusyError, OriginRefusedError
 from stager.model.urls import Url
 from stager.transfer.fields import Headers, parse_retry_after
 
@@ -15,7 +15,6 @@ PERMANENT_SERVER_STATUSES = frozenset({501, 505, 506, 508, 510, 511})
 
 _REMEDIES = {
     400: "check the URL",
-    401: "the origin wants a login, which this version can't give: use a URL that is readable without one",
     403: "ask the origin's owner for access; if the URL was signed, it may have expired: get a new one",
     404: "check the URL; the origin has no such file",
     407: "ask for a way to the origin without a proxy that wants a login",
@@ -48,6 +47,8 @@ def status_error(url: Url, status: int, headers: Headers, now: float, *, at: Url
         cause += f" at {at.redacted}"
     details: dict[str, object] = {"url": url.redacted, "status": status}
     what = f"{url.redacted} can't be fetched"
+    if status == HTTPStatus.UNAUTHORIZED or (status == HTTPStatus.FORBIDDEN and not url.is_signed):
+        return credential_required(url, cause, at=at, status=status)
     if not is_transient(status):
         remedy = _REMEDIES.get(status, "trying again will not help; check the URL with the origin's owner")
         return OriginRefusedError(what, cause=cause, remedy=remedy, **details)
@@ -56,6 +57,21 @@ def status_error(url: Url, status: int, headers: Headers, now: float, *, at: Url
         details["retry_after"] = wait
     remedy = f"try again in {wait:.0f} s" if wait else "try again later"
     return OriginBusyError(what, cause=cause, remedy=remedy, **details)
+
+
+def credential_required(
+    url: Url, cause: str, *, at: Url | None = None, **details: object
+) -> CredentialRequiredError:
+    """The error of a fetch of `url` that got no further than a request for a credential, at `at` if redirected."""
+    place = (at or url).place
+    return CredentialRequiredError(
+        f"{url.redacted} can't be fetched",
+        cause=f"{cause}: {place} wants a credential",
+        remedy=f"give it once with `stager credentials add {place}`, or ask the origin's owner for access",
+        url=url.redacted,
+        host=place,
+        **details,
+    )
 
 
 def os_cause(error: BaseException) -> str:
