@@ -264,6 +264,25 @@ class TlsError(FetchError):
     code = "tls-refused"
 
 
+class HostKeyError(FetchError):
+    """The key of an SSH server is not known, or is another one than the one that is known."""
+
+    code = "host-key-refused"
+
+
+class OriginChangedError(FetchError):
+    """The file changed at the origin while it was read; the next try begins anew."""
+
+    code = "origin-changed"
+    transient = True
+
+
+class SchemeError(FetchError):
+    """What reads URLs of this scheme is not installed, or not allowed by the site."""
+
+    code = "scheme-unreadable"
+
+
 class CancelledError(FetchError):
     """Somebody cancelled the fetch."""
 

@@ -139,6 +139,8 @@ class Settings(BaseSettings):
     """Longest guess from Last-Modified (a tenth of the age)."""
     ca_bundle: str = ""
     """File with the certificates to trust; empty: the usual ones."""
+    file_roots: tuple[Path, ...] = ()
+    """Directories of the host that fetches, under which `file:` URLs may be read; none: nowhere."""
 
     dispatch: Literal["local", "celery", "command", "webhook"] = "local"
     """Where jobs run: this machine, Celery workers, a batch system, another job server."""
@@ -189,6 +191,14 @@ class Settings(BaseSettings):
     @classmethod
     def _absolute(cls, value: Path) -> Path:
         return _expanded(value).absolute()
+
+    @field_validator("file_roots", mode="after")
+    @classmethod
+    def _from_the_top(cls, value: tuple[Path, ...]) -> tuple[Path, ...]:
+        roots = tuple(_expanded(path) for path in value)
+        if not all(path.is_absolute() for path in roots):
+            raise ValueError("absolute paths are needed")
+        return roots
 
     @field_validator("cache_dir", "state_dir", mode="before")
     @classmethod

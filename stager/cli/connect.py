@@ -70,12 +70,12 @@ def server_url(settings: Settings) -> str:
         SettingsError: the setting is no URL.
     """
     from stager.errors import InputError, ServerUnreachableError, SettingsError
-    from stager.model.urls import parse_url
+    from stager.model.urls import parse_web_url
     from stager.server.whereabouts import announced_url
 
     if settings.server:
         try:
-            return parse_url(settings.server).text.rstrip("/")
+            return parse_web_url(settings.server).text.rstrip("/")
         except InputError as error:
             raise SettingsError(
                 f"setting server: {error.what}", cause=error.cause, remedy=error.remedy

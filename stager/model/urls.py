@@ -7,13 +7,15 @@ from contextlib import suppress
 from dataclasses import dataclass
 from functools import lru_cache
 from ipaddress import IPv6Address
-from urllib.parse import SplitResult, quote, unquote, urlsplit, urlunsplit
+from urllib.parse import SplitResult, quote, unquote, urlsplit
 
 from stager.errors import InputError
 
-SCHEMES = ("http", "https")
+WEB = ("http", "https")
+SCHEMES = (*WEB, "file", "ftp", "sftp", "s3", "gs")
 """Schemes that a fetch can read."""
-DEFAULT_PORTS = {"http": 80, "https": 443}
+DEFAULT_PORTS = {"http": 80, "https": 443, "ftp": 21, "sftp": 22}
+"""Of the schemes whose host has ports; in the others it is a bucket, or none."""
 MAX_LENGTH = 8192
 """Characters; longer ones are refused by most origins anyway."""
 
@@ -30,6 +32,9 @@ _SECRET_PARAMETER = re.compile(
     r"|.*(?:token|secret|signature|passw|passphrase|credential|api[-_]?key|session[-_]?id|jwt).*"
 )
 _PAIRS = re.compile(r"([^&;=]*)=([^&;]*)")
+_CONTROL = re.compile(r"[\x00-\x1f\x7f]")
+_VERSIONS = {"s3": re.compile(r"versionId=[^&=]+"), "gs": re.compile(r"generation=[0-9]+")}
+"""The one query that a scheme beside http has a meaning for."""
 _BEFORE_HOST = re.compile(r"//.*@", re.DOTALL)
 _SHOWN_LENGTH = 200
 
@@ -63,6 +68,7 @@ class Url:
     scheme: str
     host: str
     port: int
+    """0 where the scheme has none."""
     target: str
     """Path and query, as sent on the request line."""
     origin: str
@@ -82,6 +88,16 @@ class Url:
     def is_signed(self) -> bool:
         """Whether the query holds what looks like a secret: access then depends on that, and not on who asks."""
         return self.redacted != self.text
+
+    @property
+    def path(self) -> str:
+        """The path, decoded; bytes that are not UTF-8 as `os.fsdecode` has them."""
+        return unquote(self.target.partition("?")[0], errors="surrogateescape")
+
+    @property
+    def query(self) -> str:
+        """What follows the question mark; as sent."""
+        return self.target.partition("?")[2]
 
     @property
     def redacted(self) -> str:
@@ -133,20 +149,49 @@ def parse_url(text: str) -> Url:
             cause="it would end up in logs and job files",
             remedy="remove it from the URL",
         )
-    host = _canonical_host(parts, text)
+    host = "" if scheme == "file" else _canonical_host(parts, text)
     path = _without_dots(_escaped(parts.path, "/:@!$&'()*+,;=") or "/")
     query = _escaped(parts.query, "/?:@!$&'()*+,;=[]|^`{}\"<>")
+    if scheme not in WEB:
+        _check_names_a_file(scheme, parts, path, query, text)
     target = f"{path}?{query}" if query else path
-    number = port or DEFAULT_PORTS[scheme]
-    netloc = host if number == DEFAULT_PORTS[scheme] else f"{host}:{number}"
-    return Url(
-        text=urlunsplit((scheme, netloc, path, query, "")),
-        scheme=scheme,
-        host=host,
-        port=number,
-        target=target,
-        origin=f"{scheme}://{netloc}",
-    )
+    usual = DEFAULT_PORTS.get(scheme, 0)
+    number = port or usual
+    origin = f"{scheme}://{host}" if number == usual else f"{scheme}://{host}:{number}"
+    return Url(text=origin + target, scheme=scheme, host=host, port=number, target=target, origin=origin)
+
+
+def parse_web_url(text: str) -> Url:
+    """The same, where only http and https make sense: a redirect's target, the address of a server.
+
+    Raises:
+        InputError: see `parse_url`, or another scheme.
+    """
+    url = parse_url(text)
+    if url.scheme not in WEB:
+        raise InputError(
+            f"scheme {url.scheme} in URL {refused_url(text)}",
+            cause=f"only {' and '.join(WEB)} make sense there",
+            remedy="give a URL like https://host/path",
+        )
+    return url
+
+
+def _check_names_a_file(scheme: str, parts: SplitResult, path: str, query: str, text: str) -> None:
+    """What the schemes beside http have no meaning for is refused, rather than ignored."""
+    cause = remedy = ""
+    if scheme == "file" and (parts.netloc.lower() not in {"", "localhost"} or not parts.path.startswith("/")):
+        cause, remedy = "a file is on the host that fetches it, at an absolute path", "write file:///path"
+    elif scheme not in DEFAULT_PORTS and parts.port is not None:
+        cause, remedy = f"{scheme} has no ports", "leave the port out"
+    elif query and not (scheme in _VERSIONS and _VERSIONS[scheme].fullmatch(query)):
+        cause, remedy = f"{scheme} has no such query", "write a question mark in a name as %3F"
+    elif _CONTROL.search(unquote(path)):
+        cause, remedy = "there is a control character in its path", "rename the file"
+    elif scheme != "file" and "\ufffd" in unquote(path):
+        cause, remedy = "its path is not UTF-8", "escape the bytes of its UTF-8 form"
+    if cause:
+        raise InputError(f"malformed URL {refused_url(text)}", cause=cause, remedy=remedy)
 
 
 def _split(text: str) -> tuple[SplitResult, int | None]:

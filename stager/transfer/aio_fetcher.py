@@ -16,13 +16,16 @@ from stager.cache.space import LocalPromises, Space
 from stager.cache.store import FileCache
 from stager.clock import Clock, SystemClock
 from stager.model.fetches import FetchOrder, FetchResult
+from stager.model.urls import WEB, parse_url
 from stager.transfer.aio import AioTransport
 from stager.transfer.aio_answer import AioAnswer
 from stager.transfer.asks import Fill, Open, Steps
+from stager.transfer.blocking import do
 from stager.transfer.buffers import BufferPool
 from stager.transfer.means import Means
 from stager.transfer.options import TransferOptions
 from stager.transfer.patience import Patience
+from stager.transfer.transport import Transport
 from stager.transfer.tries import ProgressReport, Try
 
 LOOKS = 4
@@ -39,6 +42,7 @@ class AioFetcher:
     Args:
         cache: where the bytes go.
         transport: how origins are read; closed with the fetcher.
+        others: reads what is not http or https, in threads of `off`; closed with the fetcher.
         off: threads for what may take a while; as many as tries at once, or they wait for each other.
         options: the site's choices.
         clock: wall clock for freshness, monotonic clock for speed.
@@ -54,8 +58,10 @@ class AioFetcher:
         options: TransferOptions | None = None,
         clock: Clock | None = None,
         space: Space | None = None,
+        others: Transport | None = None,
     ) -> None:
         self._transport = transport
+        self._others = others
         self._off = off
         self._means = Means(
             cache,
@@ -69,11 +75,13 @@ class AioFetcher:
         self, order: FetchOrder, *, progress: ProgressReport | None, cancelled: Callable[[], bool]
     ) -> AioAttempt:
         """One try, not yet begun; see `Fetcher.fetch`."""
-        return AioAttempt(self._means, self._transport, self._off, order, progress, cancelled)
+        return AioAttempt(self._means, self._transport, self._others, self._off, order, progress, cancelled)
 
     async def close(self) -> None:
         """Close idle connections and free the buffers."""
         await self._transport.close()
+        if self._others is not None:
+            self._others.close()
         self._means.buffers.clear()
 
 
@@ -84,6 +92,7 @@ class AioAttempt:
         self,
         means: Means,
         transport: AioTransport,
+        others: Transport | None,
         off: Executor,
         order: FetchOrder,
         progress: ProgressReport | None,
@@ -91,6 +100,7 @@ class AioAttempt:
     ) -> None:
         self._means = means
         self._transport = transport
+        self._others = others
         self._off = off
         self._order = order
         self._progress = progress
@@ -130,6 +140,9 @@ class AioAttempt:
         return (yield from attempt.steps())
 
     async def _do(self, ask: Open | Fill) -> object:
+        if self._others is not None and parse_url(self._order.request.url).scheme not in WEB:
+            loop = asyncio.get_running_loop()
+            return await loop.run_in_executor(self._off, do, ask, self._others, self._means.clock)
         if isinstance(ask, Open):
             return await self._transport.open(ask.request, ask.pulse, self._patience, self._silence)
         answer = cast("AioAnswer", ask.answer)  # it came from our transport

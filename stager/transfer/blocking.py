@@ -19,7 +19,7 @@ def run(steps: Steps, transport: Transport, clock: Clock) -> FetchResult:
         ask = next(steps)
         while True:
             try:
-                answer = transport.open(*ask) if isinstance(ask, Open) else _fill(ask, clock)
+                answer = do(ask, transport, clock)
             except BaseException as error:  # noqa: BLE001 - the try knows what it means
                 ask = steps.throw(error)
             else:
@@ -27,6 +27,11 @@ def run(steps: Steps, transport: Transport, clock: Clock) -> FetchResult:
     except StopIteration as end:
         result: FetchResult = end.value
         return result
+
+
+def do(ask: Open | Fill, transport: Transport, clock: Clock) -> Response | Filled:
+    """What a try asks for, waited for in this thread."""
+    return transport.open(*ask) if isinstance(ask, Open) else _fill(ask, clock)
 
 
 def _fill(ask: Fill, clock: Clock) -> Filled:

@@ -29,7 +29,7 @@ from stager.errors import (
 )
 from stager.model.entries import Entry
 from stager.model.fetches import FetchRequest
-from stager.model.urls import parse_url
+from stager.model.urls import parse_url, parse_web_url
 from stager.transfer.classify import status_error
 from stager.transfer.decisions import Again, Finish, Receive, Request, Unchanged
 from stager.transfer.fields import Headers, parse_content_range, parse_etag
@@ -225,7 +225,7 @@ class TransferPlan:
         if not location:
             raise self._violation("a redirect that does not say where to")
         try:
-            target = parse_url(urljoin(self._at.text, _as_sent(location)))
+            target = parse_web_url(urljoin(self._at.text, _as_sent(location)))
         except InputError as error:
             raise self._no_redirect(f"its target is refused: {error}") from None
         if target.text in self._visited:

@@ -130,10 +130,12 @@ def build_fetcher(
     origin_connections: int | None = None,
     promises: Promises | None = None,
 ) -> Fetcher:
-    """Makes tries of fetches over HTTP, with at most `origin_connections` (by default as set) to one origin."""
+    """Makes tries of fetches, with at most `origin_connections` (by default as set) to one origin."""
     from stager.transfer.fetcher import Fetcher
     from stager.transfer.http import HttpTransport
     from stager.transfer.limited import LimitedTransport
+    from stager.transfer.schemes import SchemesTransport
+    from stager.wiring.schemes import other_transports
 
     connections = origin_connections or settings.origin_connections
 
@@ -142,7 +144,8 @@ def build_fetcher(
         connect_timeout_seconds=settings.connect_timeout_seconds,
         ca_bundle=settings.ca_bundle,
     )
-    limited = LimitedTransport(transport, connections)
+    transports = {"http": transport, "https": transport, **other_transports(settings)}
+    limited = LimitedTransport(SchemesTransport(transports), connections)
     space = build_space(settings, cache, promises)
     return Fetcher(cache, limited, options=transfer_options(settings), space=space)
 

@@ -44,6 +44,7 @@ def aio_farm(settings: Settings, cache: FileCache, emit: Emit) -> AioFarm:
         SettingsError: aiohttp is not installed.
     """
     from stager.farm.aio import AioFarm
+    from stager.wiring.schemes import other_schemes
 
     try:
         from stager.transfer.aio import AioTransport
@@ -64,6 +65,8 @@ def aio_farm(settings: Settings, cache: FileCache, emit: Emit) -> AioFarm:
             ca_bundle=settings.ca_bundle,
         )
         space = build_space(settings, cache)
-        return AioFetcher(cache, transport, off, options=transfer_options(settings), space=space)
+        options = transfer_options(settings)
+        others = other_schemes(settings)
+        return AioFetcher(cache, transport, off, options=options, space=space, others=others)
 
     return AioFarm(make, emit, size=settings.fetch_threads)

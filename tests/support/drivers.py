@@ -16,6 +16,7 @@ from stager.transfer.aio_fetcher import AioFetcher
 from stager.transfer.fetcher import Fetcher, never
 from stager.transfer.http import HttpTransport
 from stager.transfer.options import TransferOptions
+from stager.transfer.transport import Transport
 from stager.transfer.tries import ProgressReport
 
 LOOK_SECONDS = 0.01
@@ -47,6 +48,7 @@ class LoopFetcher:
         options: TransferOptions | None = None,
         threads: int = 16,
         transport: type[AioTransport] = AioTransport,
+        others: Transport | None = None,
         **wanted: Any,
     ) -> None:
         self.cache = cache
@@ -56,7 +58,7 @@ class LoopFetcher:
         self._thread.start()
 
         async def make() -> AioFetcher:
-            return AioFetcher(cache, transport(**wanted), self._off, options=options)
+            return AioFetcher(cache, transport(**wanted), self._off, options=options, others=others)
 
         self._fetcher = asyncio.run_coroutine_threadsafe(make(), self.loop).result()
 
@@ -108,9 +110,15 @@ class Begun:
         return self._future.result()
 
 
-def on_threads(cache: FileCache, *, options: TransferOptions | None = None, **wanted: Any) -> AnyFetcher:
-    """The requests driver."""
-    return Fetcher(cache, HttpTransport(**wanted), options=options)
+def on_threads(
+    cache: FileCache,
+    *,
+    options: TransferOptions | None = None,
+    others: Transport | None = None,
+    **wanted: Any,
+) -> AnyFetcher:
+    """The requests driver, unless `others` are to be read."""
+    return Fetcher(cache, others or HttpTransport(**wanted), options=options)
 
 
 Driver = Callable[..., AnyFetcher]

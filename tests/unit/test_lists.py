@@ -25,7 +25,7 @@ METALINK = f"""<?xml version="1.0" encoding="UTF-8"?>
     <url location="de" priority="2">{B.replace("&", "&amp;")}</url>
     <url>http://last.test/x</url>
     <url priority="1">{A}</url>
-    <url priority="1">ftp://a.test/x</url>
+    <url priority="1">rsync://a.test/x</url>
     <metaurl mediatype="torrent">http://a.test/x.torrent</metaurl>
   </file>
   <file name="y.dat"><url>{C}</url></file>
@@ -100,13 +100,13 @@ def test_an_option_without_a_url_a_value_or_a_digest_is_refused(text: str) -> No
 
 
 def test_a_mirror_that_can_not_be_read_is_left_out_and_told_unless_it_is_the_only_one() -> None:
-    found = parsed(f"ftp://a.test/x\t{A}\n")
+    found = parsed(f"rsync://a.test/x\t{A}\n")
     assert found.files[0].urls == (A,)
     assert "left out" in next(iter(found.notes))
     with pytest.raises(InputError, match=r"list:1: unknown scheme"):
-        files("ftp://a.test/x\n")
+        files("rsync://a.test/x\n")
     with pytest.raises(InputError, match=r"list:1 can't be read: no URL"):
-        files("ftp://a.test/x\tftp://b.test/x\n")
+        files("rsync://a.test/x\trsync://b.test/x\n")
 
 
 # -- Metalink ------------------------------------------------------------------------------------
@@ -119,7 +119,7 @@ def test_a_metalink_has_mirrors_by_priority_a_size_and_a_digest() -> None:
         ListedFile((C,), None, None, "y.dat", "list:17"),
     ]
     assert any("metaurl" in note for note in found.notes)
-    assert any("ftp" in note for note in found.notes)
+    assert any("rsync" in note for note in found.notes)
 
 
 def test_a_metalink_with_other_hashes_only_says_that_they_are_not_checked() -> None:
@@ -299,7 +299,7 @@ def test_a_form_that_is_given_goes_first() -> None:
 
 WORDS = st.sampled_from(
     [
-        A, B, "ftp://x/y", "\n", "\t", " ", ",", ";", '"', "url", "sha256", "size", SHA, "-1", "14", "#", "[", "]", "{", "}",
+        A, B, "rsync://x/y", "\n", "\t", " ", ",", ";", '"', "url", "sha256", "size", SHA, "-1", "14", "#", "[", "]", "{", "}",
         ":", '"url"', '"urls"', f'"{A}"', "null", "<", ">", "</", "file", "metalink", '<metalink xmlns="urn:ietf:params:xml:ns:metalink">',
         '<file name="x">', "</file>", "</metalink>", "<url>", "</url>", "<size>", "</size>", "checksum=sha-256=", " out=", "\x00", "\r",
         "<!DOCTYPE x>", "&a;", "\ud800".encode("utf-8", "surrogatepass").decode("latin-1"),
