@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import shutil
 import socket
 import subprocess
@@ -12,6 +13,9 @@ from contextlib import contextmanager
 from pathlib import Path
 from types import TracebackType
 from typing import Self
+
+# Every program that a benchmark starts may read from the web server below.
+os.environ["STAGER_ALLOWED_NETWORKS"] = "127.0.0.0/8"
 
 _CONFIG = """
 daemon off; worker_processes 1; pid {base}/nginx.pid; error_log {base}/nginx.log crit;

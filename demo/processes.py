@@ -30,9 +30,9 @@ class DemoError(Exception):
 
 
 def environment(root: Path) -> dict[str, str]:
-    """That of the demo, without the user's own settings."""
+    """That of the demo, without the user's own settings; its origin is on this machine."""
     kept = {k: v for k, v in os.environ.items() if not k.startswith(("STAGER_", "FLOWER_"))}
-    return kept | {"XDG_CONFIG_HOME": str(root / "config")}
+    return kept | {"XDG_CONFIG_HOME": str(root / "config"), "STAGER_ALLOWED_NETWORKS": "127.0.0.0/8"}
 
 
 class Origin:

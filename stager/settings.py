@@ -9,11 +9,12 @@ from __future__ import annotations
 import os
 import tomllib
 from functools import lru_cache
+from ipaddress import IPv4Network, IPv6Network
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-from pydantic import Field, ValidationError, field_validator
-from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict
+from pydantic import Field, ValidationError, ValidationInfo, field_validator
+from pydantic_settings import BaseSettings, NoDecode, PydanticBaseSettingsSource, SettingsConfigDict
 
 from stager.errors import SettingsError
 
@@ -141,6 +142,12 @@ class Settings(BaseSettings):
     """File with the certificates to trust; empty: the usual ones."""
     file_roots: tuple[Path, ...] = ()
     """Directories of the host that fetches, under which `file:` URLs may be read; none: nowhere."""
+    allowed_networks: Annotated[tuple[IPv4Network | IPv6Network, ...], NoDecode] = ()
+    """Networks that fetches may reach although they are not public, with commas; ``127.0.0.0/8``: this machine."""
+    allowed_origins: Annotated[tuple[str, ...], NoDecode] = ()
+    """The same for single hosts: ``*.portal.example 10.20.0.0/16 443``; several with semicolons."""
+    allowed_ports: str = "80, 443, 1024-65535"
+    """Ports that fetches may connect to; ``none``: only what `allowed_origins` lists."""
 
     dispatch: Literal["local", "celery", "command", "webhook"] = "local"
     """Where jobs run: this machine, Celery workers, a batch system, another job server."""
@@ -199,6 +206,14 @@ class Settings(BaseSettings):
         if not all(path.is_absolute() for path in roots):
             raise ValueError("absolute paths are needed")
         return roots
+
+    @field_validator("allowed_networks", "allowed_origins", mode="before")
+    @classmethod
+    def _parts(cls, value: Any, info: ValidationInfo) -> Any:
+        if isinstance(value, str):
+            mark = "," if info.field_name == "allowed_networks" else ";"
+            return [part.strip() for part in value.split(mark) if part.strip()]
+        return value
 
     @field_validator("cache_dir", "state_dir", mode="before")
     @classmethod

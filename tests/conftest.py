@@ -43,10 +43,11 @@ _NAMES = frozenset(
 def _own_environment(
     monkeypatch: pytest.MonkeyPatch, tmp_path_factory: pytest.TempPathFactory
 ) -> Iterator[None]:
-    """An empty home, no settings, no proxies; afterwards no settings and no observer are left behind."""
+    """An empty home, no proxies, no settings but that origins on this machine may be reached; nothing is left behind."""
     for name in os.environ:
         if name.startswith(_PREFIXES) or name.upper() in _NAMES:
             monkeypatch.delenv(name)
+    monkeypatch.setenv("STAGER_ALLOWED_NETWORKS", "127.0.0.0/8")
     monkeypatch.setenv("HOME", str(tmp_path_factory.mktemp("home")))
     current_settings.cache_clear()
     yield

@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 
 from stager.cli.exit_codes import Exit
-from stager.cli.options import AsJson, CacheDir
+from stager.cli.options import AllowedNetworks, AsJson, CacheDir
 from stager.errors import InputError
 from stager.model.list_form import ListFormat
 
@@ -36,6 +36,7 @@ def fetch(
     as_json: AsJson = False,
     cache_dir: CacheDir = None,
     refresh: Refresh = False,
+    allowed_networks: AllowedNetworks = None,
 ) -> Exit:
     """Fetch files into the cache and print their paths.
 
@@ -59,7 +60,7 @@ def fetch(
     from stager.settings import load_settings
     from stager.wiring import build_cache, fetch_all
 
-    settings = load_settings(cache_dir=cache_dir)
+    settings = load_settings(cache_dir=cache_dir, allowed_networks=allowed_networks)
     cache = build_cache(settings)
     places: dict[Wanted, list[int]] = {}  # a file may have been asked for twice
     for place, one in enumerate(asked):

@@ -18,7 +18,7 @@ from stager.cli.jobspec import (
     command_of,
     given_specs,
 )
-from stager.cli.options import AsJson, CacheDir
+from stager.cli.options import AllowedNetworks, AsJson, CacheDir
 from stager.errors import ConflictError, InputError, SettingsError, StagerError
 
 if TYPE_CHECKING:
@@ -55,6 +55,7 @@ def run(
     to: To = None,
     force: Force = False,
     cache_dir: CacheDir = None,
+    allowed_networks: AllowedNetworks = None,
     as_json: AsJson = False,
 ) -> int:
     """Run one job here and now, and end with its status; 125 if it could not be run.
@@ -83,7 +84,8 @@ def run(
     from stager.cli.running import run_here
 
     try:
-        return run_here(spec, met or (), target, force=force, cache_dir=cache_dir, as_json=as_json)
+        given = {"cache_dir": cache_dir, "allowed_networks": allowed_networks}
+        return run_here(spec, met or (), target, force=force, given=given, as_json=as_json)
     except (InputError, SettingsError):
         raise
     except StagerError as error:

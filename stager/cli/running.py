@@ -6,7 +6,7 @@ import shutil
 import sys
 import tempfile
 import threading
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import asdict
 from pathlib import Path
@@ -37,9 +37,15 @@ BLOCK_BYTES = 256 * 1024
 
 
 def run_here(
-    spec: JobSpec, met: Sequence[str], target: Path, *, force: bool, cache_dir: Path | None, as_json: bool
+    spec: JobSpec,
+    met: Sequence[str],
+    target: Path,
+    *,
+    force: bool,
+    given: Mapping[str, Any],
+    as_json: bool,
 ) -> int:
-    """Run the job to its end.
+    """Run the job to its end, under the settings and what was `given` instead of them.
 
     Returns:
         Its status; `Exit.NOT_RUN` if it never ran, `Exit.FAILED` if its end was wrong in spite of status 0.
@@ -48,7 +54,7 @@ def run_here(
         KeyboardInterrupt: it was cancelled, and nothing of it is left.
     """
     with tempfile.TemporaryDirectory(prefix="stager-run-") as state, logging_to_stderr("error", "text"):
-        settings = load_settings(cache_dir=cache_dir, state_dir=state, database_url="")
+        settings = load_settings(**given, state_dir=state, database_url="")
         server = JobServer(settings)
         with ExitStack() as afterwards, server:
             for name in met:

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from stager.cli import output
-from stager.cli.options import AsJson, CacheDir
+from stager.cli.options import AllowedNetworks, AsJson, CacheDir
 
 if TYPE_CHECKING:
     from types import FrameType
@@ -25,7 +25,11 @@ Port = Annotated[int | None, typer.Option("--port", metavar="N", help="Port to l
 
 
 def serve(
-    listen: Listen = None, port: Port = None, cache_dir: CacheDir = None, as_json: AsJson = False
+    listen: Listen = None,
+    port: Port = None,
+    cache_dir: CacheDir = None,
+    allowed_networks: AllowedNetworks = None,
+    as_json: AsJson = False,
 ) -> None:
     """Run the server: API, job mapper and transfers, until Ctrl-C or SIGTERM.
 
@@ -41,7 +45,7 @@ def serve(
     from stager.settings import load_settings
     from stager.wiring.server import JobServer
 
-    settings = load_settings(listen=listen, port=port, cache_dir=cache_dir)
+    settings = load_settings(listen=listen, port=port, cache_dir=cache_dir, allowed_networks=allowed_networks)
     address = loopback_address(settings.listen)
     with logging_to_stderr(settings.log_level, settings.log_format), ExitStack() as running:
         server = JobServer(settings)

@@ -9,7 +9,7 @@ from typing import Annotated
 import typer
 
 from stager.cli.jobspec import command_of
-from stager.cli.options import CacheDir
+from stager.cli.options import AllowedNetworks, CacheDir
 
 
 class Queue(StrEnum):
@@ -35,6 +35,7 @@ def worker(
     processes: Processes = None,
     threads: Threads = None,
     cache_dir: CacheDir = None,
+    allowed_networks: AllowedNetworks = None,
 ) -> int:
     """Run Celery workers, and start again those that end, until Ctrl-C or SIGTERM.
 
@@ -46,11 +47,14 @@ def worker(
     from stager.cli.connect import logging_to_stderr
     from stager.cli.supervise import Supervisor
     from stager.settings import load_settings
-    from stager.wiring import check_farm_installed
+    from stager.wiring import build_reach, check_farm_installed
 
-    settings = load_settings(cache_dir=cache_dir)
+    settings = load_settings(cache_dir=cache_dir, allowed_networks=allowed_networks)
+    build_reach(settings)  # a worker would say what is wrong with it, and be started again and again
     if cache_dir is not None:
         os.environ["STAGER_CACHE_DIR"] = str(settings.cache_dir)
+    if allowed_networks is not None:
+        os.environ["STAGER_ALLOWED_NETWORKS"] = allowed_networks
     check_farm_installed()
 
     from stager.wiring.redis import node_name, redis_address

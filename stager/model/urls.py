@@ -6,7 +6,7 @@ import re
 from contextlib import suppress
 from dataclasses import dataclass
 from functools import lru_cache
-from ipaddress import IPv6Address
+from ipaddress import IPv4Address, IPv6Address
 from urllib.parse import SplitResult, quote, unquote, urlsplit
 
 from stager.errors import InputError
@@ -21,6 +21,8 @@ MAX_LENGTH = 8192
 
 _LABEL = r"[A-Za-z0-9_](?:[A-Za-z0-9_-]{0,61}[A-Za-z0-9_])?"
 _HOST = re.compile(rf"(?=.{{1,253}}$){_LABEL}(?:\.{_LABEL})*")
+_NUMBER = re.compile(r"0x[0-9a-f]*|[0-9]+")
+_NUMBERS = re.compile(r"(?:(?:0x[0-9a-f]*|0[0-7]*|[1-9][0-9]*)(?:\.(?!$)|$)){1,4}")
 _UNSAFE = re.compile(r"[\x00-\x20\x7f\\\ud800-\udfff]")
 _PERCENT = re.compile(r"%([0-9A-Fa-f]{2})")
 _BARE_PERCENT = re.compile(r"%(?![0-9A-Fa-f]{2})")
@@ -60,8 +62,8 @@ class Url:
     """A checked URL.
 
     `text` is canonical: lower-case scheme and host, no default port, no fragment, dot segments
-    resolved, percent-escapes in upper case and only where needed. Two texts that differ only in
-    these are one URL and share one cache entry.
+    resolved, percent-escapes in upper case and only where needed, an IPv4 address as four decimal
+    numbers. Two texts that differ only in these are one URL and share one cache entry.
     """
 
     text: str
@@ -98,6 +100,11 @@ class Url:
     def query(self) -> str:
         """What follows the question mark; as sent."""
         return self.target.partition("?")[2]
+
+    @property
+    def is_number(self) -> bool:
+        """Whether the host is an address and not a name."""
+        return self.host.endswith("]") or self.host.rpartition(".")[2].isdigit()
 
     @property
     def redacted(self) -> str:
@@ -227,11 +234,13 @@ def _canonical_host(parts: SplitResult, text: str) -> str:
                 raise ValueError("a zone means something on one machine only")  # noqa: TRY301 - worded below
             return f"[{IPv6Address(host).compressed}]"
         name = host if host.isascii() else host.encode("idna").decode("ascii")
+        name = name.lower().removesuffix(".")
+        if parts.scheme.lower() in DEFAULT_PORTS and _NUMBER.fullmatch(name.rpartition(".")[2]):
+            return str(_ipv4(name))
     except ValueError as error:
         raise InputError(
             f"malformed URL {refused_url(text)}", cause=f"host {host!r}: {error}", remedy="check the host"
         ) from None
-    name = name.lower().removesuffix(".")
     if not _HOST.fullmatch(name):
         raise InputError(
             f"malformed URL {refused_url(text)}",
@@ -239,6 +248,25 @@ def _canonical_host(parts: SplitResult, text: str) -> str:
             remedy="check the host",
         )
     return name
+
+
+def _ipv4(name: str) -> IPv4Address:
+    """The address that `name`, whose last part is a number, is to the system's resolver: ``0x7f.1`` is 127.0.0.1.
+
+    Raises:
+        ValueError: it is none, and no name either.
+    """
+    parts = map(_number, name.split(".")) if _NUMBERS.fullmatch(name) else [1 << 32]
+    *first, last = parts
+    if last >= 1 << 32 - 8 * len(first) or any(number > 255 for number in first):  # noqa: PLR2004 - as addresses are
+        raise ValueError("it ends in a number and is no IPv4 address")
+    return IPv4Address(sum(number << 24 - 8 * place for place, number in enumerate(first)) + last)
+
+
+def _number(text: str) -> int:
+    if text.startswith("0x"):
+        return int(text[2:] or "0", 16)
+    return int(text, 8 if len(text) > 1 and text[0] == "0" else 10)
 
 
 def _escaped(text: str, keep: str) -> str:

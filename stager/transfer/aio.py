@@ -8,11 +8,14 @@ from __future__ import annotations
 
 import asyncio
 import os
+import socket
 import ssl
 from collections import defaultdict
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import aiohttp
+import aiohttp.abc
 from yarl import URL
 
 from stager.errors import FetchError, TlsError
@@ -22,9 +25,12 @@ from stager.transfer.classify import os_cause
 from stager.transfer.decisions import Request
 from stager.transfer.exchange import malformed, no_connection
 from stager.transfer.patience import Patience
+from stager.transfer.reach import Place, Reach, RefusedError
 from stager.transfer.transport import Pulse
 from stager.transfer.wire import MAX_HEAD_BYTES
 
+MOST_RESOLVING = 32
+"""Names that are resolved at once; one that nobody answers for takes some ten seconds."""
 KEEPALIVE_SECONDS = 60.0
 """How long an idle connection is kept; servers end them after 5 to 75."""
 DRAIN_SECONDS = 0.25
@@ -33,6 +39,42 @@ READ_BYTES = 1 << 18
 """Bytes of a body that may have arrived and wait to be taken; about twice as many at most."""
 _OURS = ("Accept", "Accept-Encoding", "User-Agent")
 """aiohttp would add its own."""
+
+
+class _Resolver(aiohttp.abc.AbstractResolver):
+    """Gives aiohttp checked addresses: it connects to these, and asks nobody else.
+
+    In threads of its own: those of the loop are few, and names that resolve slowly would take all of them.
+    """
+
+    def __init__(self, reach: Reach) -> None:
+        self._reach = reach
+        self._threads = ThreadPoolExecutor(MOST_RESOLVING, "stager-resolve")
+
+    async def resolve(
+        self, host: str, port: int = 0, family: socket.AddressFamily = socket.AF_UNSPEC
+    ) -> list[aiohttp.abc.ResolveResult]:
+        """All places of `host`; called by aiohttp, not for what is an address already."""
+        del family  # every kind is wanted
+        loop = asyncio.get_running_loop()
+        places = await loop.run_in_executor(self._threads, self._reach.places, host, port)
+        return [_told(host, place) for place in places]
+
+    async def close(self) -> None:
+        """Called by aiohttp at the end."""
+        self._threads.shutdown(wait=False, cancel_futures=True)
+
+
+def _told(host: str, place: Place) -> aiohttp.abc.ResolveResult:
+    address, port, *_ = place.address
+    return {
+        "hostname": host,
+        "host": address,
+        "port": port,
+        "family": place.family,
+        "proto": 0,
+        "flags": socket.AI_NUMERICHOST | socket.AI_NUMERICSERV,
+    }
 
 
 class _Connector(aiohttp.TCPConnector):
@@ -62,6 +104,7 @@ class AioTransport:
         connections: answers of one origin at once.
         connect_timeout_seconds: for name resolution, connection and TLS handshake together.
         ca_bundle: file or directory with the certificates to trust; empty: the usual ones.
+        reach: where it may connect to; by default whatever is public.
     """
 
     def __init__(
@@ -70,10 +113,14 @@ class AioTransport:
         connections: int = 6,
         connect_timeout_seconds: float = 10.0,
         ca_bundle: str = "",
+        reach: Reach | None = None,
     ) -> None:
         self._connect_timeout = connect_timeout_seconds
         self._ca_bundle = ca_bundle
         self._context: ssl.SSLContext | None = None
+        self._reach = reach or Reach()
+        self._numbers: set[str] = set()
+        """Origins named by an address that may be reached: aiohttp asks no resolver about those."""
         self._seats: defaultdict[str, asyncio.Semaphore] = defaultdict(lambda: asyncio.Semaphore(connections))
         self._draining: set[asyncio.Task[None]] = set()
         watch = aiohttp.TraceConfig()
@@ -81,7 +128,12 @@ class AioTransport:
         watch.on_connection_create_end.append(self._connected)
         watch.on_connection_reuseconn.append(self._connected)
         self._session = aiohttp.ClientSession(
-            connector=_Connector(limit=0, keepalive_timeout=KEEPALIVE_SECONDS),
+            connector=_Connector(
+                limit=0,
+                keepalive_timeout=KEEPALIVE_SECONDS,
+                resolver=_Resolver(self._reach),
+                use_dns_cache=False,  # a connection is kept for longer than a name should be
+            ),
             response_class=ClientResponse,
             cookie_jar=aiohttp.DummyCookieJar(),
             timeout=aiohttp.ClientTimeout(total=None, sock_connect=None),  # see `Patience`
@@ -132,6 +184,9 @@ class AioTransport:
         url = request.url
         context = await self._tls_context() if url.scheme == "https" else True
         try:
+            if url.is_number and url.origin not in self._numbers:
+                self._reach.places(url.host, url.port)  # resolves nothing
+                self._numbers.add(url.origin)
             async with asking.patience.of(self._connect_timeout):
                 response = await self._session.get(
                     URL(url.text, encoded=True),
@@ -140,6 +195,8 @@ class AioTransport:
                     ssl=context,
                     trace_request_ctx=asking,
                 )
+        except RefusedError as error:
+            raise error.of(url) from None
         except TimeoutError:
             pulse(asking.silence if asking.connected else 0.0)
             raise no_connection(url, f"not connected within {self._connect_timeout:g} s") from None

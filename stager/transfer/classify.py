@@ -4,7 +4,14 @@ from __future__ import annotations
 
 from http import HTTPStatus
 
-from stager.errors import CredentialRequiredError, FetchError, OriginBusyError, OriginRefusedError
+from stager.errors import (
+    AddressRefusedError,
+    CacheError,
+    CredentialRequiredError,
+    FetchError,
+    OriginBusyError,
+    OriginRefusedError,
+)
 from stager.model.urls import Url
 from stager.transfer.fields import Headers, parse_retry_after
 
@@ -78,3 +85,14 @@ def os_cause(error: BaseException) -> str:
     """What an exception of the operating system or a library says, in one line."""
     text = getattr(error, "strerror", None) or str(error) or type(error).__name__
     return str(text).splitlines()[0]
+
+
+def name_url(error: BaseException, url: str) -> None:
+    """Make an error of the cache, or of a place that `url` led to, one of the fetch of `url` (redacted)."""
+    if isinstance(error, CacheError):
+        error.what = f"{url} can't be stored: {error.what}"
+    elif isinstance(error, AddressRefusedError) and error.details["url"] != url:
+        error.what = f"{url} can't be fetched: it leads to {error.details['url']}"
+    else:
+        return
+    error.details["url"] = url

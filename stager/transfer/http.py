@@ -15,14 +15,14 @@ import weakref
 from collections import deque
 from contextlib import suppress
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import requests
 from requests.adapters import HTTPAdapter
 from requests.utils import DEFAULT_CA_BUNDLE_PATH
 from urllib3.connection import HTTPConnection, HTTPSConnection
 from urllib3.connectionpool import HTTPConnectionPool, HTTPSConnectionPool
-from urllib3.exceptions import ClosedPoolError, HTTPError, NameResolutionError
+from urllib3.exceptions import ClosedPoolError, HTTPError
 from urllib3.poolmanager import PoolManager
 
 from stager.errors import FetchError, SettingsError, TlsError
@@ -38,6 +38,7 @@ from stager.transfer.exchange import (
     exchange,
     no_connection,
 )
+from stager.transfer.reach import Reach, RefusedError
 from stager.transfer.transport import Pulse
 from stager.transfer.wire import encode_request
 
@@ -46,8 +47,14 @@ MAX_ORIGINS = 64
 _SLICE_TIMEVAL = struct.pack("@ll", 0, int(SLICE_SECONDS * 1e6))
 
 
-class _PlainConnection(HTTPConnection):
-    """See `exchange.Connection`."""
+class _Checked:
+    """Mixed into urllib3's connections: see `exchange.Connection`; they go where they may, and nowhere else."""
+
+    host: str
+    port: int
+    timeout: float | None
+    reach: Reach
+    """Set when it is leased."""
 
     def __init__(self, *args: Any, **options: Any) -> None:
         super().__init__(*args, **options)
@@ -56,16 +63,17 @@ class _PlainConnection(HTTPConnection):
         self.answers = 0
         self.watch = select.poll()
 
+    def _new_conn(self) -> socket.socket:
+        """Called by urllib3 to connect; TLS, and whose certificate it takes, is its own business after that."""
+        return self.reach.connect(self.host, self.port, self.timeout)
 
-class _TlsConnection(HTTPSConnection):
-    """The same over TLS."""
 
-    def __init__(self, *args: Any, **options: Any) -> None:
-        super().__init__(*args, **options)
-        self.buffer = bytearray(HEAD_BUFFER_BYTES)
-        self.filled = 0
-        self.answers = 0
-        self.watch = select.poll()
+class _PlainConnection(_Checked, HTTPConnection):
+    pass
+
+
+class _TlsConnection(_Checked, HTTPSConnection):
+    pass
 
 
 class _Leasing:
@@ -75,6 +83,8 @@ class _Leasing:
     file, and its queue of idle connections half of the rest.
     """
 
+    reach: Reach
+
     def __init__(self, *args: Any, maxsize: int = 1, **options: Any) -> None:
         super().__init__(*args, maxsize=maxsize, **options)  # type: ignore[call-arg]
         self._most = maxsize
@@ -83,7 +93,12 @@ class _Leasing:
 
     def lease(self) -> Connection:
         """A connection that nobody else uses: a live idle one, else a new one, not yet connected."""
-        return self.lease_idle() or self._get_conn()  # type: ignore[attr-defined]
+        idle = self.lease_idle()
+        if idle is not None:
+            return idle
+        made = self._get_conn()  # type: ignore[attr-defined]
+        made.reach = self.reach
+        return cast("Connection", made)
 
     def lease_idle(self) -> Connection | None:
         """The same, but only one that is connected."""
@@ -174,14 +189,21 @@ class HttpTransport:
         connections: idle connections kept per origin.
         connect_timeout_seconds: for name resolution, connection and TLS handshake together.
         ca_bundle: file or directory with the certificates to trust; empty: the usual ones.
+        reach: where it may connect to; by default whatever is public.
     """
 
     def __init__(
-        self, *, connections: int = 16, connect_timeout_seconds: float = 10.0, ca_bundle: str = ""
+        self,
+        *,
+        connections: int = 16,
+        connect_timeout_seconds: float = 10.0,
+        ca_bundle: str = "",
+        reach: Reach | None = None,
     ) -> None:
         self._connections = connections
         self._connect_timeout = connect_timeout_seconds
         self._ca_bundle = ca_bundle
+        self._reach = reach or Reach()
         self._adapters: dict[str, _Adapter] = {}
         self._lock = threading.Lock()
         self._pools: dict[str, _PlainPool | _TlsPool] = {}
@@ -255,6 +277,7 @@ class HttpTransport:
             prepared = requests.Request("GET", url.text).prepare()
             found = adapter.get_connection_with_tls_context(prepared, verify=True)
             assert isinstance(found, _PlainPool | _TlsPool)
+            found.reach = self._reach
             if len(self._pools) >= MAX_ORIGINS:
                 self._pools.clear()  # they are the adapter's; this is only the way to them
             self._pools[url.origin] = found
@@ -334,7 +357,9 @@ def _connect_error(url: Url, error: BaseException) -> FetchError:
             remedy="check the host's name and date; for a site's own authority set ca_bundle",
             url=url.redacted,
         )
-    if isinstance(error, NameResolutionError):
+    if isinstance(error, RefusedError):
+        return error.of(url)
+    if isinstance(error, socket.gaierror):
         return no_connection(url, f"host name {url.host} can't be resolved")
     root = (error.__cause__ or error) if isinstance(error, HTTPError) else error
     if isinstance(root, TimeoutError):

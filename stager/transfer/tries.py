@@ -25,6 +25,7 @@ from stager.model.fetches import FetchOrder, FetchResult
 from stager.model.urls import parse_url
 from stager.steps import reached
 from stager.transfer.asks import Fill, Open, Steps
+from stager.transfer.classify import name_url
 from stager.transfer.decisions import Again, Finish, Receive, Unchanged
 from stager.transfer.digest import FileDigest
 from stager.transfer.exchange import no_connection
@@ -319,9 +320,7 @@ class Try:
         """Keep what a later try can go on from."""
         self._stop_writing()
         self._drop_digest()
-        if isinstance(error, CacheError):
-            error.what = f"{self._url} can't be stored: {error.what}"
-            error.details["url"] = self._url
+        name_url(error, self._url)
         if isinstance(error, CacheFullError) and self._promised is not None:
             error.details.setdefault("needed", max(0, self._promised - self._in_place))
         useless = isinstance(error, DigestMismatchError | OriginRefusedError)

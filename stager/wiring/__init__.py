@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     from stager.cache.space import Promises, Space
     from stager.transfer.fetcher import Fetcher
     from stager.transfer.options import TransferOptions
+    from stager.transfer.reach import Reach
 
 
 def build_cache(settings: Settings) -> FileCache:
@@ -143,11 +144,26 @@ def build_fetcher(
         connections=connections,
         connect_timeout_seconds=settings.connect_timeout_seconds,
         ca_bundle=settings.ca_bundle,
+        reach=build_reach(settings),
     )
     transports = {"http": transport, "https": transport, **other_transports(settings)}
     limited = LimitedTransport(SchemesTransport(transports), connections)
     space = build_space(settings, cache, promises)
     return Fetcher(cache, limited, options=transfer_options(settings), space=space)
+
+
+def build_reach(settings: Settings) -> Reach:
+    """Where fetches may connect to.
+
+    Raises:
+        SettingsError: what is said about that makes no sense.
+    """
+    from stager.transfer.addresses import AddressPolicy
+    from stager.transfer.reach import Reach
+
+    return Reach(
+        AddressPolicy.of(settings.allowed_networks, settings.allowed_origins, settings.allowed_ports)
+    )
 
 
 def default_fetcher(cache: FileCache) -> Fetcher:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from functools import partial
+from ipaddress import IPv4Address, IPv6Address
 from pathlib import Path
 from typing import Any
 
@@ -14,11 +15,12 @@ from stager.farm.names import FETCH_QUEUE, WORK_QUEUE
 from stager.model.checks import Checked, Health, judged_skew
 from stager.service.examination import Check
 from stager.settings import Settings
-from stager.wiring import check_farm_installed
+from stager.wiring import build_reach, check_farm_installed
 from stager.wiring.provenance import file_check, setting_checks
 from stager.wiring.versions import version_checks
 
 CLOCK_SECONDS = 2.0
+CLOUD_KEYS = (IPv4Address("169.254.169.254"), IPv6Address("fd00:ec2::254"))
 
 
 def checks(settings: Settings, given: Mapping[str, Any]) -> list[Check]:
@@ -31,6 +33,7 @@ def checks(settings: Settings, given: Mapping[str, Any]) -> list[Check]:
         Check("settings file", lambda: [file_check()]),
         Check("versions", lambda: list(version_checks())),
         Check("cache", partial(_cache, settings)),
+        Check("fetches", lambda: list(reach_checks(settings))),
         Check("state directory", lambda: list(state_directory(settings.state_dir))),
         Check("database", lambda: _database("database", database_url(settings))),
         Check("catalogue", partial(_catalogue, settings)),
@@ -54,6 +57,21 @@ def _cache(settings: Settings) -> list[Checked]:
     return list(
         cache_checks(str(settings.cache_dir), shards=settings.shards, keep_free=settings.min_free_bytes)
     )
+
+
+def reach_checks(settings: Settings) -> Iterator[Checked]:
+    """Where fetches may reach, and whether that is more than a site can mean."""
+    policy = build_reach(settings).policy
+    for name, value in policy.describe():
+        yield Checked(f"fetches may reach {name}", Health.OK, value)
+    for address in CLOUD_KEYS:
+        if policy.refusal("", address, 80) is None:
+            yield Checked(
+                "fetches may reach a cloud's keys",
+                Health.WARNING,
+                f"{address} is allowed, where a virtual machine is given its credentials",
+                "take it out of allowed_networks, or every user can read them",
+            )
 
 
 def _node_cache(settings: Settings) -> list[Checked]:

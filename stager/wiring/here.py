@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 from stager.cache.store import FileCache
 from stager.farm.base import Emit
 from stager.settings import Settings
-from stager.wiring import build_fetcher, build_space, transfer_options
+from stager.wiring import build_fetcher, build_reach, build_space, transfer_options
 
 if TYPE_CHECKING:
     from stager.farm.aio import AioFarm
@@ -58,11 +58,14 @@ def aio_farm(settings: Settings, cache: FileCache, emit: Emit) -> AioFarm:
             remedy="install stager[async], or set farm to 'threads'",
         ) from None
 
+    reach = build_reach(settings)
+
     def make(off: Executor) -> AioFetcher:
         transport = AioTransport(
             connections=settings.origin_connections,
             connect_timeout_seconds=settings.connect_timeout_seconds,
             ca_bundle=settings.ca_bundle,
+            reach=reach,
         )
         space = build_space(settings, cache)
         options = transfer_options(settings)

@@ -26,7 +26,7 @@ def setting_checks(settings: Settings, given: Mapping[str, Any]) -> list[Checked
     for name in Settings.model_fields:
         place = _place(name, given, in_file, path)
         if place:
-            value = redacted_text(str(getattr(settings, name)))
+            value = redacted_text(_shown(getattr(settings, name)))
             found.append(Checked(f"setting {name}", Health.OK, f"{value} ({place})"))
     return found or [Checked("settings", Health.OK, "all have their defaults")]
 
@@ -44,6 +44,10 @@ def file_check() -> Checked:
             "settings file", Health.WARNING, f"{path} holds a password, and has mode {mode:o}", remedy
         )
     return Checked("settings file", Health.OK, str(path))
+
+
+def _shown(value: object) -> str:
+    return ", ".join(map(str, value)) if isinstance(value, tuple) else str(value)
 
 
 def _place(name: str, given: Mapping[str, Any], in_file: frozenset[str], path: Path) -> str:

@@ -20,6 +20,7 @@ from stager.transfer.fetcher import Fetcher
 from stager.transfer.http import HttpTransport
 from tests.support.drivers import DRIVERS, AnyFetcher, Driver
 from tests.support.origin import Origin, content
+from tests.support.reach import LOOPBACK
 
 DATA = Random(6).randbytes(3 * BLOCK_BYTES + 500_000)
 
@@ -152,7 +153,7 @@ def test_a_file_that_is_larger_than_the_room_is_refused_before_its_first_byte_is
     cache = FileCache(tmp_path / "cache")
     promises = LocalPromises()
     promises.promise("others", 1 << 60, 1 << 61)
-    with closing(Fetcher(cache, HttpTransport(), space=Space(cache.root, promises))) as fetcher:
+    with closing(Fetcher(cache, HttpTransport(reach=LOOPBACK), space=Space(cache.root, promises))) as fetcher:
         with pytest.raises(CacheFullError, match="has no room for 2,000,000 bytes"):
             fetcher.fetch(FetchOrder("f", 1, FetchRequest(url)))
         assert not list((cache.root / "partial").rglob("*.part"))

@@ -19,6 +19,7 @@ from stager.transfer.fetcher import Fetcher
 from stager.transfer.http import HttpTransport
 from tests.support import fetch_process
 from tests.support.origin import Origin, content
+from tests.support.reach import LOOPBACK
 
 DATA = Random(4).randbytes(3 * BLOCK_BYTES + 500_000)
 STEPS_OF_A_FETCH = [step for step in STEPS if step.startswith(("fetch.", "publish."))]
@@ -33,7 +34,7 @@ def origin() -> Iterator[Origin]:
 
 def fetch_here(root: Path, url: str) -> FetchResult:
     """The next try, in this process."""
-    with closing(Fetcher(FileCache(root), HttpTransport())) as fetcher:
+    with closing(Fetcher(FileCache(root), HttpTransport(reach=LOOPBACK))) as fetcher:
         return fetcher.fetch(FetchOrder("f", 2, FetchRequest(url)))
 
 

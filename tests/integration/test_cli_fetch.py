@@ -258,3 +258,33 @@ def test_a_terminal_sees_no_more_than_a_few_bars_for_many_files(origin: Origin, 
     assert code == 0
     assert f"{MANY} of {MANY} files" in drawn
     assert not re.search(r"\x1b\[[0-9;]*3[0-7]", drawn), "colour in spite of NO_COLOR"
+
+
+def test_this_machine_is_read_only_where_the_environment_an_option_or_the_settings_file_allows_it(
+    stager: Here, origin: Origin, cache: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    url = origin.serve("/f", content(DATA))
+    ask = ("fetch", "--cache", cache, "--refresh", url)
+    assert stager(*ask).code == 0
+    monkeypatch.delenv("STAGER_ALLOWED_NETWORKS")
+    refused = stager(*ask, "--json")
+    assert refused.code == 1
+    error = json.loads(refused.out)["error"]
+    assert error["code"] == "address-refused"
+    assert error["details"]["address"] == "127.0.0.1"
+    assert not error["transient"]
+    assert error["remedy"].endswith('allowed_networks = "127.0.0.0/8"')
+    assert len(origin.seen()) == 1
+    assert stager(*ask, "--allowed-networks", "127.0.0.0/8").code == 0
+    config = tmp_path / "config.toml"
+    monkeypatch.setenv("STAGER_CONFIG", str(config))
+    config.write_text('allowed_networks = ["127.0.0.0/8"]')
+    assert stager(*ask).code == 0
+    config.write_text(f'allowed_origins = ["127.0.0.1 127.0.0.0/8 {origin.port}"]')
+    assert stager(*ask).code == 0
+    config.write_text('allowed_networks = "localhost"')
+    wrong = stager(*ask)
+    assert (wrong.code, "allowed_networks" in wrong.error) == (2, True)
+    config.write_text('allowed_origins = "localhost"')
+    wrong = stager(*ask)
+    assert (wrong.code, "a rule is HOST NETWORK" in wrong.error) == (2, True)

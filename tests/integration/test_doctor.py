@@ -268,3 +268,20 @@ def test_a_database_server_is_looked_at_before_and_after_its_first_use_and_when_
         after = found("database")
         assert after["database"].verdict is Health.WARNING
         assert after["database writable"].verdict is Health.FAILED
+
+
+@pytest.mark.usefixtures("root")
+def test_where_fetches_may_reach_is_told_and_a_clouds_keys_are_worth_a_warning(
+    stager: Here, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("STAGER_ALLOWED_ORIGINS", "*.portal.example 10.20.0.0/16 443")
+    found = answers(stager("doctor", "--json"))
+    assert found["fetches may reach networks"]["finding"] == "public ones, 127.0.0.0/8"
+    assert found["fetches may reach ports"]["finding"] == "80, 443, 1024-65535"
+    assert found["fetches may reach hosts"]["finding"] == "*.portal.example 10.20.0.0/16 443"
+    monkeypatch.setenv("STAGER_ALLOWED_NETWORKS", "169.254.0.0/16")
+    assert (
+        "169.254.169.254 is allowed" in wrong(stager("doctor", "--json"))["fetches may reach a cloud's keys"]
+    )
+    monkeypatch.setenv("STAGER_ALLOWED_PORTS", "http")
+    assert "'http' is neither a port nor a range" in wrong(stager("doctor", "--json"))["fetches"]

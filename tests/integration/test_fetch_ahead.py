@@ -15,6 +15,7 @@ from stager.transfer.fetcher import Fetcher
 from stager.transfer.http import HttpTransport
 from stager.transfer.limited import LimitedTransport
 from tests.support.origin import Origin, content, raw, redirect
+from tests.support.reach import LOOPBACK
 
 
 @pytest.fixture
@@ -25,7 +26,9 @@ def origin() -> Iterator[Origin]:
 
 @pytest.fixture
 def fetcher(tmp_path: Path) -> Iterator[Fetcher]:
-    with closing(Fetcher(FileCache(tmp_path / "cache"), LimitedTransport(HttpTransport(), 1))) as fetcher:
+    with closing(
+        Fetcher(FileCache(tmp_path / "cache"), LimitedTransport(HttpTransport(reach=LOOPBACK), 1))
+    ) as fetcher:
         yield fetcher
 
 
@@ -95,6 +98,6 @@ def test_an_announced_fetch_that_is_cancelled_leaves_its_seat_to_others(
 
 
 def test_an_announcement_that_nobody_opens_is_closed_with_the_fetcher(origin: Origin, tmp_path: Path) -> None:
-    with closing(Fetcher(FileCache(tmp_path / "other"), HttpTransport())) as fetcher:
+    with closing(Fetcher(FileCache(tmp_path / "other"), HttpTransport(reach=LOOPBACK))) as fetcher:
         body(fetcher, origin.serve("/1", content(b"one")))
         fetcher.announce(ordered(origin.serve("/2", content(b"two"))))

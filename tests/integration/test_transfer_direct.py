@@ -16,6 +16,7 @@ from stager.transfer import writer
 from stager.transfer.fetcher import Fetcher
 from stager.transfer.http import HttpTransport
 from tests.support.origin import Origin, chunked, content
+from tests.support.reach import LOOPBACK
 
 DATA = Random(11).randbytes(5_000_001)
 
@@ -23,7 +24,7 @@ DATA = Random(11).randbytes(5_000_001)
 @pytest.fixture
 def fetcher(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Fetcher]:
     monkeypatch.setattr(writer, "DIRECT_BYTES", 1)
-    with closing(Fetcher(FileCache(tmp_path / "cache"), HttpTransport())) as fetcher:
+    with closing(Fetcher(FileCache(tmp_path / "cache"), HttpTransport(reach=LOOPBACK))) as fetcher:
         yield fetcher
 
 

@@ -18,6 +18,7 @@ from stager.transfer.http import HttpTransport
 from stager.transfer.options import TransferOptions
 from stager.transfer.transport import Transport
 from stager.transfer.tries import ProgressReport
+from tests.support.reach import LOOPBACK
 
 LOOK_SECONDS = 0.01
 
@@ -58,7 +59,9 @@ class LoopFetcher:
         self._thread.start()
 
         async def make() -> AioFetcher:
-            return AioFetcher(cache, transport(**wanted), self._off, options=options, others=others)
+            return AioFetcher(
+                cache, transport(**({"reach": LOOPBACK} | wanted)), self._off, options=options, others=others
+            )
 
         self._fetcher = asyncio.run_coroutine_threadsafe(make(), self.loop).result()
 
@@ -118,7 +121,7 @@ def on_threads(
     **wanted: Any,
 ) -> AnyFetcher:
     """The requests driver, unless `others` are to be read."""
-    return Fetcher(cache, others or HttpTransport(**wanted), options=options)
+    return Fetcher(cache, others or HttpTransport(**({"reach": LOOPBACK} | wanted)), options=options)
 
 
 Driver = Callable[..., AnyFetcher]

@@ -19,8 +19,10 @@ from typing import Any
 from stager import steps
 from stager.cache.store import FileCache
 from stager.model.fetches import FetchOrder, FetchRequest
+from stager.settings import load_settings
 from stager.transfer.fetcher import Fetcher
 from stager.transfer.http import HttpTransport
+from stager.wiring import build_reach
 
 PATIENCE = 60.0
 
@@ -51,7 +53,7 @@ def main() -> None:
                 os.kill(os.getpid(), signal.SIGKILL)
 
         steps.observe(observer)
-    fetcher = Fetcher(FileCache(cache), HttpTransport())
+    fetcher = Fetcher(FileCache(cache), HttpTransport(reach=build_reach(load_settings())))
     result = fetcher.fetch(FetchOrder("f", 1, FetchRequest(url)))
     fetcher.close()
     shown = {name: str(getattr(result, name)) for name in ("path", "sha256")}

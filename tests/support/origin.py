@@ -118,9 +118,12 @@ class Origin:
         tls: speak TLS with the certificate of `TLS_DIRECTORY`.
         ragged: end TLS connections without close_notify.
         host: address to listen on.
+        port: likewise; 0: any free one.
     """
 
-    def __init__(self, *, tls: bool = False, ragged: bool = False, host: str = "127.0.0.1") -> None:
+    def __init__(
+        self, *, tls: bool = False, ragged: bool = False, host: str = "127.0.0.1", port: int = 0
+    ) -> None:
         self.requests: list[Seen] = []
         self.connections = 0
         self._answers: dict[str, list[Answer]] = {}
@@ -131,11 +134,11 @@ class Origin:
         self._ragged = ragged
         self._closed = False
         self._arrived = threading.Condition(self._lock)
-        self._tls: ssl.SSLContext | None = None
+        self.tls: ssl.SSLContext | None = None
         if tls:
-            self._tls = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-            self._tls.load_cert_chain(TLS_DIRECTORY / "cert.pem", TLS_DIRECTORY / "key.pem")
-        self._listener = socket.create_server((host, 0), backlog=128)
+            self.tls = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+            self.tls.load_cert_chain(TLS_DIRECTORY / "cert.pem", TLS_DIRECTORY / "key.pem")
+        self._listener = socket.create_server((host, port), backlog=128)
         self.port: int = self._listener.getsockname()[1]
         self.base = f"{'https' if tls else 'http'}://{host}:{self.port}"
         self._acceptor = threading.Thread(target=self._accept, name="origin", daemon=True)
@@ -221,8 +224,8 @@ class Origin:
         connection = plain
         plain.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         try:
-            if self._tls is not None:
-                connection = self._tls.wrap_socket(plain, server_side=True)
+            if self.tls is not None:
+                connection = self.tls.wrap_socket(plain, server_side=True)
                 with self._lock:
                     self._open.discard(plain)
                     self._open.add(connection)

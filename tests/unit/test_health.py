@@ -344,11 +344,13 @@ def test_each_setting_is_named_with_its_place_and_without_its_password(
     assert found == {
         "setting cache_dir": f"{tmp_path}/c (command line)",
         "setting port": "2 (STAGER_PORT)",
+        "setting allowed_networks": "127.0.0.0/8 (STAGER_ALLOWED_NETWORKS)",
         "setting fetch_threads": f"3 ({file})",
     }
 
 
-def test_without_any_setting_all_have_their_defaults() -> None:
+def test_without_any_setting_all_have_their_defaults(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("STAGER_ALLOWED_NETWORKS")
     (found,) = setting_checks(load_settings(), {})
     assert found.finding == "all have their defaults"
 
