@@ -63,6 +63,13 @@ class Settings(BaseSettings):
     database_url: str = ""
     """SQLAlchemy URL; empty: SQLite in `state_dir`."""
 
+    credentials_dir: str = ""
+    """Where credentials are kept, sealed: a local disk, never the share; empty: `state_dir`/credentials."""
+    credentials_key_file: str = ""
+    """File with the private keys that open them, for processes that fetch; empty: ``key`` in `credentials_dir`."""
+    credentials_public_key_file: str = ""
+    """File with the public key that seals them; empty: ``key.pub`` in `credentials_dir`."""
+
     listen: str = Field(default="127.0.0.1", min_length=1)
     """Address that the server binds."""
     port: int = Field(default=8717, ge=0, le=65535)

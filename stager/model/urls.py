@@ -154,7 +154,7 @@ def parse_url(text: str) -> Url:
         raise InputError(
             f"URL {refused_url(text)} contains a user name or password",
             cause="it would end up in logs and job files",
-            remedy="remove it from the URL",
+            remedy="remove it from the URL, and give it once with `stager credentials add HOST`",
         )
     host = "" if scheme == "file" else _canonical_host(parts, text)
     path = _without_dots(_escaped(parts.path, "/:@!$&'()*+,;=") or "/")

@@ -22,12 +22,12 @@ from stager.errors import FetchError, TlsError
 from stager.model.urls import Url
 from stager.transfer.aio_answer import DRAIN_BYTES, AioAnswer, ClientResponse
 from stager.transfer.classify import os_cause
-from stager.transfer.decisions import Request
-from stager.transfer.exchange import malformed, no_connection
+from stager.transfer.decisions import ClientCertificate, Request
+from stager.transfer.exchange import broken_connection, malformed, no_connection
 from stager.transfer.patience import Patience
 from stager.transfer.reach import Place, Reach, RefusedError
 from stager.transfer.transport import Pulse
-from stager.transfer.wire import MAX_HEAD_BYTES
+from stager.transfer.wire import FORM, MAX_HEAD_BYTES
 
 MOST_RESOLVING = 32
 """Names that are resolved at once; one that nobody answers for takes some ten seconds."""
@@ -117,10 +117,10 @@ class AioTransport:
     ) -> None:
         self._connect_timeout = connect_timeout_seconds
         self._ca_bundle = ca_bundle
-        self._context: ssl.SSLContext | None = None
         self._reach = reach or Reach()
         self._numbers: set[str] = set()
         """Origins named by an address that may be reached: aiohttp asks no resolver about those."""
+        self._contexts: dict[str, ssl.SSLContext] = {}  # by the name of the client certificate
         self._seats: defaultdict[str, asyncio.Semaphore] = defaultdict(lambda: asyncio.Semaphore(connections))
         self._draining: set[asyncio.Task[None]] = set()
         watch = aiohttp.TraceConfig()
@@ -182,15 +182,18 @@ class AioTransport:
 
     async def _ask(self, request: Request, pulse: Pulse, asking: _Asking) -> ClientResponse:
         url = request.url
-        context = await self._tls_context() if url.scheme == "https" else True
+        context = await self._tls_context(request.certificate) if url.scheme == "https" else True
+        headers = {name: _as_bytes_go(value) for name, value in request.headers.items()}
         try:
             if url.is_number and url.origin not in self._numbers:
                 self._reach.places(url.host, url.port)  # resolves nothing
                 self._numbers.add(url.origin)
             async with asking.patience.of(self._connect_timeout):
-                response = await self._session.get(
+                response = await self._session.request(
+                    "GET" if request.form is None else "POST",
                     URL(url.text, encoded=True),
-                    headers={name: _as_bytes_go(value) for name, value in request.headers.items()},
+                    headers=headers if request.form is None else headers | {"Content-Type": FORM},
+                    data=request.form,
                     allow_redirects=False,
                     ssl=context,
                     trace_request_ctx=asking,
@@ -215,13 +218,16 @@ class AioTransport:
         asking.connected = True
         asking.patience.renew(asking.silence)
 
-    async def _tls_context(self) -> ssl.SSLContext:
-        if self._context is None:  # the certificates take a while to load: only when they are needed
-            from stager.transfer.http import tls_context
+    async def _tls_context(self, certificate: ClientCertificate | None) -> ssl.SSLContext:
+        name = "" if certificate is None else certificate.name
+        found = self._contexts.get(name)
+        if found is None:  # the certificates take a while to load: only when they are needed
+            from stager.transfer.tls import tls_context
 
             loop = asyncio.get_running_loop()
-            self._context = await loop.run_in_executor(None, tls_context, self._ca_bundle)
-        return self._context
+            found = await loop.run_in_executor(None, tls_context, self._ca_bundle, certificate)
+            found = self._contexts.setdefault(name, found)  # connections are kept by their context
+        return found
 
     def _give_back(self, response: ClientResponse, url: Url, touched: bool) -> None:
         """Free the connection, for another request if the body was read to its end, and the seat."""
@@ -284,7 +290,7 @@ def _error(url: Url, error: Exception) -> FetchError:
         return no_connection(url, "the origin closed the connection without an answer")
     if isinstance(error, OSError) and error.errno:
         return no_connection(url, os.strerror(error.errno))  # asyncio's own text names addresses, at length
-    return no_connection(url, os_cause(error))
+    return broken_connection(url, os_cause(error))
 
 
 def _as_bytes_go(value: str) -> str:

@@ -145,9 +145,11 @@ def _said_goodbye(tls: ssl.SSLObject) -> bool:
 
 
 def _joined(raw: tuple[tuple[bytes, bytes], ...]) -> dict[str, str]:
-    """Fields with lower-case names; repeated ones joined by a comma."""
+    """Fields as `fields.Headers` has them."""
     headers: dict[str, str] = {}
     for raw_name, raw_value in raw:
         name, value = raw_name.decode("latin-1").lower(), raw_value.decode("latin-1").strip(" \t")
-        headers[name] = f"{headers[name]}, {value}" if name in headers else value
+        if name in headers:  # a cookie may have commas in it
+            value = f"{headers[name]}\n{value}" if name == "set-cookie" else f"{headers[name]}, {value}"
+        headers[name] = value
     return headers

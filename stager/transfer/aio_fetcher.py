@@ -10,7 +10,7 @@ import asyncio
 from collections.abc import Callable
 from concurrent.futures import Executor
 from functools import partial
-from typing import cast
+from typing import TYPE_CHECKING, cast
 
 from stager.cache.space import LocalPromises, Space
 from stager.cache.store import FileCache
@@ -27,6 +27,9 @@ from stager.transfer.options import TransferOptions
 from stager.transfer.patience import Patience
 from stager.transfer.transport import Transport
 from stager.transfer.tries import ProgressReport, Try
+
+if TYPE_CHECKING:
+    from stager.credentials.wallet import Wallet
 
 LOOKS = 4
 """Looks at the time within the shortest of the limits that a silent origin can exceed."""
@@ -47,6 +50,7 @@ class AioFetcher:
         options: the site's choices.
         clock: wall clock for freshness, monotonic clock for speed.
         space: the room of the cache; by default all of it, promised to none but these tries.
+        wallet: the credentials; None: there are none.
     """
 
     def __init__(
@@ -59,6 +63,7 @@ class AioFetcher:
         clock: Clock | None = None,
         space: Space | None = None,
         others: Transport | None = None,
+        wallet: Wallet | None = None,
     ) -> None:
         self._transport = transport
         self._others = others
@@ -69,6 +74,7 @@ class AioFetcher:
             clock or SystemClock(),
             BufferPool(),
             space or Space(cache.root, LocalPromises()),
+            wallet,
         )
 
     def attempt(

@@ -7,6 +7,7 @@ from http import HTTPStatus
 from stager.errors import (
     AddressRefusedError,
     CacheError,
+    CancelledError,
     CredentialRequiredError,
     FetchError,
     OriginBusyError,
@@ -78,6 +79,16 @@ def credential_required(
         url=url.redacted,
         host=place,
         **details,
+    )
+
+
+def cancelled_error(url: Url) -> CancelledError:
+    """The error of a try that somebody cancelled."""
+    return CancelledError(
+        f"{url.redacted} was not fetched",
+        cause="the fetch was cancelled",
+        remedy="ask again to go on",
+        url=url.redacted,
     )
 
 

@@ -8,11 +8,37 @@ from stager.model.entries import Entry
 from stager.model.urls import Url
 
 
+class ClientCertificate(NamedTuple):
+    """What proves to an origin, within TLS, who asks; as text (PEM).
+
+    Attributes:
+        name: no two different ones have the same; no secret.
+        chain: the certificate, and those that lead to the authority.
+        key: its private key.
+        passphrase: of the key; empty: it has none.
+    """
+
+    name: str
+    chain: str
+    key: str
+    passphrase: str
+
+    def __repr__(self) -> str:
+        return f"ClientCertificate({self.name!r})"
+
+
 class Request(NamedTuple):
-    """A GET to send."""
+    """What to send: nearly always a GET."""
 
     url: Url
     headers: dict[str, str]
+    certificate: ClientCertificate | None = None
+    """To be shown within TLS."""
+    form: bytes | None = None
+    """The body of a POST, urlencoded; None: it is a GET."""
+
+    def __repr__(self) -> str:  # a header or a form may hold a secret
+        return f"Request({self.url.redacted!r})"
 
 
 class Again(NamedTuple):

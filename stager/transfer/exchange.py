@@ -13,7 +13,7 @@ from typing import Protocol
 
 from stager.errors import ConnectionFailedError, FetchError, ProtocolError
 from stager.model.urls import Url
-from stager.transfer.classify import os_cause
+from stager.transfer.classify import credential_required, os_cause
 from stager.transfer.fields import Headers
 from stager.transfer.transport import Pulse
 from stager.transfer.wire import (
@@ -78,7 +78,7 @@ def exchange(connection: Connection, wire: bytes, url: Url, pulse: Pulse) -> tup
     except OSError as error:
         if connection.answers and not connection.filled:
             raise StaleError from None
-        raise no_connection(url, os_cause(error)) from None
+        raise broken_connection(url, os_cause(error)) from None
 
 
 def _read_head(connection: Connection, pulse: Pulse) -> tuple[Head, memoryview]:
@@ -233,6 +233,13 @@ def malformed(url: Url, error: MalformedError | str) -> FetchError:
         remedy="try again later; if it stays, tell the origin's owner",
         url=url.redacted,
     )
+
+
+def broken_connection(url: Url, cause: str) -> FetchError:
+    """The error of a connection that broke off, for this cause of the operating system's or of TLS."""
+    if "ALERT_CERTIFICATE_REQUIRED" in cause:
+        return credential_required(url, "no client certificate was shown")
+    return no_connection(url, cause)
 
 
 def no_connection(url: Url, cause: str) -> FetchError:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import TYPE_CHECKING
 
 from stager.cache.space import LocalPromises, Space
 from stager.cache.store import FileCache
@@ -15,6 +16,9 @@ from stager.transfer.options import TransferOptions
 from stager.transfer.plan import TransferPlan
 from stager.transfer.transport import Transport
 from stager.transfer.tries import ProgressReport, Try
+
+if TYPE_CHECKING:
+    from stager.credentials.wallet import Wallet
 
 
 def never() -> bool:
@@ -35,6 +39,7 @@ class Fetcher:
         options: the site's choices.
         clock: wall clock for freshness, monotonic clock for speed.
         space: the room of the cache; by default all of it, promised to none but these tries.
+        wallet: the credentials; None: there are none.
     """
 
     def __init__(
@@ -45,6 +50,7 @@ class Fetcher:
         options: TransferOptions | None = None,
         clock: Clock | None = None,
         space: Space | None = None,
+        wallet: Wallet | None = None,
     ) -> None:
         self.cache = cache
         self._announced: dict[str, TransferPlan] = {}
@@ -56,6 +62,7 @@ class Fetcher:
             clock or SystemClock(),
             BufferPool(),
             space or Space(cache.root, LocalPromises()),
+            wallet,
         )
 
     def fetch(
@@ -100,7 +107,7 @@ class Fetcher:
     def announce(self, order: FetchOrder) -> None:
         """`order` is fetched next: ask its origin already, if a connection is idle and the cache has nothing of it."""
         request = order.request
-        if self.cache.lookup(request.key) is None:
+        if self._means.access(request) is None and self.cache.lookup(request.key) is None:
             plan = self._announced[request.key] = TransferPlan(request, self._means.options)
             self._transport.announce(plan.next_request())
 

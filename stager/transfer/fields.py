@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
+from contextlib import suppress
 from datetime import UTC, datetime
 from functools import lru_cache
 from typing import NamedTuple
 
 Headers = Mapping[str, str]
-"""Fields of a response: lower-case names; repeated ones joined by a comma."""
+"""Fields of a response: lower-case names; repeated ones joined by a comma, those of Set-Cookie by a line break."""
 
 MAX_RETRY_AFTER = 86_400.0
 """Seconds; an origin that asks for more is asked once a day."""
@@ -99,3 +100,15 @@ def parse_retry_after(text: str | None, now: float) -> float | None:
             return None
         seconds = date - now
     return min(max(0.0, float(seconds)), MAX_RETRY_AFTER)
+
+
+def opaque_tag(etag: str) -> str:
+    """For the weak comparison of RFC 9110, 8.8.3.2."""
+    return (parse_etag(etag) or etag).removeprefix("W/")
+
+
+def as_sent(location: str) -> str:
+    """A Location as browsers read it: UTF-8 where it is, spaces escaped."""
+    with suppress(UnicodeError):  # else it is taken byte by byte
+        location = location.encode("latin-1").decode("utf-8")
+    return location.strip().replace(" ", "%20")

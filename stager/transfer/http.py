@@ -14,21 +14,19 @@ import threading
 import weakref
 from collections import deque
 from contextlib import suppress
-from pathlib import Path
 from typing import Any, cast
 
 import requests
 from requests.adapters import HTTPAdapter
-from requests.utils import DEFAULT_CA_BUNDLE_PATH
 from urllib3.connection import HTTPConnection, HTTPSConnection
 from urllib3.connectionpool import HTTPConnectionPool, HTTPSConnectionPool
 from urllib3.exceptions import ClosedPoolError, HTTPError
 from urllib3.poolmanager import PoolManager
 
-from stager.errors import FetchError, SettingsError, TlsError
+from stager.errors import FetchError, TlsError
 from stager.model.urls import Url
 from stager.transfer.classify import os_cause
-from stager.transfer.decisions import Request
+from stager.transfer.decisions import ClientCertificate, Request
 from stager.transfer.exchange import (
     HEAD_BUFFER_BYTES,
     SLICE_SECONDS,
@@ -39,6 +37,7 @@ from stager.transfer.exchange import (
     no_connection,
 )
 from stager.transfer.reach import Reach, RefusedError
+from stager.transfer.tls import tls_context
 from stager.transfer.transport import Pulse
 from stager.transfer.wire import encode_request
 
@@ -160,28 +159,6 @@ class _Adapter(HTTPAdapter):
         return host, {} if self._context is None else {"ssl_context": self._context}
 
 
-def tls_context(ca_bundle: str) -> ssl.SSLContext:
-    """Verifies certificate and host name.
-
-    Raises:
-        SettingsError: the bundle can't be read.
-    """
-    context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
-    context.minimum_version = ssl.TLSVersion.TLSv1_2
-    # A body without framing is whole only if the origin says so by close_notify.
-    context.options &= ~getattr(ssl, "OP_IGNORE_UNEXPECTED_EOF", 0)
-    bundle = ca_bundle or DEFAULT_CA_BUNDLE_PATH
-    try:
-        context.load_verify_locations(**({"capath": bundle} if Path(bundle).is_dir() else {"cafile": bundle}))
-    except OSError as error:  # ssl.SSLError is one
-        raise SettingsError(
-            f"certificates in {bundle} can't be read",
-            cause=os_cause(error),
-            remedy="set ca_bundle to a PEM file or a directory of them",
-        ) from None
-    return context
-
-
 class HttpTransport:
     """Sends requests over http and https; one is used by many threads at once.
 
@@ -223,12 +200,13 @@ class HttpTransport:
             else:
                 connection.close()
         wire = _encoded(request)
+        certificate = request.certificate
         while True:
-            pool = self._pool(url)
+            pool = self._pool(url, certificate)
             try:
                 connection = pool.lease()
             except ClosedPoolError:  # the adapter keeps the pools of so many origins only
-                self._pools.pop(url.origin, None)
+                self._pools.pop(_pool_name(url, certificate), None)
                 continue
             if connection.sock is None:
                 self._connect(connection, url, pulse)
@@ -237,7 +215,7 @@ class HttpTransport:
 
     def announce(self, request: Request) -> bool:
         """See `Transport.announce`."""
-        pool = self._pools.get(request.url.origin)
+        pool = self._pools.get(_pool_name(request.url, request.certificate))
         connection = None if pool is None else pool.lease_idle()
         if pool is None or connection is None or connection.sock is None:
             return False
@@ -264,23 +242,25 @@ class HttpTransport:
             for adapter in self._adapters.values():
                 adapter.close()
 
-    def _pool(self, url: Url) -> _PlainPool | _TlsPool:
-        pool = self._pools.get(url.origin)
+    def _pool(self, url: Url, certificate: ClientCertificate | None) -> _PlainPool | _TlsPool:
+        name = _pool_name(url, certificate)
+        pool = self._pools.get(name)
         if pool is not None:
             return pool
         with self._lock:
-            adapter = self._adapters.get(url.scheme)
+            kind = url.scheme if certificate is None else certificate.name
+            adapter = self._adapters.get(kind)
             if adapter is None:
                 # The certificates take a while to load: only when they are needed.
-                context = tls_context(self._ca_bundle) if url.scheme == "https" else None
-                adapter = self._adapters[url.scheme] = _Adapter(self._connections, context)
+                context = tls_context(self._ca_bundle, certificate) if url.scheme == "https" else None
+                adapter = self._adapters[kind] = _Adapter(self._connections, context)
             prepared = requests.Request("GET", url.text).prepare()
             found = adapter.get_connection_with_tls_context(prepared, verify=True)
             assert isinstance(found, _PlainPool | _TlsPool)
             found.reach = self._reach
             if len(self._pools) >= MAX_ORIGINS:
                 self._pools.clear()  # they are the adapter's; this is only the way to them
-            self._pools[url.origin] = found
+            self._pools[name] = found
             return found
 
     def _connect(self, connection: Connection, url: Url, pulse: Pulse) -> None:
@@ -380,8 +360,14 @@ def _answer(
     return HttpResponse(connection, head, rest, url, pool.give_back)
 
 
+def _pool_name(url: Url, certificate: ClientCertificate | None) -> str:
+    """Connections on which a certificate was shown are for nobody else."""
+    return url.origin if certificate is None else f"{url.origin} {certificate.name}"
+
+
 def _encoded(request: Request) -> bytes:
-    return encode_request(request.url.host + _port_suffix(request.url), request.url.target, request.headers)
+    url = request.url
+    return encode_request(url.host + _port_suffix(url), url.target, request.headers, request.form)
 
 
 def _port_suffix(url: Url) -> str:

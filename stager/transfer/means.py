@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from stager.cache.space import Space
 from stager.cache.store import FileCache
@@ -12,6 +13,13 @@ from stager.model.entries import Entry
 from stager.model.fetches import FetchRequest, FetchResult
 from stager.transfer.buffers import BufferPool
 from stager.transfer.options import TransferOptions
+
+if TYPE_CHECKING:
+    from stager.credentials.wallet import Wallet
+    from stager.transfer.access import Access
+    from stager.transfer.decisions import Again, Finish, Receive, Unchanged
+    from stager.transfer.plan import TransferPlan
+    from stager.transfer.transport import Answer
 
 
 @dataclass(frozen=True, slots=True)
@@ -23,6 +31,24 @@ class Means:
     clock: Clock
     buffers: BufferPool
     space: Space
+    wallet: Wallet | None = None
+
+    def access(self, request: FetchRequest) -> Access | None:
+        """What a try of `request` can show to origins; None: nothing."""
+        wallet = self.wallet
+        if wallet is None or wallet.is_empty:
+            return None
+        from stager.transfer.access import Access
+
+        return Access(wallet, request.owner, self.clock)
+
+    def decide(
+        self, plan: TransferPlan, answer: Answer, access: Access | None
+    ) -> Again | Receive | Unchanged | Finish:
+        """What `plan` says to the answer; to a refusal, `access` may know another way."""
+        if access is not None:
+            return access.decide(plan, answer)
+        return plan.on_response(answer.status, answer.headers, self.clock.time())
 
     def hit(self, request: FetchRequest, entry: Entry | None, started: float) -> FetchResult | None:
         """The result without asking the origin, if the cache's `entry` for the request is enough for that."""

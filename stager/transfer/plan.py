@@ -13,7 +13,6 @@ What can't be gone on with is raised as a `FetchError`. Times are passed in, sec
 from __future__ import annotations
 
 from collections.abc import Mapping
-from contextlib import suppress
 from typing import Any
 from urllib.parse import urljoin
 
@@ -29,10 +28,10 @@ from stager.errors import (
 )
 from stager.model.entries import Entry
 from stager.model.fetches import FetchRequest
-from stager.model.urls import parse_url, parse_web_url
+from stager.model.urls import Url, parse_url, parse_web_url
 from stager.transfer.classify import status_error
-from stager.transfer.decisions import Again, Finish, Receive, Request, Unchanged
-from stager.transfer.fields import Headers, parse_content_range, parse_etag
+from stager.transfer.decisions import Again, ClientCertificate, Finish, Receive, Request, Unchanged
+from stager.transfer.fields import Headers, as_sent, opaque_tag, parse_content_range
 from stager.transfer.freshness import fresh_until
 from stager.transfer.options import TransferOptions
 from stager.transfer.resume import NOTHING_KNOWN, Representation, content_coding
@@ -58,7 +57,7 @@ class TransferPlan:
         entry: the copy in the cache that may still be right, or None.
         leftover: bytes that an earlier try left in the partial file.
         sidecar: what that try wrote beside it.
-        secrets: headers for the origin of the request's URL and for no other.
+        secrets: headers for the origin of the request's URL and for no other; see `present`.
     """
 
     def __init__(
@@ -75,7 +74,10 @@ class TransferPlan:
         self._options = options
         self._url = self._at = parse_url(request.url)
         self._visited = {self._url.text}
-        self._secrets = dict(secrets or {})
+        self._hops = 0
+        self._secrets = secrets or {}
+        self._certificate: ClientCertificate | None = None
+        self._was_shown = bool(secrets)
         self._restarts = 0
         self._no_cache = False
         self._offset = 0  # bytes in place that count
@@ -106,6 +108,31 @@ class TransferPlan:
 
     # -- asking -----------------------------------------------------------------------------------
 
+    @property
+    def at(self) -> Url:
+        """What is asked for next: the URL of the request, or where redirects have led to."""
+        return self._at
+
+    @property
+    def is_credentialed(self) -> bool:
+        """Whether anything secret was sent with a request of this try: what came is not for everybody."""
+        return self._was_shown
+
+    def present(
+        self,
+        secrets: Mapping[str, str],
+        certificate: ClientCertificate | None = None,
+        *,
+        is_secret: bool = True,
+    ) -> None:
+        """Send these headers with the next requests, and show this certificate, until another origin is asked."""
+        self._secrets, self._certificate = secrets, certificate
+        self._was_shown = self._was_shown or is_secret
+
+    def revisit(self) -> None:
+        """What the origin was told has changed (a cookie): a redirect to where we were is no circle now."""
+        self._visited = {self._at.text}
+
     def next_request(self) -> Request:
         """What to send now."""
         headers = _BASE_HEADERS.copy()
@@ -122,7 +149,7 @@ class TransferPlan:
             headers["Cache-Control"] = "no-cache"
         if self._secrets:
             headers.update(self._secrets)
-        return Request(self._at, headers)
+        return Request(self._at, headers, self._certificate)
 
     # -- answers ----------------------------------------------------------------------------------
 
@@ -212,7 +239,7 @@ class TransferPlan:
         if entry is None:
             raise self._violation("'not modified' (304) came where nothing was asked that way")
         seen = Representation.of(headers, None).validators
-        if seen.etag and entry.validators.etag and _opaque(seen.etag) != _opaque(entry.validators.etag):
+        if seen.etag and entry.validators.etag and opaque_tag(seen.etag) != opaque_tag(entry.validators.etag):
             self._known = None
             return self._start_over("'not modified' (304) for another version")
         merged = dict(headers)
@@ -225,24 +252,25 @@ class TransferPlan:
         if not location:
             raise self._violation("a redirect that does not say where to")
         try:
-            target = parse_web_url(urljoin(self._at.text, _as_sent(location)))
+            target = parse_web_url(urljoin(self._at.text, as_sent(location)))
         except InputError as error:
             raise self._no_redirect(f"its target is refused: {error}") from None
         if target.text in self._visited:
             raise self._no_redirect(f"it leads in a circle, to {target.redacted} again")
-        if len(self._visited) > self._options.max_redirects:
+        if self._hops >= self._options.max_redirects:
             raise self._no_redirect(f"more than {self._options.max_redirects} hops")
         if target.scheme != "https" and self._at.scheme == "https" and not self._may_downgrade:
             raise self._no_redirect(f"it leads from https to {target.redacted}, which anybody could alter")
         if target.origin != self._at.origin:
-            self._secrets = {}
+            self._secrets, self._certificate = {}, None
         self._visited.add(target.text)
+        self._hops += 1
         self._at = target
         return Again(f"redirect to {target.redacted}")
 
     @property
     def _may_downgrade(self) -> bool:
-        return self._request.sha256 is not None and not self._secrets
+        return self._request.sha256 is not None and not self._secrets and self._certificate is None
 
     # -- ends -------------------------------------------------------------------------------------
 
@@ -286,7 +314,7 @@ class TransferPlan:
             )
         self._no_cache = True
         self._at = self._url
-        self._visited = {self._url.text}
+        self._visited, self._hops = {self._url.text}, 0
         self._resuming = False
         self._known = None
         self._offset = 0
@@ -362,15 +390,3 @@ class TransferPlan:
             received=self._offset,
             total=total,
         )
-
-
-def _opaque(etag: str) -> str:
-    """For the weak comparison of RFC 9110, 8.8.3.2."""
-    return (parse_etag(etag) or etag).removeprefix("W/")
-
-
-def _as_sent(location: str) -> str:
-    """A Location as browsers read it: UTF-8 where it is, spaces escaped."""
-    with suppress(UnicodeError):  # else it is taken byte by byte
-        location = location.encode("latin-1").decode("utf-8")
-    return location.strip().replace(" ", "%20")

@@ -15,7 +15,7 @@ from stager.cache.partial import Partial
 from stager.errors import (
     CacheError,
     CacheFullError,
-    CancelledError,
+    CredentialError,
     DigestMismatchError,
     OriginRefusedError,
     StagerError,
@@ -25,7 +25,7 @@ from stager.model.fetches import FetchOrder, FetchResult
 from stager.model.urls import parse_url
 from stager.steps import reached
 from stager.transfer.asks import Fill, Open, Steps
-from stager.transfer.classify import name_url
+from stager.transfer.classify import cancelled_error, name_url
 from stager.transfer.decisions import Again, Finish, Receive, Unchanged
 from stager.transfer.digest import FileDigest
 from stager.transfer.exchange import no_connection
@@ -69,6 +69,7 @@ class Try:
         received: Callable[[], None],
         plan: TransferPlan | None = None,
     ) -> None:
+        self._means = means
         self._cache = means.cache
         self._options = options = means.options
         self._clock = means.clock
@@ -100,6 +101,7 @@ class Try:
         self._promised: int | None = None  # size for which space was reserved
         self._resumed_from: int | None = None
         self._plan = plan or TransferPlan(self._request, options, entry=entry)
+        self._access = means.access(self._request)
 
     def steps(self) -> Steps:
         """The try, from its beginning to what `Fetcher.fetch` returns or raises."""
@@ -108,10 +110,12 @@ class Try:
             self._lease()
             reached("fetch.leased")
             while True:
+                if self._access is not None:
+                    yield from self._access.prepare(self._plan, self._pulse)
                 answer = yield Open(self._plan.next_request(), self._pulse)
                 try:
                     self._silent = 0.0
-                    decision = self._plan.on_response(answer.status, answer.headers, self._clock.time())
+                    decision = self._means.decide(self._plan, answer, self._access)
                     if isinstance(decision, Receive):
                         decision = self._take(answer, decision) or (
                             yield from self._receive(answer, decision)
@@ -323,7 +327,8 @@ class Try:
         name_url(error, self._url)
         if isinstance(error, CacheFullError) and self._promised is not None:
             error.details.setdefault("needed", max(0, self._promised - self._in_place))
-        useless = isinstance(error, DigestMismatchError | OriginRefusedError)
+        refused = isinstance(error, OriginRefusedError) and not isinstance(error, CredentialError)
+        useless = refused or isinstance(error, DigestMismatchError)
         if useless or not self._plan.can_resume or not self._in_place or self._is_overtaken():
             if self._partial is not None:
                 self._partial.discard()
@@ -384,12 +389,7 @@ class Try:
 
     def _check_cancelled(self) -> None:
         if self._cancelled():
-            raise CancelledError(
-                f"{self._url} was not fetched",
-                cause="the fetch was cancelled",
-                remedy="ask again to go on",
-                url=self._url,
-            )
+            raise cancelled_error(parse_url(self._request.url))
 
     @property
     def _url(self) -> str:

@@ -15,6 +15,7 @@ from typing import NamedTuple
 
 MAX_HEAD_BYTES = 65_536
 """Longest head of a response, and longest trailer."""
+FORM = "application/x-www-form-urlencoded"
 _MAX_CHUNK_LINE = 4096
 """Longest chunk-size line with its extensions, bytes."""
 
@@ -57,19 +58,22 @@ class Head(NamedTuple):
     """Whether another request may follow on this connection."""
 
 
-def encode_request(host: str, target: str, headers: Mapping[str, str]) -> bytes:
-    """A GET request.
+def encode_request(host: str, target: str, headers: Mapping[str, str], form: bytes | None = None) -> bytes:
+    """A GET request, or a POST with a form.
 
     Raises:
         ValueError: a line break in a header (it would smuggle another one), or text that is not Latin-1.
     """
-    text = f"GET {target} HTTP/1.1\r\nHost: {host}\r\n"
+    if form is not None:
+        headers = {**headers, "Content-Type": FORM, "Content-Length": str(len(form))}
+    text = f"{'GET' if form is None else 'POST'} {target} HTTP/1.1\r\nHost: {host}\r\n"
     for name, value in headers.items():
         text += f"{name}: {value}\r\n"
     lines = 2 + len(headers)
     if text.count("\n") != lines or text.count("\r") != lines:
         raise ValueError("a header of the request contains a line break")
-    return (text + "\r\n").encode("latin-1")
+    head = (text + "\r\n").encode("latin-1")
+    return head if form is None else head + form
 
 
 def find_head_end(data: bytes | bytearray, count: int = sys.maxsize) -> int:
@@ -92,7 +96,9 @@ def parse_head(data: bytes | bytearray) -> Head:
     headers: dict[str, str] = {}
     for line in lines:
         name, value = _field(line)
-        headers[name] = f"{headers[name]}, {value}" if name in headers else value
+        if name in headers:  # a cookie may have commas in it, and no line break
+            value = f"{headers[name]}\n{value}" if name == "set-cookie" else f"{headers[name]}, {value}"
+        headers[name] = value
     return _framed(status, modern, headers)
 
 

@@ -25,6 +25,7 @@ from stager.settings import Settings, current_settings
 
 if TYPE_CHECKING:
     from stager.cache.space import Promises, Space
+    from stager.credentials.wallet import Wallet
     from stager.transfer.fetcher import Fetcher
     from stager.transfer.options import TransferOptions
     from stager.transfer.reach import Reach
@@ -130,12 +131,17 @@ def build_fetcher(
     cache: FileCache,
     origin_connections: int | None = None,
     promises: Promises | None = None,
+    wallet: Wallet | None = None,
 ) -> Fetcher:
-    """Makes tries of fetches, with at most `origin_connections` (by default as set) to one origin."""
+    """Makes tries of fetches, with at most `origin_connections` (by default as set) to one origin.
+
+    `wallet` has the credentials; by default those of this machine.
+    """
     from stager.transfer.fetcher import Fetcher
     from stager.transfer.http import HttpTransport
     from stager.transfer.limited import LimitedTransport
     from stager.transfer.schemes import SchemesTransport
+    from stager.wiring.credentials import build_wallet
     from stager.wiring.schemes import other_transports
 
     connections = origin_connections or settings.origin_connections
@@ -149,7 +155,13 @@ def build_fetcher(
     transports = {"http": transport, "https": transport, **other_transports(settings)}
     limited = LimitedTransport(SchemesTransport(transports), connections)
     space = build_space(settings, cache, promises)
-    return Fetcher(cache, limited, options=transfer_options(settings), space=space)
+    return Fetcher(
+        cache,
+        limited,
+        options=transfer_options(settings),
+        space=space,
+        wallet=wallet or build_wallet(settings),
+    )
 
 
 def build_reach(settings: Settings) -> Reach:

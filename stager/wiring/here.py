@@ -11,6 +11,7 @@ from stager.cache.store import FileCache
 from stager.farm.base import Emit
 from stager.settings import Settings
 from stager.wiring import build_fetcher, build_reach, build_space, transfer_options
+from stager.wiring.credentials import build_wallet
 
 if TYPE_CHECKING:
     from stager.farm.aio import AioFarm
@@ -70,6 +71,7 @@ def aio_farm(settings: Settings, cache: FileCache, emit: Emit) -> AioFarm:
         space = build_space(settings, cache)
         options = transfer_options(settings)
         others = other_schemes(settings)
-        return AioFetcher(cache, transport, off, options=options, space=space, others=others)
+        wallet = build_wallet(settings)
+        return AioFetcher(cache, transport, off, options=options, space=space, others=others, wallet=wallet)
 
     return AioFarm(make, emit, size=settings.fetch_threads)

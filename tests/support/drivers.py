@@ -10,6 +10,7 @@ from concurrent.futures import wait as wait_for
 from typing import Any, Protocol
 
 from stager.cache.store import FileCache
+from stager.credentials.wallet import Wallet
 from stager.model.fetches import FetchOrder, FetchResult
 from stager.transfer.aio import AioTransport
 from stager.transfer.aio_fetcher import AioFetcher
@@ -50,6 +51,7 @@ class LoopFetcher:
         threads: int = 16,
         transport: type[AioTransport] = AioTransport,
         others: Transport | None = None,
+        wallet: Wallet | None = None,
         **wanted: Any,
     ) -> None:
         self.cache = cache
@@ -59,9 +61,8 @@ class LoopFetcher:
         self._thread.start()
 
         async def make() -> AioFetcher:
-            return AioFetcher(
-                cache, transport(**({"reach": LOOPBACK} | wanted)), self._off, options=options, others=others
-            )
+            reads = transport(**({"reach": LOOPBACK} | wanted))
+            return AioFetcher(cache, reads, self._off, options=options, others=others, wallet=wallet)
 
         self._fetcher = asyncio.run_coroutine_threadsafe(make(), self.loop).result()
 
@@ -118,10 +119,12 @@ def on_threads(
     *,
     options: TransferOptions | None = None,
     others: Transport | None = None,
+    wallet: Wallet | None = None,
     **wanted: Any,
 ) -> AnyFetcher:
     """The requests driver, unless `others` are to be read."""
-    return Fetcher(cache, others or HttpTransport(**({"reach": LOOPBACK} | wanted)), options=options)
+    reads = others or HttpTransport(**({"reach": LOOPBACK} | wanted))
+    return Fetcher(cache, reads, options=options, wallet=wallet)
 
 
 Driver = Callable[..., AnyFetcher]

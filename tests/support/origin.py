@@ -44,6 +44,7 @@ class Seen:
     """Number of the connection, from 1."""
     sent: int = 0
     """Bytes of body that were sent for it."""
+    body: bytes = b""
 
 
 class GoneError(Exception):
@@ -254,7 +255,10 @@ class Origin:
         first, *lines = head.decode("latin-1").split("\r\n")
         method, target, _ = first.split(" ")
         headers = {name.lower(): value.strip() for name, _, value in (line.partition(":") for line in lines)}
-        return rest, Seen(method, target, headers, number)
+        length = int(headers.get("content-length", "0"))
+        while len(rest) < length and (data := connection.recv(BLOCK)):
+            rest += data
+        return rest[length:], Seen(method, target, headers, number, body=rest[:length])
 
     def _answer(self, connection: socket.socket, request: Seen) -> bool:
         with self._arrived:

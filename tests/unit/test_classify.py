@@ -4,9 +4,15 @@ from __future__ import annotations
 
 import pytest
 
-from stager.errors import OriginBusyError, OriginRefusedError
+from stager.errors import (
+    ConnectionFailedError,
+    CredentialRequiredError,
+    OriginBusyError,
+    OriginRefusedError,
+)
 from stager.model.urls import parse_url
 from stager.transfer.classify import is_transient, os_cause, status_error
+from stager.transfer.exchange import broken_connection
 
 URL = parse_url("https://origin.example/run.nxs?sig=hunter2")
 NOW = 1_700_000_000.0
@@ -55,3 +61,21 @@ def test_a_cause_is_one_line() -> None:
     assert os_cause(OSError(104, "Connection reset by peer")) == "Connection reset by peer"
     assert os_cause(ValueError("one\ntwo")) == "one"
     assert os_cause(TimeoutError()) == "TimeoutError"
+
+
+@pytest.mark.parametrize("status", [401, 403])
+def test_a_request_for_a_credential_says_for_which_host_and_how_to_give_it(status: int) -> None:
+    error = status_error(parse_url("https://data.example:8443/x"), status, {}, NOW)
+    assert isinstance(error, CredentialRequiredError)
+    assert error.details["host"] == "data.example:8443"
+    assert "stager credentials add data.example:8443" in str(error)
+
+
+def test_a_signed_url_that_is_refused_is_no_request_for_a_credential() -> None:
+    assert not isinstance(status_error(URL, 403, {}, NOW), CredentialRequiredError)
+
+
+def test_an_origin_that_ends_the_connection_for_want_of_a_certificate_wants_a_credential() -> None:
+    cause = "[SSL: TLSV13_ALERT_CERTIFICATE_REQUIRED] tlsv13 alert certificate required (_ssl.c:2580)"
+    assert isinstance(broken_connection(URL, cause), CredentialRequiredError)
+    assert isinstance(broken_connection(URL, "Connection reset by peer"), ConnectionFailedError)

@@ -1,0 +1,1 @@
+"""Credentials: given once, sealed at rest, opened only where a fetch runs."""
