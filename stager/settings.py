@@ -131,6 +131,12 @@ class Settings(BaseSettings):
     """Window of `low_speed_bytes_per_second`."""
     max_redirects: Annotated[int, Field(ge=0, le=50)] = 10
     """Redirects followed for one request."""
+    max_head_bytes: Annotated[int, Field(ge=1024, le=1 << 24)] = 65_536
+    """Longest head of an origin's answer."""
+    max_file_bytes: Annotated[int, Field(ge=0)] = 10_000_000_000_000
+    """A larger file is refused, before its first byte where the origin says how large it is; 0: none is."""
+    max_fetch_seconds: Seconds = 86_400.0
+    """Longest time of one try; what came is kept for the next one that somebody asks for."""
     retry_attempts: Count = 6
     """Tries in a row without progress."""
     retry_first_seconds: Seconds = 0.5

@@ -108,6 +108,25 @@ class AddressRefusedError(FetchError):
     code = "address-refused"
 
 
+class HeadTooLargeError(ProtocolError):
+    """The head of the origin's answer is longer than `max_head_bytes`."""
+
+    code = "head-too-large"
+    transient = False
+
+
+class FileTooLargeError(FetchError):
+    """The file is larger than `max_file_bytes`; nothing of it is kept."""
+
+    code = "file-too-large"
+
+
+class FetchTooLongError(FetchError):
+    """A try took longer than `max_fetch_seconds`; what came is kept, and the same URL goes on from there."""
+
+    code = "fetch-too-long"
+
+
 class TlsError(FetchError):
     """The origin's certificate was not accepted."""
 

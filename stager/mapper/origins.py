@@ -25,6 +25,8 @@ from stager.errors import (
     ConnectionFailedError,
     DigestMismatchError,
     FetchError,
+    FetchTooLongError,
+    FileTooLargeError,
     IncompleteError,
     OriginBusyError,
     OriginRefusedError,
@@ -67,13 +69,14 @@ def judge(error: StagerError) -> Verdict:
                 return Verdict.COPES
             asked_to_wait = error.retry_after is not None
             return Verdict.OVERLOADED if asked_to_wait or status in _OVERLOADED else Verdict.FAILS
-        case ConnectionFailedError():
+        case ConnectionFailedError() | FetchTooLongError():
             return Verdict.OVERLOADED
         case IncompleteError() | ProtocolError():
             return Verdict.FAILS
         case (
             OriginRefusedError()
             | DigestMismatchError()
+            | FileTooLargeError()
             | UnprovenLengthError()
             | RedirectError()
             | TlsError()

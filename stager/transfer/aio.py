@@ -12,6 +12,7 @@ import socket
 import ssl
 from collections import defaultdict
 from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from typing import Any
 
 import aiohttp
@@ -21,7 +22,8 @@ from yarl import URL
 from stager.errors import FetchError, TlsError
 from stager.model.urls import Url
 from stager.transfer.aio_answer import DRAIN_BYTES, AioAnswer, ClientResponse
-from stager.transfer.classify import os_cause
+from stager.transfer.aio_head import TOO_LONG, Handler, HeadTooLongError
+from stager.transfer.classify import head_too_large, os_cause
 from stager.transfer.decisions import ClientCertificate, Request
 from stager.transfer.exchange import broken_connection, malformed, no_connection
 from stager.transfer.patience import Patience
@@ -29,6 +31,8 @@ from stager.transfer.reach import Place, Reach, RefusedError
 from stager.transfer.transport import Pulse
 from stager.transfer.wire import FORM, MAX_HEAD_BYTES
 
+MAX_FIELDS = 1024
+"""Fields of a head; aiohttp has one limit for each and one for how many."""
 MOST_RESOLVING = 32
 """Names that are resolved at once; one that nobody answers for takes some ten seconds."""
 KEEPALIVE_SECONDS = 60.0
@@ -82,7 +86,15 @@ class _Connector(aiohttp.TCPConnector):
 
     aiohttp gives a connection back in the middle of what it has read: what follows a body in the same
     read would be taken for the answer to the next request.
+
+    Args:
+        max_head_bytes: see `Handler`.
+        wanted: what aiohttp's takes.
     """
+
+    def __init__(self, max_head_bytes: int, **wanted: Any) -> None:
+        super().__init__(**wanted)
+        self._factory = partial(Handler, max_head_bytes, self._loop)  # type: ignore[assignment]
 
     async def connect(
         self,
@@ -105,6 +117,7 @@ class AioTransport:
         connect_timeout_seconds: for name resolution, connection and TLS handshake together.
         ca_bundle: file or directory with the certificates to trust; empty: the usual ones.
         reach: where it may connect to; by default whatever is public.
+        max_head_bytes: longest head of an answer.
     """
 
     def __init__(
@@ -114,10 +127,12 @@ class AioTransport:
         connect_timeout_seconds: float = 10.0,
         ca_bundle: str = "",
         reach: Reach | None = None,
+        max_head_bytes: int = MAX_HEAD_BYTES,
     ) -> None:
         self._connect_timeout = connect_timeout_seconds
         self._ca_bundle = ca_bundle
         self._reach = reach or Reach()
+        self._max_head_bytes = max_head_bytes
         self._numbers: set[str] = set()
         """Origins named by an address that may be reached: aiohttp asks no resolver about those."""
         self._contexts: dict[str, ssl.SSLContext] = {}  # by the name of the client certificate
@@ -129,6 +144,7 @@ class AioTransport:
         watch.on_connection_reuseconn.append(self._connected)
         self._session = aiohttp.ClientSession(
             connector=_Connector(
+                max_head_bytes,
                 limit=0,
                 keepalive_timeout=KEEPALIVE_SECONDS,
                 resolver=_Resolver(self._reach),
@@ -141,8 +157,9 @@ class AioTransport:
             trust_env=False,
             skip_auto_headers=_OURS,
             read_bufsize=READ_BYTES,
-            max_line_size=MAX_HEAD_BYTES,
-            max_field_size=MAX_HEAD_BYTES,
+            max_line_size=max_head_bytes,
+            max_field_size=max_head_bytes,
+            max_headers=MAX_FIELDS,
             trace_configs=[watch],
         )
 
@@ -168,7 +185,7 @@ class AioTransport:
             raise
         try:
             response = await self._ask(request, pulse, _Asking(patience, silence))
-            _check(response, url)
+            _check(response, url, self._max_head_bytes)
         except BaseException:
             seats.release()
             raise
@@ -200,9 +217,15 @@ class AioTransport:
                 )
         except RefusedError as error:
             raise error.of(url) from None
+        except HeadTooLongError:
+            raise head_too_large(url, self._max_head_bytes) from None
         except TimeoutError:
             pulse(asking.silence if asking.connected else 0.0)
             raise no_connection(url, f"not connected within {self._connect_timeout:g} s") from None
+        except aiohttp.ClientResponseError as error:
+            if error.message.startswith(TOO_LONG):
+                raise head_too_large(url, self._max_head_bytes) from None
+            raise malformed(url, error.message.splitlines()[0]) from None
         except (aiohttp.ClientError, OSError, ValueError) as error:
             raise _error(url, error) from None
         assert isinstance(response, ClientResponse)
@@ -261,8 +284,11 @@ class _Asking:
         self.connected = False
 
 
-def _check(response: ClientResponse, url: Url) -> None:
+def _check(response: ClientResponse, url: Url, max_head_bytes: int) -> None:
     """Refuse, and close, what aiohttp takes though nobody asked for it."""
+    if sum(len(name) + len(value) + 4 for name, value in response.raw_headers) > max_head_bytes:
+        response.close()
+        raise head_too_large(url, max_head_bytes)
     coding = response.headers.get("Transfer-Encoding", "chunked")
     if coding.lower() != "chunked":
         response.close()
@@ -284,8 +310,6 @@ def _error(url: Url, error: Exception) -> FetchError:
         )
     if isinstance(error, aiohttp.ClientConnectorDNSError):
         return no_connection(url, f"host name {url.host} can't be resolved")
-    if isinstance(error, aiohttp.ClientResponseError):
-        return malformed(url, error.message.splitlines()[0])
     if isinstance(error, aiohttp.ServerDisconnectedError):
         return no_connection(url, "the origin closed the connection without an answer")
     if isinstance(error, OSError) and error.errno:

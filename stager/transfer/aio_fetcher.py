@@ -114,7 +114,8 @@ class AioAttempt:
         self._patience = Patience()
         options = means.options
         self._silence = options.read_timeout_seconds
-        self._look = min(options.read_timeout_seconds, options.low_speed_seconds) / LOOKS
+        limits = options.read_timeout_seconds, options.low_speed_seconds, options.max_fetch_seconds
+        self._look = min(limits) / LOOKS
 
     async def run(self) -> FetchResult:
         """See `Fetcher.fetch`."""

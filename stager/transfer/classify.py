@@ -10,6 +10,9 @@ from stager.errors import (
     CancelledError,
     CredentialRequiredError,
     FetchError,
+    FetchTooLongError,
+    FileTooLargeError,
+    HeadTooLargeError,
     OriginBusyError,
     OriginRefusedError,
 )
@@ -107,3 +110,38 @@ def name_url(error: BaseException, url: str) -> None:
     else:
         return
     error.details["url"] = url
+
+
+def file_too_large(url: Url, size: int | None, most: int) -> FetchError:
+    """The error for a file that is larger than the site takes; `size` in bytes, None: it never ended."""
+    return FileTooLargeError(
+        f"{url.redacted} is too large",
+        cause=f"{'more than' if size is None else f'{size:,} of at most'} {most:,} bytes",
+        remedy="whoever runs this site sets the limit (max_file_bytes)",
+        url=url.redacted,
+        size=size,
+        limit=most,
+    )
+
+
+def head_too_large(url: Url, most: int) -> FetchError:
+    """The error for an answer whose head has no end."""
+    return HeadTooLargeError(
+        f"{url.redacted} can't be fetched",
+        cause=f"the head of the origin's answer has more than {most:,} bytes",
+        remedy="tell the origin's owner; whoever runs this site sets the limit (max_head_bytes)",
+        url=url.redacted,
+        limit=most,
+    )
+
+
+def fetch_too_long(url: Url, longest: float, received: int) -> FetchError:
+    """The error for a try that went on and on; `received` bytes are in place."""
+    return FetchTooLongError(
+        f"{url.redacted} took too long",
+        cause=f"{received:,} bytes in {longest:,.0f} s, and no end",
+        remedy="ask again to go on from there; whoever runs this site sets the limit (max_fetch_seconds)",
+        url=url.redacted,
+        received=received,
+        limit=longest,
+    )

@@ -9,15 +9,15 @@ import select
 import socket
 import ssl
 from collections.abc import Callable
+from time import monotonic
 from typing import Protocol
 
 from stager.errors import ConnectionFailedError, FetchError, ProtocolError
 from stager.model.urls import Url
-from stager.transfer.classify import credential_required, os_cause
+from stager.transfer.classify import credential_required, head_too_large, os_cause
 from stager.transfer.fields import Headers
 from stager.transfer.transport import Pulse
 from stager.transfer.wire import (
-    MAX_HEAD_BYTES,
     Body,
     End,
     Head,
@@ -51,6 +51,8 @@ class Connection(Protocol):
     """Tells whether the present socket is readable."""
     timeout: float | None
     """For `connect`, seconds."""
+    max_head_bytes: int
+    """Of one answer, with the interim ones before it."""
 
     def connect(self) -> None:
         """Make the socket."""
@@ -65,6 +67,10 @@ class StaleError(Exception):
     """An idle connection turned out to be closed before a byte of the answer came."""
 
 
+class _HeadTooLargeError(Exception):
+    """The head of an answer is longer than it may be."""
+
+
 def exchange(connection: Connection, wire: bytes, url: Url, pulse: Pulse) -> tuple[Head, memoryview]:
     """Send the request (empty: it was sent already), read the head; what was read beyond it belongs to the body."""
     assert connection.sock is not None
@@ -73,6 +79,8 @@ def exchange(connection: Connection, wire: bytes, url: Url, pulse: Pulse) -> tup
         if wire:
             connection.sock.sendall(wire)
         return _read_head(connection, pulse)
+    except _HeadTooLargeError:
+        raise head_too_large(url, connection.max_head_bytes) from None
     except MalformedError as error:
         raise malformed(url, error) from None
     except OSError as error:
@@ -82,13 +90,15 @@ def exchange(connection: Connection, wire: bytes, url: Url, pulse: Pulse) -> tup
 
 
 def _read_head(connection: Connection, pulse: Pulse) -> tuple[Head, memoryview]:
+    left = connection.max_head_bytes
+    _read_more(connection, pulse)
     while True:
-        if not connection.filled:
-            _read_more(connection, pulse)
         buffer = connection.buffer
         end = find_head_end(buffer, connection.filled)
+        if (end if end >= 0 else connection.filled) > left:
+            raise _HeadTooLargeError
         if end < 0:
-            _read_more(connection, pulse)
+            _read_more(connection, pulse, on=True)
             continue
         head = parse_head(buffer[:end])
         if head.status >= 200:  # noqa: PLR2004 - HTTP's own numbers
@@ -98,17 +108,20 @@ def _read_head(connection: Connection, pulse: Pulse) -> tuple[Head, memoryview]:
         rest = buffer[end : connection.filled]  # that was an interim answer: the real one follows
         buffer[: len(rest)] = rest
         connection.filled = len(rest)
+        left -= end
+        if not rest:
+            _read_more(connection, pulse, on=True)
 
 
-def _read_more(connection: Connection, pulse: Pulse) -> None:
+def _read_more(connection: Connection, pulse: Pulse, *, on: bool = False) -> None:
+    """Wait for bytes; `on`: the answer has begun, and one that comes drop by drop is as good as none."""
     filled = connection.filled
     if filled == len(connection.buffer):
-        if filled >= MAX_HEAD_BYTES:
-            raise MalformedError(f"a head of more than {MAX_HEAD_BYTES} bytes")
         connection.buffer = connection.buffer + bytearray(filled)
     sock = connection.sock
     assert sock is not None
     while True:
+        asked = monotonic() if on else 0.0
         try:
             count = sock.recv_into(memoryview(connection.buffer)[filled:] if filled else connection.buffer)
         except (BlockingIOError, TimeoutError):
@@ -117,6 +130,8 @@ def _read_more(connection: Connection, pulse: Pulse) -> None:
         if count == 0:
             raise ConnectionError("the origin closed the connection without an answer")
         connection.filled = filled + count
+        if on:
+            pulse(monotonic() - asked)
         return
 
 

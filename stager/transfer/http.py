@@ -39,7 +39,7 @@ from stager.transfer.exchange import (
 from stager.transfer.reach import Reach, RefusedError
 from stager.transfer.tls import tls_context
 from stager.transfer.transport import Pulse
-from stager.transfer.wire import encode_request
+from stager.transfer.wire import MAX_HEAD_BYTES, encode_request
 
 MAX_ORIGINS = 64
 """Origins whose idle connections are kept."""
@@ -53,7 +53,8 @@ class _Checked:
     port: int
     timeout: float | None
     reach: Reach
-    """Set when it is leased."""
+    max_head_bytes: int
+    """Both set when it is leased."""
 
     def __init__(self, *args: Any, **options: Any) -> None:
         super().__init__(*args, **options)
@@ -83,6 +84,7 @@ class _Leasing:
     """
 
     reach: Reach
+    max_head_bytes: int
 
     def __init__(self, *args: Any, maxsize: int = 1, **options: Any) -> None:
         super().__init__(*args, maxsize=maxsize, **options)  # type: ignore[call-arg]
@@ -96,7 +98,7 @@ class _Leasing:
         if idle is not None:
             return idle
         made = self._get_conn()  # type: ignore[attr-defined]
-        made.reach = self.reach
+        made.reach, made.max_head_bytes = self.reach, self.max_head_bytes
         return cast("Connection", made)
 
     def lease_idle(self) -> Connection | None:
@@ -167,6 +169,7 @@ class HttpTransport:
         connect_timeout_seconds: for name resolution, connection and TLS handshake together.
         ca_bundle: file or directory with the certificates to trust; empty: the usual ones.
         reach: where it may connect to; by default whatever is public.
+        max_head_bytes: longest head of an answer.
     """
 
     def __init__(
@@ -176,11 +179,13 @@ class HttpTransport:
         connect_timeout_seconds: float = 10.0,
         ca_bundle: str = "",
         reach: Reach | None = None,
+        max_head_bytes: int = MAX_HEAD_BYTES,
     ) -> None:
         self._connections = connections
         self._connect_timeout = connect_timeout_seconds
         self._ca_bundle = ca_bundle
         self._reach = reach or Reach()
+        self._max_head_bytes = max_head_bytes
         self._adapters: dict[str, _Adapter] = {}
         self._lock = threading.Lock()
         self._pools: dict[str, _PlainPool | _TlsPool] = {}
@@ -257,7 +262,7 @@ class HttpTransport:
             prepared = requests.Request("GET", url.text).prepare()
             found = adapter.get_connection_with_tls_context(prepared, verify=True)
             assert isinstance(found, _PlainPool | _TlsPool)
-            found.reach = self._reach
+            found.reach, found.max_head_bytes = self._reach, self._max_head_bytes
             if len(self._pools) >= MAX_ORIGINS:
                 self._pools.clear()  # they are the adapter's; this is only the way to them
             self._pools[name] = found

@@ -17,6 +17,8 @@ class TransferOptions:
         low_speed_seconds: see there.
         max_redirects: hops from the URL that was asked for.
         unproven: what to do with a body that has neither length nor digest.
+        max_file_bytes: a larger file is not taken; 0: any.
+        max_fetch_seconds: longest time of one try.
         fresh_min_seconds: how long a copy is used without asking when the origin says nothing.
         fresh_max_seconds: longest guess from Last-Modified.
     """
@@ -26,5 +28,7 @@ class TransferOptions:
     low_speed_seconds: float = 60.0
     max_redirects: int = 10
     unproven: Literal["refuse", "accept"] = "refuse"
+    max_file_bytes: int = 0
+    max_fetch_seconds: float = 86_400.0
     fresh_min_seconds: float = 60.0
     fresh_max_seconds: float = 86_400.0

@@ -29,7 +29,7 @@ from stager.errors import (
 from stager.model.entries import Entry
 from stager.model.fetches import FetchRequest
 from stager.model.urls import Url, parse_url, parse_web_url
-from stager.transfer.classify import status_error
+from stager.transfer.classify import file_too_large, status_error
 from stager.transfer.decisions import Again, ClientCertificate, Finish, Receive, Request, Unchanged
 from stager.transfer.fields import Headers, as_sent, opaque_tag, parse_content_range
 from stager.transfer.freshness import fresh_until
@@ -222,7 +222,13 @@ class TransferPlan:
         return self._receive()
 
     def _receive(self) -> Receive:
-        return Receive(self._offset, self._expected, self._representation.total)
+        most, total = self._options.max_file_bytes, self._representation.total
+        if not most:
+            return Receive(self._offset, self._expected, total)
+        if max(total or 0, self._offset + (self._expected or 0)) > most:
+            raise file_too_large(self._url, total, most)
+        length = most + 1 - self._offset if self._expected is None else self._expected
+        return Receive(self._offset, length, total)  # one byte more shows that it is too large
 
     def _on_nothing_left(self, headers: Headers, now: float) -> Again | Finish:
         span = parse_content_range(headers.get("content-range"))
@@ -289,6 +295,8 @@ class TransferPlan:
                 return Finish(self._offset)
             self._resuming = True  # a shorter range than asked for, or a length still unknown
             return Again("the rest of the file")
+        if self._options.max_file_bytes and self._offset > self._options.max_file_bytes:
+            raise file_too_large(self._url, None, self._options.max_file_bytes)
         if end is End.BROKEN:
             raise self._incomplete()
         self._unproven = end is End.CLOSED and self._request.sha256 is None

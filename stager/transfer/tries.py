@@ -17,6 +17,7 @@ from stager.errors import (
     CacheFullError,
     CredentialError,
     DigestMismatchError,
+    FileTooLargeError,
     OriginRefusedError,
     StagerError,
 )
@@ -25,10 +26,11 @@ from stager.model.fetches import FetchOrder, FetchResult
 from stager.model.urls import parse_url
 from stager.steps import reached
 from stager.transfer.asks import Fill, Open, Steps
-from stager.transfer.classify import cancelled_error, name_url
+from stager.transfer.classify import name_url
 from stager.transfer.decisions import Again, Finish, Receive, Unchanged
 from stager.transfer.digest import FileDigest
 from stager.transfer.exchange import no_connection
+from stager.transfer.giving_up import GivingUp
 from stager.transfer.means import Means, result_of
 from stager.transfer.pace import Pace
 from stager.transfer.plan import TransferPlan
@@ -80,10 +82,9 @@ class Try:
         self._entry = entry
         self._started = started
         self._progress = progress
-        self._cancelled = cancelled
         self._on_received = received
         self._reported = started
-        self._silent = 0.0
+        self._giving_up = GivingUp(order.request.url, cancelled, options, means.clock)
         self._pace = Pace(
             silence=options.read_timeout_seconds,
             window=options.low_speed_seconds,
@@ -106,15 +107,15 @@ class Try:
     def steps(self) -> Steps:
         """The try, from its beginning to what `Fetcher.fetch` returns or raises."""
         try:
-            self._check_cancelled()
+            self._giving_up.check_cancelled()
             self._lease()
             reached("fetch.leased")
             while True:
                 if self._access is not None:
-                    yield from self._access.prepare(self._plan, self._pulse)
-                answer = yield Open(self._plan.next_request(), self._pulse)
+                    yield from self._access.prepare(self._plan, self._giving_up.pulse)
+                answer = yield Open(self._plan.next_request(), self._giving_up.pulse)
                 try:
-                    self._silent = 0.0
+                    self._giving_up.answered()
                     decision = self._means.decide(self._plan, answer, self._access)
                     if isinstance(decision, Receive):
                         decision = self._take(answer, decision) or (
@@ -132,6 +133,7 @@ class Try:
                         return self._publish(digest)
                     decision = wrong
                 assert isinstance(decision, Again)
+                self._giving_up.check_time(self._in_place)
         except BaseException as error:
             self._break_off(error)
             raise
@@ -186,7 +188,7 @@ class Try:
         while answer.end is None and self._in_place < length:
             self._in_place += yield from self._fill(answer, self._small[self._in_place : length])
             self._report(order.total)
-            self._check_cancelled()
+            self._giving_up.check_cancelled()
         reached("fetch.written")
         return self._plan.on_end(self._in_place, answer.end or End.BROKEN)
 
@@ -204,13 +206,13 @@ class Try:
             count = yield from self._fill(answer, room)
             if count == 0:
                 digest.give_back(buffer)
-                self._check_cancelled()
+                self._giving_up.check_cancelled()
                 continue
             self._write(buffer[:count])
             digest.add(buffer, count)
             reached("fetch.written")
             self._report(order.total)
-            self._check_cancelled()  # what came is in place
+            self._giving_up.check_cancelled()  # what came is in place
         self._stop_writing()
         return self._plan.on_end(self._in_place - order.offset, answer.end or End.BROKEN)
 
@@ -249,6 +251,7 @@ class Try:
         """Read until `room` is full, the body ends, or it is time to look at clock and cancel."""
         filled, seconds = yield Fill(answer, room)
         self._received += filled
+        self._giving_up.check_time(self._in_place)
         too_slow = self._pace.waited(seconds, filled)
         if too_slow is not None and answer.end is None:
             raise no_connection(parse_url(self._request.url), too_slow)
@@ -286,7 +289,7 @@ class Try:
         if self._resumed_from is None:  # everything was in place already
             self._resumed_from = self._in_place
         try:
-            return self._running_digest(partial).result(self._check_cancelled)
+            return self._running_digest(partial).result(self._giving_up.check_cancelled)
         except OSError as error:
             raise cache_error(error, partial.path, "read") from error
         finally:
@@ -328,7 +331,7 @@ class Try:
         if isinstance(error, CacheFullError) and self._promised is not None:
             error.details.setdefault("needed", max(0, self._promised - self._in_place))
         refused = isinstance(error, OriginRefusedError) and not isinstance(error, CredentialError)
-        useless = refused or isinstance(error, DigestMismatchError)
+        useless = refused or isinstance(error, DigestMismatchError | FileTooLargeError)
         if useless or not self._plan.can_resume or not self._in_place or self._is_overtaken():
             if self._partial is not None:
                 self._partial.discard()
@@ -378,18 +381,6 @@ class Try:
         if self._room is not None:
             self._buffers.give(self._room)
             self._room = None
-
-    # -- giving up --------------------------------------------------------------------------------
-
-    def _pulse(self, seconds: float) -> None:
-        self._check_cancelled()
-        self._silent += seconds
-        if self._silent >= self._options.read_timeout_seconds:
-            raise no_connection(parse_url(self._request.url), f"no answer in {self._silent:.0f} s")
-
-    def _check_cancelled(self) -> None:
-        if self._cancelled():
-            raise cancelled_error(parse_url(self._request.url))
 
     @property
     def _url(self) -> str:

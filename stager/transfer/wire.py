@@ -14,7 +14,7 @@ from functools import lru_cache
 from typing import NamedTuple
 
 MAX_HEAD_BYTES = 65_536
-"""Longest head of a response, and longest trailer."""
+"""Longest head of a response, unless a site says otherwise, and longest trailer."""
 FORM = "application/x-www-form-urlencoded"
 _MAX_CHUNK_LINE = 4096
 """Longest chunk-size line with its extensions, bytes."""

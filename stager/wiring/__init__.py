@@ -151,6 +151,7 @@ def build_fetcher(
         connect_timeout_seconds=settings.connect_timeout_seconds,
         ca_bundle=settings.ca_bundle,
         reach=build_reach(settings),
+        max_head_bytes=settings.max_head_bytes,
     )
     transports = {"http": transport, "https": transport, **other_transports(settings)}
     limited = LimitedTransport(SchemesTransport(transports), connections)
@@ -193,6 +194,8 @@ def transfer_options(settings: Settings) -> TransferOptions:
         low_speed_seconds=settings.low_speed_seconds,
         max_redirects=settings.max_redirects,
         unproven=settings.unproven,
+        max_file_bytes=settings.max_file_bytes,
+        max_fetch_seconds=settings.max_fetch_seconds,
         fresh_min_seconds=settings.fresh_min_seconds,
         fresh_max_seconds=settings.fresh_max_seconds,
     )

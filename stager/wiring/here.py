@@ -67,6 +67,7 @@ def aio_farm(settings: Settings, cache: FileCache, emit: Emit) -> AioFarm:
             connect_timeout_seconds=settings.connect_timeout_seconds,
             ca_bundle=settings.ca_bundle,
             reach=reach,
+            max_head_bytes=settings.max_head_bytes,
         )
         space = build_space(settings, cache)
         options = transfer_options(settings)

@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
+import threading
 from pathlib import Path
 
 import pytest
 
 from stager import FetchService, FileCache
 from stager.errors import UnprovenLengthError
+from stager.model.jobs import JobInput, JobSpec
 from stager.settings import current_settings
-from tests.support.origin import Origin, until_close
-
-PATIENCE = 20.0
+from tests.support.origin import Exchange, Origin, content, redirect, until_close
+from tests.support.processes import PATIENCE, ServerProcess
 
 
 @pytest.mark.parametrize("policy", ["refuse", "accept"])
@@ -30,3 +31,39 @@ def test_a_fetch_service_of_its_own_obeys_the_settings(
                 assert handle.result(PATIENCE).unproven
     finally:
         current_settings.cache_clear()
+
+
+@pytest.mark.parametrize("farm", ["threads", "process", "aio"])
+def test_the_limits_and_the_reach_of_the_settings_hold_wherever_a_server_fetches(
+    farm: str, tmp_path: Path
+) -> None:
+    def wide(exchange: Exchange) -> None:
+        content(b"x" * 1000, headers={"X-Wide": "y" * 3000})(exchange)
+
+    def slow(exchange: Exchange) -> None:
+        exchange.head(200, {"Content-Length": "900"})
+        while True:
+            exchange.body(b"x")
+            threading.Event().wait(0.1)
+
+    limits = {
+        "STAGER_FARM": farm,
+        "STAGER_MAX_FILE_BYTES": "1000",
+        "STAGER_MAX_HEAD_BYTES": "2000",
+        "STAGER_MAX_FETCH_SECONDS": "0.5",
+    }
+    with Origin() as origin, ServerProcess(tmp_path, **limits) as server, server.client() as client:
+        asked = {
+            origin.serve("/fits", content(b"x" * 1000)): None,
+            origin.serve("/large", content(b"x" * 1001)): "file-too-large",
+            origin.serve("/wide", wide): "head-too-large",
+            origin.serve("/slow", slow): "fetch-too-long",
+            origin.serve("/keys", redirect("http://169.254.169.254/latest/")): "address-refused",
+        }
+        for url, code in asked.items():
+            (job,) = client.submit([JobSpec(("true",), (JobInput(url),))])
+            ended = client.wait(job, PATIENCE)
+            found = None if ended.error is None else ended.error["details"]["code"]
+            assert found == code, url
+        assert len(origin.seen()) == len(asked)  # none of it is tried again
+        server.end()

@@ -23,6 +23,7 @@ from stager.transfer.decisions import Request
 from stager.transfer.exchange import HEAD_BUFFER_BYTES, Connection, HttpResponse, exchange
 from stager.transfer.fetcher import Fetcher
 from stager.transfer.transport import Pulse
+from stager.transfer.wire import MAX_HEAD_BYTES
 
 URL = "http://origin.test/file"
 NOW = 1_790_000_000.0
@@ -39,6 +40,7 @@ class Line:
         self.answers = 0
         self.watch = select.poll()
         self.timeout: float | None = None
+        self.max_head_bytes = MAX_HEAD_BYTES
 
     def connect(self) -> None:
         raise AssertionError("it is connected")
