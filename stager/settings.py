@@ -161,6 +161,10 @@ class Settings(BaseSettings):
     """The same for single hosts: ``*.portal.example 10.20.0.0/16 443``; several with semicolons."""
     allowed_ports: str = "80, 443, 1024-65535"
     """Ports that fetches may connect to; ``none``: only what `allowed_origins` lists."""
+    sftp_known_hosts: str = ""
+    """File with the keys of SSH servers; empty: `~/.ssh/known_hosts` and `/etc/ssh/ssh_known_hosts`."""
+    endpoints: dict[str, str] = Field(default_factory=dict)
+    """Addresses of object stores, by scheme or bucket, such as ``{"s3" = "https://s3.example.org"}``; else the makers' own."""
 
     dispatch: Literal["local", "celery", "command", "webhook"] = "local"
     """Where jobs run: this machine, Celery workers, a batch system, another job server."""

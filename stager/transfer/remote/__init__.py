@@ -1,0 +1,11 @@
+"""Schemes besides http, https and file, read through fsspec and its backends; the one place that knows them.
+
+Nothing of fsspec's own caches is used: they would serve files that are cut short.
+"""
+
+BACKENDS = {
+    "ftp": "stager.transfer.remote.ftp:FtpBackend",
+    "sftp": "stager.transfer.remote.sftp:SftpBackend",
+    "s3": "stager.transfer.remote.s3:S3Backend",
+}
+"""What reads each scheme; imported when it is needed. The extra that brings its packages has the scheme's name."""

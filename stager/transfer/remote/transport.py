@@ -1,0 +1,284 @@
+"""The driver of these schemes: a thread for each file that is read, for backends can only wait.
+
+The thread reads one block ahead of whoever takes them. It may be left alone: whoever gives up does not wait
+for an operation that hangs; the thread ends with it, and closes its connection.
+"""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections import defaultdict
+from contextlib import closing, suppress
+from importlib import import_module
+from queue import Empty, Full, Queue
+from typing import NamedTuple
+
+from stager.errors import ConnectionFailedError, SchemeError, StagerError
+from stager.model.urls import Url
+from stager.transfer.classify import os_cause
+from stager.transfer.decisions import Request
+from stager.transfer.exchange import SLICE_SECONDS, no_connection
+from stager.transfer.fields import Headers
+from stager.transfer.remote import BACKENDS
+from stager.transfer.remote.base import Backend, Connect, Login, Logins, Refused, Site, nobody
+from stager.transfer.source import Reply, Version, changed, reply
+from stager.transfer.transport import Pulse
+from stager.transfer.wire import End
+
+_FAULTS = (TypeError, AttributeError, NameError, AssertionError)
+"""Of a program, ours or a backend's: no network gets better by waiting."""
+IDLE_SECONDS = 30.0
+"""A connection that was not used for so long is not used again: most servers have ended it."""
+
+
+_NOTHING_YET = object()
+
+
+class _Idle(NamedTuple):
+    backend: Backend
+    since: float
+
+
+class RemoteTransport:
+    """Reads files of all `BACKENDS`; one is used by many threads at once.
+
+    Args:
+        site: what the site has decided.
+        logins: what to log in with where nothing else was given.
+        connections: idle connections kept per origin.
+    """
+
+    def __init__(self, site: Site, *, logins: Logins = nobody, connections: int = 6) -> None:
+        self.site = site
+        self._logins = logins
+        self._most = connections
+        self._lock = threading.Lock()
+        self._idle: defaultdict[tuple[str, Login], list[_Idle]] = defaultdict(list)
+        self._closed = False
+
+    def open(self, request: Request, pulse: Pulse) -> RemoteResponse:
+        """See `Transport.open`."""
+        response = RemoteResponse(self, request, self._logins(request.url))
+        try:
+            response.wait(pulse)
+        except BaseException:
+            response.close()
+            raise
+        return response
+
+    def announce(self, request: Request) -> bool:  # noqa: ARG002 - the port's
+        """See `Transport.announce`: none of these protocols gains by it."""
+        return False
+
+    def withdraw(self, url: str) -> None:
+        """See `Transport.withdraw`."""
+
+    def close(self) -> None:
+        """See `Transport.close`."""
+        with self._lock:
+            self._closed = True
+            idle = [one.backend for many in self._idle.values() for one in many]
+            self._idle.clear()
+        for backend in idle:
+            backend.close()
+
+    def lease(self, url: Url, login: Login) -> Backend | None:
+        """A connection that is idle, and not for long."""
+        with self._lock:
+            many = self._idle[url.origin, login]
+            found = many.pop() if many else None
+            old, many[:] = many[:], [one for one in many if time.monotonic() - one.since < IDLE_SECONDS]
+        for one in old:
+            if one not in many:
+                one.backend.close()
+        if found is not None and time.monotonic() - found.since >= IDLE_SECONDS:
+            found.backend.close()
+            return None
+        return None if found is None else found.backend
+
+    def connect(self, url: Url, login: Login) -> Backend:
+        """A new connection."""
+        return _backend(url)(url, login, self.site)
+
+    def give_back(self, url: Url, login: Login, backend: Backend) -> None:
+        """Keep a connection for the next one who asks."""
+        with self._lock:
+            many = self._idle[url.origin, login]
+            keep = not self._closed and len(many) < self._most
+            if keep:
+                many.append(_Idle(backend, time.monotonic()))
+        if not keep:
+            backend.close()
+
+
+def _backend(url: Url) -> Connect:
+    module, _, name = BACKENDS[url.scheme].partition(":")
+    try:
+        found: Connect = getattr(import_module(module), name)
+    except ModuleNotFoundError as error:
+        raise SchemeError(
+            f"{url.redacted} can't be fetched",
+            cause=f"the package {error.name} is not installed where fetches run",
+            remedy=f"install stager[{url.scheme}] there",
+            url=url.redacted,
+        ) from None
+    return found
+
+
+class RemoteResponse:
+    """See `Response`; a thread reads, whoever calls takes what it read."""
+
+    status: int
+    headers: Headers
+
+    def __init__(self, transport: RemoteTransport, request: Request, login: Login) -> None:
+        self.end: End | None = None
+        self._transport = transport
+        self._url = request.url
+        self._asked = request.headers
+        self._login = login
+        self._backend: Backend | None = None
+        self._stopped = False
+        self._made: Queue[Reply | bytes | BaseException | None] = Queue(maxsize=1)
+        self._piece = memoryview(b"")
+        threading.Thread(target=self._run, name=f"stager-{self._url.scheme}", daemon=True).start()
+
+    def wait(self, pulse: Pulse) -> None:
+        """Until the head is here.
+
+        Raises:
+            FetchError: there is none; or what `pulse` raised.
+        """
+        while (made := self._next()) is _NOTHING_YET:
+            pulse(SLICE_SECONDS)
+        if isinstance(made, Refused):
+            made = Reply(made.status, {}, 0, 0)
+        if isinstance(made, BaseException):
+            raise made
+        assert isinstance(made, Reply)
+        self.status, self.headers = made.status, made.headers
+        if made.first == made.end:
+            self.end = End.COMPLETE
+
+    def take(self) -> None:
+        """See `Answer.take`: it is read as it comes."""
+
+    def readinto(self, buffer: memoryview) -> int | None:
+        """See `Response.readinto`."""
+        if self.end is not None:
+            return 0
+        if not self._piece:
+            made = self._next()
+            if made is _NOTHING_YET:
+                return None
+            if isinstance(made, ConnectionFailedError):
+                self.end = End.BROKEN
+                return 0
+            if isinstance(made, Refused):
+                raise changed(self._url)  # it was there when it was looked at
+            if isinstance(made, BaseException):
+                raise made
+            if made is None:
+                self.end = End.COMPLETE
+                return 0
+            assert isinstance(made, bytes)
+            self._piece = memoryview(made)
+        count = min(len(buffer), len(self._piece))
+        buffer[:count] = self._piece[:count]
+        self._piece = self._piece[count:]
+        return count
+
+    def _next(self) -> object:
+        """What the thread made, or that it is not there yet."""
+        try:
+            return self._made.get(timeout=SLICE_SECONDS)
+        except Empty:
+            return _NOTHING_YET
+
+    def close(self) -> None:
+        """See `Response.close`; the thread is not waited for."""
+        self._stopped = True
+        backend = self._backend
+        if backend is not None:
+            with suppress(Exception):  # it may just have ended
+                backend.abort()
+
+    # -- the thread -------------------------------------------------------------------------------
+
+    def _run(self) -> None:
+        backend: Backend | None = None
+        try:
+            backend, version = self._reach()
+            answer = reply(version, self._asked)
+            last = b""
+            if answer.first < answer.end:
+                self._backend = backend
+                if not self._hand_over(answer):
+                    return
+                last = self._read(backend, version, answer)
+                self._backend = None
+            if self._stopped:
+                return
+            # Before the end is told: whoever hears of it may ask for the next file at once.
+            self._transport.give_back(self._url, self._login, backend)
+            backend = None
+            self._hand_over(last or answer)
+            self._hand_over(None)
+        except BaseException as error:  # noqa: BLE001 - handed to the thread that takes
+            self._backend = None
+            is_told = isinstance(error, (StagerError, Refused, *_FAULTS))
+            self._hand_over(error if is_told else no_connection(self._url, os_cause(error)))
+        finally:
+            if backend is not None:
+                with suppress(Exception):
+                    backend.close()
+
+    def _reach(self) -> tuple[Backend, Version]:
+        """A connection, and what it says of the file; an idle one that was closed meanwhile does not count."""
+        idle = self._transport.lease(self._url, self._login)
+        if idle is not None:
+            try:
+                return idle, idle.look(self._url)
+            except (Refused, StagerError):
+                self._transport.give_back(self._url, self._login, idle)
+                raise
+            except Exception:  # noqa: BLE001 - a new one will say what is wrong
+                with suppress(Exception):
+                    idle.close()
+        backend = self._transport.connect(self._url, self._login)
+        try:
+            return backend, backend.look(self._url)
+        except BaseException:
+            with suppress(Exception):
+                backend.close()
+            raise
+
+    def _read(self, backend: Backend, version: Version, answer: Reply) -> bytes:
+        """Hand over the body but for its last piece, which is not before the file is known to be what it was."""
+        left = answer.end - answer.first
+        last = b""
+        with closing(backend.read(self._url, version, answer.first)) as pieces:
+            for piece in pieces:
+                if last and not self._hand_over(last):
+                    return b""
+                last = piece[:left]
+                left -= len(last)
+        if left:
+            self._hand_over(last)
+            raise no_connection(self._url, "the connection ended early")
+        if not backend.pins:
+            now = backend.look(self._url)
+            if (now.size, now.modified) != (version.size, version.modified):
+                raise changed(self._url)
+        return last
+
+    def _hand_over(self, made: Reply | bytes | BaseException | None) -> bool:
+        """Whether it was taken; not, when nobody wants it any more."""
+        while not self._stopped:
+            try:
+                self._made.put(made, timeout=SLICE_SECONDS)
+            except Full:
+                continue
+            return True
+        return False

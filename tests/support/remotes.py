@@ -1,0 +1,275 @@
+"""Real servers of other schemes, each as a process of its own on the loopback."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import signal
+import socket
+import subprocess
+import sys
+import time
+from abc import ABC, abstractmethod
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+from urllib.parse import quote
+
+import boto3
+
+from stager.model.urls import Url
+from stager.transfer.remote.base import Login, Site
+from stager.transfer.remote.transport import RemoteTransport
+from tests.support.metered import Metered
+from tests.support.needs import needs
+from tests.support.valkey import free_port
+
+PATIENCE = 20.0
+LONG_AGO = 1_700_000_000
+RATE = 4 << 20
+"""Bytes per second of a transfer that is to be met half-way."""
+
+
+class Remote(ABC):
+    """A server with a few files.
+
+    Args:
+        root: for its files, configuration and logs.
+    """
+
+    scheme = ""
+    login = Login()
+    wrong = Login("ada", "no")
+    replaces = False
+    """Whether a new file is put in the place of the old one, which whoever reads it keeps."""
+
+    def __init__(self, root: Path) -> None:
+        self.root = root
+        self.files = root / "files"
+        self.files.mkdir()
+        self.port = free_port()
+        self.slow = False
+        self.process: subprocess.Popen[bytes] | None = None
+
+    @abstractmethod
+    def command(self) -> list[str]:
+        """What starts it."""
+
+    def environment(self) -> dict[str, str]:
+        """Variables for it."""
+        return {}
+
+    @abstractmethod
+    def sent(self) -> int:
+        """Bytes that it has sent, of files or over all."""
+
+    def url(self, name: str) -> str:
+        return f"{self.scheme}://{self.place}{quote(str(self.files / name))}"
+
+    @property
+    def place(self) -> str:
+        return f"127.0.0.1:{self.port}"
+
+    def put(self, name: str, data: bytes, when: int = LONG_AGO) -> None:
+        path = self.files / name
+        path.write_bytes(data)
+        os.utime(path, (when, when))
+
+    def site(self) -> Site:
+        return Site(connect_timeout_seconds=5.0, read_timeout_seconds=10.0)
+
+    def transport(self, login: Login | None = None) -> RemoteTransport:
+        def logins(_: Url) -> Login:
+            return self.login if login is None else login
+
+        return RemoteTransport(self.site(), logins=logins)
+
+    def start(self) -> None:
+        with (self.root / "said").open("ab") as said:
+            self.process = subprocess.Popen(
+                self.command(),
+                stdout=said,
+                stderr=said,
+                start_new_session=True,
+                env=os.environ | self.environment(),
+            )
+        deadline = time.monotonic() + PATIENCE
+        while True:
+            try:
+                socket.create_connection(("127.0.0.1", self.port), 1.0).close()
+            except OSError:
+                assert self.process.poll() is None, (self.root / "said").read_text()
+                assert time.monotonic() < deadline, "it does not listen"
+                time.sleep(0.02)
+            else:
+                return
+
+    def pause(self) -> None:
+        """It is there and says nothing."""
+        self._signal(signal.SIGSTOP)
+
+    def go_on(self) -> None:
+        self._signal(signal.SIGCONT)
+
+    def kill(self) -> None:
+        if self.process is not None and self.process.poll() is None:
+            self._signal(signal.SIGKILL)
+            self.process.wait(PATIENCE)
+
+    def stop(self) -> None:
+        self.kill()
+
+    def _signal(self, number: int) -> None:
+        assert self.process is not None
+        os.killpg(self.process.pid, number)  # of a group that has no others: it is its own session
+
+
+class FtpRemote(Remote):
+    scheme = "ftp"
+    login = Login("ada", "lovelace")
+
+    def url(self, name: str) -> str:
+        return f"ftp://{self.place}/{quote(name)}"
+
+    def command(self) -> list[str]:
+        rate = str(RATE if self.slow else 0)
+        log = self.root / "log"
+        return [sys.executable, "-m", "tests.support.ftp_server", str(self.port), str(self.files),
+                self.login.password, rate, str(log)]  # fmt: skip
+
+    def log(self) -> list[str]:
+        path = self.root / "log"
+        return path.read_text().splitlines() if path.exists() else []
+
+    def sent(self) -> int:
+        return sum(int(line.split()[1]) for line in self.log() if line.startswith("SENT"))
+
+
+class MeteredRemote(Remote):
+    """One behind a wire that counts."""
+
+    def __init__(self, root: Path) -> None:
+        super().__init__(root)
+        self.wire = Metered(self.port)
+
+    @property
+    def place(self) -> str:
+        return f"127.0.0.1:{self.wire.port}"
+
+    def sent(self) -> int:
+        return self.wire.received
+
+    def start(self) -> None:
+        super().start()
+        self.wire.rate = RATE if self.slow else 0
+
+    def pause(self) -> None:
+        self.wire.flowing.clear()
+
+    def go_on(self) -> None:
+        self.wire.flowing.set()
+
+    def kill(self) -> None:
+        super().kill()
+        self.wire.cut()
+
+    def stop(self) -> None:
+        super().stop()
+        self.wire.__exit__()
+
+
+class SftpRemote(MeteredRemote):
+    scheme = "sftp"
+
+    def __init__(self, root: Path) -> None:
+        needs(Path("/usr/sbin/sshd").exists(), "sshd; scripts/system-packages installs it")
+        super().__init__(root)
+        for name in ("host", "user", "stranger"):
+            subprocess.run(
+                ["ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-f", root / name],
+                check=True,
+                timeout=PATIENCE,
+            )
+        shutil.copy(root / "user.pub", root / "authorized")
+        (root / "authorized").chmod(0o600)
+        (root / "sshd.conf").write_text(
+            f"Port {self.port}\nListenAddress 127.0.0.1\nHostKey {root}/host\nPidFile {root}/pid\n"
+            f"AuthorizedKeysFile {root}/authorized\nStrictModes no\nUsePAM no\n"
+            "PasswordAuthentication no\nSubsystem sftp internal-sftp\n"
+        )
+        user = subprocess.run(["id", "-un"], capture_output=True, text=True, check=True).stdout.strip()
+        self.login = Login(user, key=(root / "user").read_text())
+        self.wrong = Login(user, key=(root / "stranger").read_text())
+        self.know("host")
+
+    def know(self, key: str) -> None:
+        public = (self.root / f"{key}.pub").read_text()
+        (self.root / "known").write_text(f"[127.0.0.1]:{self.wire.port} {public}")
+
+    def site(self) -> Site:
+        return Site(
+            connect_timeout_seconds=5.0, read_timeout_seconds=10.0, known_hosts=(self.root / "known",)
+        )
+
+    def command(self) -> list[str]:
+        Path("/run/sshd").mkdir(exist_ok=True)
+        return ["/usr/sbin/sshd", "-D", "-e", "-f", str(self.root / "sshd.conf")]
+
+
+class S3Remote(MeteredRemote):
+    """moto's server, which asks who asks; it forgets everything when it ends, so that is put anew."""
+
+    scheme = "s3"
+    wrong = Login("AKIAIOSFODNN7EXAMPLE", "no")
+    replaces = True
+
+    def __init__(self, root: Path) -> None:
+        super().__init__(root)
+        self._put: dict[str, bytes] = {}
+        self._client: Any = None
+
+    def url(self, name: str) -> str:
+        return f"s3://bucket/{quote(name)}"
+
+    def site(self) -> Site:
+        return replace(super().site(), endpoints={"s3": f"http://{self.place}"})
+
+    def command(self) -> list[str]:
+        return [sys.executable, "-m", "moto.server", "-H", "127.0.0.1", "-p", str(self.port)]
+
+    def environment(self) -> dict[str, str]:
+        return {"INITIAL_NO_AUTH_ACTION_COUNT": "5"}
+
+    def start(self) -> None:
+        super().start()
+        endpoint = f"http://127.0.0.1:{self.port}"
+
+        def client(service: str, login: Login) -> Any:
+            return boto3.client(
+                service,
+                endpoint_url=endpoint,
+                region_name="us-east-1",
+                aws_access_key_id=login.user,
+                aws_secret_access_key=login.password,
+            )
+
+        iam = client("iam", Login("first", "first"))
+        iam.create_user(UserName="ada")
+        rule = {"Effect": "Allow", "Action": "s3:*", "Resource": "*"}
+        policy = json.dumps({"Version": "2012-10-17", "Statement": [rule]})
+        iam.put_user_policy(UserName="ada", PolicyName="all", PolicyDocument=policy)
+        key = iam.create_access_key(UserName="ada")["AccessKey"]
+        self.login = Login(key["AccessKeyId"], key["SecretAccessKey"])
+        self._client = client("s3", self.login)
+        self._client.create_bucket(Bucket="bucket")
+        self._client.put_bucket_versioning(Bucket="bucket", VersioningConfiguration={"Status": "Enabled"})
+        for name, data in self._put.items():
+            self.put(name, data)
+
+    def put(self, name: str, data: bytes, when: int = LONG_AGO) -> None:  # noqa: ARG002 - it has its own clock
+        self._put[name] = data
+        self.version = self._client.put_object(Bucket="bucket", Key=name, Body=data)["VersionId"]
+
+
+REMOTES: dict[str, type[Remote]] = {"ftp": FtpRemote, "sftp": SftpRemote, "s3": S3Remote}
