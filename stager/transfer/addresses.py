@@ -130,6 +130,11 @@ class Ports:
     def __contains__(self, port: int) -> bool:
         return any(port in one for one in self._ranges)
 
+    @property
+    def are_none(self) -> bool:
+        """Whether it is the empty set."""
+        return not self._ranges
+
 
 def _port_range(text: str) -> range:
     first, dash, last = (part.strip() for part in text.partition("-"))
@@ -225,23 +230,27 @@ class AddressPolicy:
                 remedy=f"write ports and ranges with commas, as in {DEFAULT_PORTS!r}",
             ) from None
 
-    def refusal(self, host: str, address: Address, port: int) -> Refusal | None:
-        """Why a fetch from `host` may not connect to `address` and `port`; None: it may."""
+    def refusal(self, host: str, address: Address, port: int, own: int = 0) -> Refusal | None:
+        """Why a fetch from `host` may not connect to `address` and `port`; None: it may.
+
+        `own` is the port of a scheme beside HTTP: who speaks that there sends no request to anything else.
+        """
+        own_port = port == own and not self.ports.are_none
         for one in (address, *embedded(address)):
-            if not self._allows(host, one, port):
+            if not self._allows(host, one, port, own_port):
                 kind = "" if self._in_network(one) else kind_of(one)
                 return Refusal(host, address, port, kind, one)
         return None
 
-    def _allows(self, host: str, address: Address, port: int) -> bool:
+    def _allows(self, host: str, address: Address, port: int, own_port: bool) -> bool:
         inside = not kind_of(address)
-        if port in self.ports and (inside or self._in_network(address)):
+        if (own_port or port in self.ports) and (inside or self._in_network(address)):
             return True
         name = _bare(host)
         return any(
             rule.host.fullmatch(name)
             and (inside if rule.network is None else address in rule.network)
-            and port in (rule.ports or self.ports)
+            and (port in (rule.ports or self.ports) or (own_port and rule.ports is None))
             for rule in self.origins
         )
 

@@ -68,8 +68,10 @@ class Reach:
         self.policy = policy or AddressPolicy()
         self._resolve = resolve
 
-    def places(self, host: str, port: int) -> list[Place]:
+    def places(self, host: str, port: int, own: int = 0) -> list[Place]:
         """Where `host` (as in a URL) may be connected to; blocks while the name is resolved.
+
+        `own` is the port of a scheme beside HTTP, which is open to it.
 
         Raises:
             RefusedError: an address of it, or the port, is not allowed.
@@ -77,7 +79,7 @@ class Reach:
         """
         places = self._resolve(host.removeprefix("[").removesuffix("]"), port)
         for place in places:
-            refusal = self.policy.refusal(host, ip_address(place.address[0]), port)
+            refusal = self.policy.refusal(host, ip_address(place.address[0]), port, own)
             if refusal is not None:
                 raise RefusedError(refusal)
         return places

@@ -146,14 +146,15 @@ def build_fetcher(
 
     connections = origin_connections or settings.origin_connections
 
+    reach = build_reach(settings)
     transport = HttpTransport(
         connections=connections,
         connect_timeout_seconds=settings.connect_timeout_seconds,
         ca_bundle=settings.ca_bundle,
-        reach=build_reach(settings),
+        reach=reach,
         max_head_bytes=settings.max_head_bytes,
     )
-    transports = {"http": transport, "https": transport, **other_transports(settings)}
+    transports = {"http": transport, "https": transport, **other_transports(settings, reach)}
     limited = LimitedTransport(SchemesTransport(transports), connections)
     space = build_space(settings, cache, promises)
     return Fetcher(

@@ -71,7 +71,7 @@ def aio_farm(settings: Settings, cache: FileCache, emit: Emit) -> AioFarm:
         )
         space = build_space(settings, cache)
         options = transfer_options(settings)
-        others = other_schemes(settings)
+        others = other_schemes(settings, reach)
         wallet = build_wallet(settings)
         return AioFetcher(cache, transport, off, options=options, space=space, others=others, wallet=wallet)
 

@@ -23,6 +23,7 @@ from stager.transfer.remote.base import Login, Site
 from stager.transfer.remote.transport import RemoteTransport
 from tests.support.metered import Metered
 from tests.support.needs import needs
+from tests.support.reach import LOOPBACK
 from tests.support.valkey import free_port
 
 PATIENCE = 20.0
@@ -77,7 +78,7 @@ class Remote(ABC):
         os.utime(path, (when, when))
 
     def site(self) -> Site:
-        return Site(connect_timeout_seconds=5.0, read_timeout_seconds=10.0)
+        return Site(connect_timeout_seconds=5.0, read_timeout_seconds=10.0, reach=LOOPBACK)
 
     def transport(self, login: Login | None = None) -> RemoteTransport:
         def logins(_: Url) -> Login:
@@ -208,9 +209,7 @@ class SftpRemote(MeteredRemote):
         (self.root / "known").write_text(f"[127.0.0.1]:{self.wire.port} {public}")
 
     def site(self) -> Site:
-        return Site(
-            connect_timeout_seconds=5.0, read_timeout_seconds=10.0, known_hosts=(self.root / "known",)
-        )
+        return replace(super().site(), known_hosts=(self.root / "known",))
 
     def command(self) -> list[str]:
         Path("/run/sshd").mkdir(exist_ok=True)

@@ -207,3 +207,17 @@ def test_the_settings_have_the_defaults_of_the_policy(monkeypatch: pytest.Monkey
     settings = Settings()
     assert settings.allowed_ports == DEFAULT_PORTS
     assert settings.allowed_networks == settings.allowed_origins == ()
+
+
+@pytest.mark.parametrize("own", [21, 22])
+def test_a_scheme_beside_http_may_use_its_own_port_and_http_may_not(own: int) -> None:
+    public, private = ip_address("8.8.8.8"), ip_address("10.0.0.1")
+    assert PUBLIC_ONLY.refusal("h", public, own, own) is None
+    assert PUBLIC_ONLY.refusal("h", public, own) is not None
+    assert PUBLIC_ONLY.refusal("h", public, 25, own) is not None
+    assert PUBLIC_ONLY.refusal("h", private, own, own) is not None
+    assert AddressPolicy.of([], [], "none").refusal("h", public, own, own) is not None
+    assert AddressPolicy.of([], ["h 10.0.0.0/8"], DEFAULT_PORTS).refusal("h", private, own, own) is None
+    assert (
+        AddressPolicy.of([], ["h 10.0.0.0/8 2222"], DEFAULT_PORTS).refusal("h", private, own, own) is not None
+    )

@@ -6,9 +6,10 @@ import time
 from collections.abc import Callable, Generator, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Protocol
+from typing import Protocol, TypeVar
 
-from stager.model.urls import Url
+from stager.model.urls import DEFAULT_PORTS, Url
+from stager.transfer.reach import Reach, RefusedError
 from stager.transfer.source import Version
 
 FIRST_BLOCK_BYTES = 1 << 18
@@ -58,6 +59,7 @@ class Site:
         known_hosts: files with the keys of SSH servers.
         endpoints: addresses of object stores, by scheme or by origin (``s3://bucket``), the latter first.
         ca_bundle: certificates to trust; empty: the usual ones.
+        reach: which hosts may be connected to; not asked for `endpoints`, which the site itself has set.
     """
 
     connect_timeout_seconds: float = 10.0
@@ -65,6 +67,7 @@ class Site:
     known_hosts: tuple[Path, ...] = ()
     endpoints: Mapping[str, str] = field(default_factory=dict)
     ca_bundle: str = ""
+    reach: Reach = field(default_factory=Reach)
 
     def endpoint(self, url: Url) -> str | None:
         """Where the bucket of `url` is; None: where its scheme's usually are."""
@@ -82,7 +85,8 @@ class Refused(Exception):  # noqa: N818 - an answer rather than a fault
 class Backend(Protocol):
     """A connection to one origin, for one who asks; used by one thread at a time.
 
-    All methods wait. They raise `Refused`, a `FetchError`, or anything else when the connection is at fault.
+    `look` and `read` wait. They raise `Refused`, a `FetchError`, or anything else when the connection is at fault.
+    `abort` and `close` raise nothing, also when it is gone.
     """
 
     pins: bool
@@ -107,6 +111,32 @@ class Backend(Protocol):
 
 Connect = Callable[[Url, Login, Site], Backend]
 """Connects and logs in; raises as the methods of a `Backend` do."""
+
+
+_Made = TypeVar("_Made")
+
+
+def at_one_place(url: Url, site: Site, make: Callable[[str], _Made]) -> _Made:
+    """What `make` makes of an address of the host, the first that can be connected to.
+
+    Raises:
+        AddressRefusedError: it may not be connected to.
+    """
+    error: BaseException = OSError(f"host name {url.host} can't be resolved")
+    try:
+        places = site.reach.places(url.host, url.port, DEFAULT_PORTS[url.scheme])
+    except RefusedError as refused:
+        raise refused.of(url) from None
+    except OSError:
+        raise error from None
+    for place in places:
+        try:
+            return make(place.address[0])
+        except PermissionError:
+            raise  # that is an answer, and the others would give the same
+        except OSError as failed:
+            error = failed
+    raise error
 
 
 def in_blocks(read: Callable[[int, int], bytes], offset: int, end: int) -> Generator[bytes, None, None]:

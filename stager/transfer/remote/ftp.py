@@ -15,7 +15,7 @@ from fsspec.implementations.ftp import FTPFileSystem
 
 from stager.errors import ProtocolError
 from stager.model.urls import Url
-from stager.transfer.remote.base import Login, Refused, Site
+from stager.transfer.remote.base import Login, Refused, Site, at_one_place
 from stager.transfer.source import Version, timed_version
 
 PIECE_BYTES = 1 << 18
@@ -33,17 +33,7 @@ class FtpBackend:
     pins = False
 
     def __init__(self, url: Url, login: Login, site: Site) -> None:
-        self._fs = _said(
-            lambda: FTPFileSystem(
-                url.host.strip("[]"),
-                url.port,
-                username=login.user,
-                password=login.password,
-                timeout=site.connect_timeout_seconds,
-                skip_instance_cache=True,
-                use_listings_cache=False,
-            )
-        )
+        self._fs = at_one_place(url, site, lambda address: _connected(address, url, login, site))
         self._ftp: ftplib.FTP = self._fs.ftp
         self._patience = site.read_timeout_seconds
         if self._ftp.sock is not None:
@@ -108,6 +98,20 @@ class FtpBackend:
         if found is None:
             return None
         return timegm(time.strptime(found[1], "%Y%m%d%H%M%S")) + float(found[2] or 0)
+
+
+def _connected(address: str, url: Url, login: Login, site: Site) -> FTPFileSystem:
+    return _said(
+        lambda: FTPFileSystem(
+            address,  # data, too, come from there, whatever the server says (see ftplib's trust_server_pasv_ipv4_address)
+            url.port,
+            username=login.user,
+            password=login.password,
+            timeout=site.connect_timeout_seconds,
+            skip_instance_cache=True,
+            use_listings_cache=False,
+        )
+    )
 
 
 def _said(call: Callable[[], _Said]) -> _Said:

@@ -15,7 +15,7 @@ from sshfs import SSHFileSystem
 
 from stager.errors import CredentialUnreadableError, HostKeyError, OriginRefusedError
 from stager.model.urls import Url
-from stager.transfer.remote.base import Login, Refused, Site, in_blocks
+from stager.transfer.remote.base import Login, Refused, Site, at_one_place, in_blocks
 from stager.transfer.source import Version, timed_version
 
 KEEPALIVE_SECONDS = 15.0
@@ -44,20 +44,25 @@ class SftpBackend:
         known = b"\n".join(path.read_bytes() for path in site.known_hosts if path.is_file())
         met: list[asyncssh.SSHKey] = []
         try:
-            self._fs = SSHFileSystem(
-                url.host.strip("[]"),
-                port=url.port,
-                username=login.user,
-                password=login.password or None,
-                client_keys=[_key(login, url)] if login.key else None,
-                client_factory=partial(_Client, met),
-                known_hosts=known,
-                config=None,  # nothing of this user's own SSH
-                agent_path=None,
-                connect_timeout=site.connect_timeout_seconds,
-                login_timeout=site.connect_timeout_seconds,
-                keepalive_interval=KEEPALIVE_SECONDS,
-                skip_instance_cache=True,  # it has no cache of listings
+            self._fs = at_one_place(
+                url,
+                site,
+                lambda address: SSHFileSystem(
+                    address,
+                    port=url.port,
+                    host_key_alias=url.host.strip("[]"),
+                    username=login.user,
+                    password=login.password or None,
+                    client_keys=[_key(login, url)] if login.key else None,
+                    client_factory=partial(_Client, met),
+                    known_hosts=known,
+                    config=None,  # nothing of this user's own SSH
+                    agent_path=None,
+                    connect_timeout=site.connect_timeout_seconds,
+                    login_timeout=site.connect_timeout_seconds,
+                    keepalive_interval=KEEPALIVE_SECONDS,
+                    skip_instance_cache=True,  # it has no cache of listings
+                ),
             )
         except PermissionError:
             raise Refused(401) from None
@@ -94,7 +99,7 @@ class SftpBackend:
         try:
             yield from in_blocks(lambda first, length: _at(file, first, length), offset, version.size)
         finally:
-            with suppress(Exception):  # the connection is gone
+            with suppress(OSError, asyncssh.Error):  # the connection is gone
                 file.close()
 
     def abort(self) -> None:
@@ -103,7 +108,7 @@ class SftpBackend:
 
     def close(self) -> None:
         """See `Backend.close`."""
-        with suppress(Exception):  # it is gone already
+        with suppress(OSError, asyncssh.Error):  # it is gone already, or says nothing
             asyncio.run_coroutine_threadsafe(self._end(), self._fs.loop).result(1.0)
 
     async def _end(self) -> None:

@@ -6,10 +6,11 @@ for an operation that hangs; the thread ends with it, and closes its connection.
 
 from __future__ import annotations
 
+import logging
 import threading
 import time
 from collections import defaultdict
-from contextlib import closing, suppress
+from contextlib import closing
 from importlib import import_module
 from queue import Empty, Full, Queue
 from typing import NamedTuple
@@ -26,6 +27,7 @@ from stager.transfer.source import Reply, Version, changed, reply
 from stager.transfer.transport import Pulse
 from stager.transfer.wire import End
 
+_log = logging.getLogger(__name__)
 _FAULTS = (TypeError, AttributeError, NameError, AssertionError)
 """Of a program, ours or a backend's: no network gets better by waiting."""
 IDLE_SECONDS = 30.0
@@ -201,8 +203,7 @@ class RemoteResponse:
         self._stopped = True
         backend = self._backend
         if backend is not None:
-            with suppress(Exception):  # it may just have ended
-                backend.abort()
+            backend.abort()
 
     # -- the thread -------------------------------------------------------------------------------
 
@@ -231,8 +232,7 @@ class RemoteResponse:
             self._hand_over(error if is_told else no_connection(self._url, os_cause(error)))
         finally:
             if backend is not None:
-                with suppress(Exception):
-                    backend.close()
+                backend.close()
 
     def _reach(self) -> tuple[Backend, Version]:
         """A connection, and what it says of the file; an idle one that was closed meanwhile does not count."""
@@ -243,15 +243,14 @@ class RemoteResponse:
             except (Refused, StagerError):
                 self._transport.give_back(self._url, self._login, idle)
                 raise
-            except Exception:  # noqa: BLE001 - a new one will say what is wrong
-                with suppress(Exception):
-                    idle.close()
+            except Exception as error:  # noqa: BLE001 - a new one will say what is wrong
+                _log.debug("an idle connection to %s: %s", self._url.place, error)
+                idle.close()
         backend = self._transport.connect(self._url, self._login)
         try:
             return backend, backend.look(self._url)
         except BaseException:
-            with suppress(Exception):
-                backend.close()
+            backend.close()
             raise
 
     def _read(self, backend: Backend, version: Version, answer: Reply) -> bytes:

@@ -1,0 +1,242 @@
+"""What is of one scheme alone, and the way from the settings to the bytes; against real servers."""
+
+from __future__ import annotations
+
+import json
+import re
+import subprocess
+import sys
+from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
+from random import Random
+
+import pytest
+
+from stager.cache.store import FileCache
+from stager.errors import AddressRefusedError, CancelledError, FetchError, HostKeyError, SchemeError
+from stager.model.fetches import FetchOrder, FetchRequest
+from stager.transfer.fetcher import Fetcher
+from stager.transfer.reach import Place, Reach
+from stager.transfer.remote.base import Login, Site
+from stager.transfer.remote.transport import RemoteTransport
+from stager.transfer.tries import SMALL_BYTES
+from tests.support.commandline import Here
+from tests.support.reach import THIS_MACHINE
+from tests.support.remotes import FtpRemote, Remote, S3Remote, SftpRemote
+
+LARGE = Random(8).randbytes(3 * SMALL_BYTES)
+
+
+@pytest.fixture
+def cache(tmp_path: Path) -> FileCache:
+    return FileCache(tmp_path / "cache")
+
+
+def started(remote: Remote) -> Iterator[Remote]:
+    try:
+        remote.start()
+        yield remote
+    finally:
+        remote.stop()
+
+
+def root(tmp_path: Path, name: str = "remote") -> Path:
+    path = tmp_path / name
+    path.mkdir()
+    return path
+
+
+@pytest.fixture
+def sftp(tmp_path: Path) -> Iterator[SftpRemote]:
+    remote = SftpRemote(root(tmp_path))
+    for _ in started(remote):
+        remote.put("a", b"bytes")
+        yield remote
+
+
+@pytest.fixture
+def s3(tmp_path: Path) -> Iterator[S3Remote]:
+    remote = S3Remote(root(tmp_path))
+    for _ in started(remote):
+        yield remote
+
+
+def fetch(
+    cache: FileCache, remote: Remote, url: str = "", site: Site | None = None, login: Login | None = None
+) -> bytes:
+    transport = RemoteTransport(site or remote.site(), logins=lambda _: login or remote.login)
+    fetcher = Fetcher(cache, transport)
+    try:
+        result = fetcher.fetch(FetchOrder("1", 1, FetchRequest(url or remote.url("a"), refresh=True)))
+    finally:
+        fetcher.close()
+    return Path(result.location).read_bytes()
+
+
+def test_point_76_a_host_key_that_is_not_known_is_refused_with_its_fingerprint(
+    cache: FileCache, sftp: SftpRemote
+) -> None:
+    known = sftp.root / "known"
+    known.unlink()
+    with pytest.raises(HostKeyError) as caught:
+        fetch(cache, sftp)
+    shown = subprocess.run(
+        ["ssh-keygen", "-lf", sftp.root / "host.pub"], capture_output=True, text=True, check=True
+    ).stdout.split()[1]
+    assert f"not known: ssh-ed25519 {shown}" in caught.value.cause
+    assert f"`ssh-keyscan -p {sftp.wire.port} 127.0.0.1 >> {known}`" in caught.value.remedy
+    assert not caught.value.transient
+
+
+def test_point_76_what_the_message_says_makes_the_key_known(cache: FileCache, sftp: SftpRemote) -> None:
+    (sftp.root / "known").unlink()
+    with pytest.raises(HostKeyError) as caught:
+        fetch(cache, sftp)
+    command = re.search(r"`(.*)`", caught.value.remedy)
+    assert command is not None
+    subprocess.run(command[1], shell=True, check=True, capture_output=True, timeout=20)
+    assert fetch(cache, sftp) == b"bytes"
+
+
+def test_point_76_another_key_than_the_known_one_is_refused(cache: FileCache, sftp: SftpRemote) -> None:
+    sftp.know("stranger")
+    with pytest.raises(HostKeyError, match="another key"):
+        fetch(cache, sftp)
+
+
+def test_a_key_with_a_passphrase_is_opened_with_it(cache: FileCache, sftp: SftpRemote) -> None:
+    subprocess.run(
+        ["ssh-keygen", "-q", "-p", "-P", "", "-N", "open sesame", "-f", sftp.root / "user"], check=True
+    )
+    key = (sftp.root / "user").read_text()
+    locked = replace(sftp.login, key=key, passphrase="wrong")
+    with pytest.raises(FetchError, match="passphrase is wrong") as caught:
+        fetch(cache, sftp, login=locked)
+    assert key not in str(caught.value.to_dict())
+    assert fetch(cache, sftp, login=replace(locked, passphrase="open sesame")) == b"bytes"
+
+
+def test_only_regular_files_are_read_by_sftp(cache: FileCache, sftp: SftpRemote) -> None:
+    (sftp.files / "directory").mkdir()
+    with pytest.raises(FetchError, match="not a regular file"):
+        fetch(cache, sftp, sftp.url("directory"))
+
+
+@pytest.mark.parametrize("kind", [FtpRemote, SftpRemote])
+def test_point_78_a_host_that_may_not_be_reached_is_not(
+    cache: FileCache, tmp_path: Path, kind: type[Remote]
+) -> None:
+    remote = kind(root(tmp_path))
+    with pytest.raises(AddressRefusedError, match="this machine"):
+        fetch(cache, remote, site=replace(remote.site(), reach=Reach()))
+    remote.stop()
+
+
+def test_point_78_a_name_is_resolved_once_and_its_checked_address_is_connected_to(
+    cache: FileCache, sftp: SftpRemote
+) -> None:
+    asked = []
+
+    def resolve(host: str, port: int) -> list[Place]:
+        asked.append(host)
+        address = "127.0.0.1" if len(asked) == 1 else "10.0.0.1"
+        return [Place(2, (address, port))]
+
+    known = sftp.root / "known"
+    known.write_text(known.read_text().replace("127.0.0.1", "archive.test"))
+    url = sftp.url("a").replace("127.0.0.1", "archive.test")
+    assert fetch(cache, sftp, url, replace(sftp.site(), reach=Reach(THIS_MACHINE, resolve))) == b"bytes"
+    assert asked == ["archive.test"]
+
+
+def test_point_77_each_range_asks_for_the_version_that_was_begun(cache: FileCache, s3: S3Remote) -> None:
+    s3.put("a", LARGE)
+    s3.wire.rate = 4 << 20
+    fetcher = Fetcher(cache, s3.transport())
+    order = FetchOrder("1", 1, FetchRequest(s3.url("a")))
+    with pytest.raises(CancelledError):
+        fetcher.fetch(order, cancelled=lambda: s3.wire.received > 2 * SMALL_BYTES)
+    s3.wire.rate = 0
+    result = fetcher.fetch(order)
+    fetcher.close()
+    assert result.resumed_from > 0
+    heads = s3.wire.requests.decode("latin-1").split("GET /")[1:]
+    ranges = [re.findall(r"(?im)^range: (\S+)", head)[0] for head in heads]
+    assert ranges == ["bytes=0-", f"bytes={result.resumed_from}-"]
+    tags = {re.findall(r"(?im)^if-match: (\S+)", head)[0] for head in heads}
+    assert len(tags) == 1
+    assert Path(result.location).read_bytes() == LARGE
+
+
+def test_point_77_a_version_that_the_url_names_is_read(cache: FileCache, s3: S3Remote) -> None:
+    s3.put("a", b"first")
+    version = s3.version
+    s3.put("a", b"second")
+    assert fetch(cache, s3, f"{s3.url('a')}?versionId={version}") == b"first"
+    assert fetch(cache, s3) == b"second"
+
+
+def test_point_75_a_server_without_rest_sends_the_beginning_again(cache: FileCache, tmp_path: Path) -> None:
+    remote = FtpRemote(root(tmp_path, "no-rest"))
+    remote.slow = True
+    remote.start()
+    remote.put("a", LARGE)
+    fetcher = Fetcher(cache, remote.transport())
+    order = FetchOrder("1", 1, FetchRequest(remote.url("a")))
+    far: list[int] = []
+    try:
+        with pytest.raises(CancelledError):
+            fetcher.fetch(
+                order,
+                progress=lambda received, *_: far.append(received),
+                cancelled=lambda: bool(far) and far[-1] > SMALL_BYTES,
+            )
+        result = fetcher.fetch(order)
+    finally:
+        fetcher.close()
+        remote.stop()
+    assert "REST" in " ".join(remote.log())
+    assert result.resumed_from > SMALL_BYTES
+    assert Path(result.location).read_bytes() == LARGE
+
+
+def test_a_scheme_whose_package_is_missing_names_the_extra(
+    cache: FileCache, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delitem(sys.modules, "stager.transfer.remote.s3", raising=False)
+    monkeypatch.setitem(sys.modules, "s3fs", None)
+    remote = FtpRemote(root(tmp_path))
+    with pytest.raises(SchemeError, match=re.escape("install stager[s3] there")) as caught:
+        fetch(cache, remote, "s3://bucket/a")
+    assert not caught.value.transient
+
+
+@pytest.mark.parametrize("farm", ["threads", "aio"])
+def test_a_job_has_an_input_of_another_scheme(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], farm: str
+) -> None:
+    remote = FtpRemote(root(tmp_path))
+    remote.login = Login()  # anybody
+    remote.start()
+    remote.put("a.dat", b"bytes")
+    for name, value in {
+        "ALLOWED_NETWORKS": "127.0.0.0/8", "FARM": farm, "CACHE_DIR": str(tmp_path / "cache"),
+        "STATE_DIR": str(tmp_path / "state"),
+    }.items():  # fmt: skip
+        monkeypatch.setenv(f"STAGER_{name}", value)
+    try:
+        done = Here(capsys)("run", "--input", remote.url("a.dat"), "--", "cat", "inputs/a.dat")
+    finally:
+        remote.stop()
+    assert (done.code, done.out) == (0, "bytes"), done.err
+
+
+def test_the_command_line_reads_buckets_at_the_endpoint_that_is_set(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], s3: S3Remote
+) -> None:
+    s3.put("a", b"bytes")
+    monkeypatch.setenv("STAGER_ENDPOINTS", json.dumps({"s3": f"http://{s3.place}"}))
+    done = Here(capsys)("fetch", s3.url("a"), "--cache", tmp_path / "cache")
+    assert "wants a credential" in done.err
+    assert b"bucket" in s3.wire.requests
