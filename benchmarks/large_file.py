@@ -10,61 +10,30 @@ the peers leave that to the system.
 from __future__ import annotations
 
 import argparse
-import os
-import shutil
-import statistics
-import subprocess
 import sys
 import tempfile
-import time
-from collections.abc import Callable
-from dataclasses import dataclass
-from hashlib import sha256
 from pathlib import Path
 
+from contest import (
+    Commands,
+    Contender,
+    Source,
+    aria2c,
+    curl,
+    in_turns,
+    installed,
+    judge,
+    kind_of,
+    make_file,
+    ours,
+    show,
+)
 from support import Nginx, memory_directory
 
 GOALS = ("curl", 0.55), ("pooch", 0.15)
 """Ours takes at most this part of a peer's time."""
 MEMORY_MIB = 64
 """Ours takes at most this much memory."""
-BLOCK = 1 << 20
-"""Bytes; small, because a child starts with the peak memory of its parent."""
-
-Commands = list[list[str]]
-
-
-@dataclass(frozen=True)
-class Source:
-    """What is fetched, and where to."""
-
-    url: str
-    sha256: str
-    target: Path
-
-
-def ours(source: Source) -> Commands:
-    return [
-        [
-            sys.executable,
-            "-m",
-            "stager",
-            "fetch",
-            f"--cache={source.target / 'cache'}",
-            f"--sha256={source.sha256}",
-            source.url,
-        ]
-    ]
-
-
-def curl(source: Source) -> Commands:
-    file = str(source.target / "file")
-    return [["curl", "-sSf", "-o", file, source.url], ["openssl", "dgst", "-sha256", file]]
-
-
-def aria2c(source: Source) -> Commands:
-    options = [f"--checksum=sha-256={source.sha256}", "-d", str(source.target), "-o", "file"]
-    return [["aria2c", "-q", *options, source.url]]
 
 
 def wget(source: Source) -> Commands:
@@ -82,27 +51,13 @@ pooch.get_logger().setLevel(logging.ERROR)
 pooch.retrieve(sys.argv[1], known_hash="sha256:" + sys.argv[2], path=sys.argv[3])
 """
 
-CONTENDERS: dict[str, Callable[[Source], Commands]] = {
+CONTENDERS: dict[str, Contender] = {
     "stager": ours,
     "curl": curl,
     "aria2c": aria2c,
     "wget": wget,
     "pooch": pooch,
 }
-
-
-@dataclass
-class Runs:
-    """What a contender took."""
-
-    seconds: list[float]
-    cpu: list[float]
-    mib: float = 0.0
-
-    @property
-    def median(self) -> float:
-        """Seconds."""
-        return statistics.median(self.seconds)
 
 
 def main() -> None:
@@ -116,78 +71,19 @@ def main() -> None:
     parser.add_argument("--runs", type=int, default=3)
     parser.add_argument("--without", action="append", default=[], choices=CONTENDERS)
     given = parser.parse_args()
-    contenders = {
-        name: contender
-        for name, contender in CONTENDERS.items()
-        if name not in given.without and (name in ("stager", "pooch") or shutil.which(name))
-    }
+    contenders = installed(CONTENDERS, given.without)
     with memory_directory() as memory, Nginx(memory) as nginx:
-        digest = _make(nginx.sources / "file", given.size)
+        digest = make_file(nginx.sources / "file", given.size)
         for base in given.dir or [memory, Path(tempfile.gettempdir())]:
-            _compare(contenders, f"{nginx.url}/file", digest, base, given)
-
-
-def _make(path: Path, size: int) -> str:
-    """A file without repetition; its digest."""
-    block = os.urandom(min(BLOCK, size))
-    digest = sha256()
-    with path.open("wb") as file:
-        for number in range(0, size, BLOCK):
-            piece = (number.to_bytes(8, "big") + block[8:])[: size - number]
-            digest.update(piece)
-            file.write(piece)
-    return digest.hexdigest()
-
-
-def _compare(
-    contenders: dict[str, Callable[[Source], Commands]],
-    url: str,
-    digest: str,
-    base: Path,
-    given: argparse.Namespace,
-) -> None:
-    kind = subprocess.run(
-        ["stat", "-f", "-c", "%T", str(base)], check=True, capture_output=True, text=True
-    ).stdout.strip()
-    print(f"\n{given.size / 2**30:g} GiB to {kind}, {given.runs} runs in turns")
-    taken = {name: Runs([], []) for name in contenders}
-    for _ in range(given.runs):
-        for name, contender in contenders.items():
-            _measure(taken[name], contender, url, digest, base)
-    ours = taken.get("stager")
-    for name, runs in taken.items():
-        ratio = "" if ours is None or runs is ours else f"  ours takes {ours.median / runs.median:.2f} of it"
-        print(
-            f"  {name:8} {runs.median:7.2f} s  ({min(runs.seconds):.2f} to {max(runs.seconds):.2f}),"
-            f" processor {statistics.median(runs.cpu):6.2f} s, {runs.mib:4.0f} MiB{ratio}"
-        )
-    if ours is None:
-        return
-    for name, goal in GOALS:
-        if name in taken:
-            met = "met" if ours.median <= goal * taken[name].median else "NOT MET"
-            print(f"  goal: at most {goal} of {name}: {met}")
-    print(f"  goal: below {MEMORY_MIB} MiB: {'met' if ours.mib < MEMORY_MIB else 'NOT MET'}")
-
-
-def _measure(runs: Runs, contender: Callable[[Source], Commands], url: str, digest: str, base: Path) -> None:
-    target = Path(tempfile.mkdtemp(dir=base, prefix="bench-"))
-    os.sync()  # what the one before left to be written is not this one's work
-    try:
-        began = time.perf_counter()
-        cpu = 0.0
-        for command in contender(Source(url, digest, target)):
-            process = subprocess.Popen(command, stdout=subprocess.DEVNULL)
-            _, status, usage = os.wait4(process.pid, 0)
-            process.returncode = os.waitstatus_to_exitcode(status)
-            if process.returncode:
-                raise SystemExit(f"{command} ended with {process.returncode}")
-            cpu += usage.ru_utime + usage.ru_stime
-            runs.mib = max(runs.mib, usage.ru_maxrss / 1024)
-        runs.seconds.append(time.perf_counter() - began)
-        runs.cpu.append(cpu)
-    finally:
-        shutil.rmtree(target)
+            print(f"\n{given.size / 2**30:g} GiB to {kind_of(base)}, {given.runs} runs in turns")
+            taken = in_turns(contenders, f"{nginx.url}/file", digest, base, given.runs)
+            show(taken)
+            for name, goal in GOALS:
+                judge(taken, name, goal)
+            if "stager" in taken:
+                print(
+                    f"  goal: below {MEMORY_MIB} MiB: {'met' if taken['stager'].mib < MEMORY_MIB else 'NOT MET'}"
+                )
 
 
 if __name__ == "__main__":

@@ -20,7 +20,7 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
-from support import Nginx, memory_directory
+from support import Nginx, environment, memory_directory
 
 TIMES = ("aria2c", 0.7), ("requests", 0.3)
 """Goals: ours takes at most this part of a peer's time."""
@@ -97,9 +97,7 @@ def _script(urls: list[str], target: Path, script: str) -> None:
 
 
 def _run(command: list[str]) -> None:
-    # Bytecode is compiled at installation; an editable one gets it at the first run.
-    environment = {name: value for name, value in os.environ.items() if name != "PYTHONDONTWRITEBYTECODE"}
-    subprocess.run(command, check=True, stdout=subprocess.DEVNULL, env=environment)
+    subprocess.run(command, check=True, stdout=subprocess.DEVNULL, env=environment())
 
 
 def _measure(

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from tests.support.hosts import Guest
+from tests.support.guests import Guest
 from tests.support.pair import Pair
 
 pytestmark = pytest.mark.timeout(300)  # guests are slow where others work too

@@ -10,7 +10,7 @@ import pytest
 
 from stager.mapper.dispatch.runner import LOST_CLAIM
 from tests.support import guest_jobs
-from tests.support.hosts import Guest
+from tests.support.guests import Guest
 from tests.support.pair import Pair
 from tests.support.until import until
 

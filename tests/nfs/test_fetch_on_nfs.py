@@ -12,7 +12,8 @@ from typing import Any
 
 import pytest
 
-from tests.support.hosts import STAGER, Done, Guest, Running
+from tests.support.guests import Done, Guest, Running
+from tests.support.hosts import STAGER
 from tests.support.origin import Answer, Exchange, Origin, content
 from tests.support.pair import Pair
 from tests.support.until import until

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from tests.support.hosts import PYTHON, Guest, GuestError, Hosts
+from tests.support.guests import Guest, GuestError
+from tests.support.hosts import PYTHON, Hosts
 from tests.support.origin import Origin, content
 from tests.support.pair import Pair
 from tests.support.until import until

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from stager.cache.migrate import GRACE_SECONDS
-from tests.support.hosts import Guest
+from tests.support.guests import Guest
 from tests.support.pair import Pair
 
 pytestmark = pytest.mark.timeout(900)  # the grace alone is a minute and a half, and guests are slow

@@ -7,7 +7,8 @@ from typing import Any
 
 import pytest
 
-from tests.support.hosts import STAGER, Done, Guest, Hosts
+from tests.support.guests import Done, Guest
+from tests.support.hosts import STAGER, Hosts
 
 pytestmark = pytest.mark.timeout(300)
 

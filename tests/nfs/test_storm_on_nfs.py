@@ -10,7 +10,7 @@ import pytest
 from stager.cache.migrate import Migration
 from stager.cache.store import FileCache
 from tests.support import storm
-from tests.support.hosts import Guest
+from tests.support.guests import Guest
 from tests.support.pair import Pair
 
 pytestmark = pytest.mark.timeout(400)

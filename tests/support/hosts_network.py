@@ -43,12 +43,14 @@ class Network:
     Attributes:
         host: address of the test's process, which can be reached by the guests.
         server: address of the NFS server, in the namespace `server_space`.
+        ends: namespaces for the two ends of a path through a guest (see long_path.py).
     """
 
     def __init__(self) -> None:
         self._slot, self._lock = _take_slot()
         name = f"stg{self._slot}"
         self.bridge_space, self.server_space = f"{name}-net", f"{name}-nfs"
+        self.ends = f"{name}-near", f"{name}-far"
         self._veth = f"{name}h"
         self._prefix = f"10.77.{self._slot}"
         self.host, self.server = f"{self._prefix}.1", f"{self._prefix}.10"
@@ -84,9 +86,22 @@ class Network:
         number = self._guests
         tap = f"tap{number}"
         space = self.bridge_space
-        command("ip", "netns", "exec", space, "ip", "tuntap", "add", "dev", tap, "mode", "tap")
+        self.add_tap(tap)
         command("ip", "-n", space, "link", "set", "dev", tap, "master", "br0", "up")
         return f"{self._prefix}.{10 + number}", f"02:00:00:00:{self._slot:02x}:{10 + number:02x}", tap
+
+    def add_tap(self, name: str) -> None:
+        """One more wire for a guest to hold, in `bridge_space` but not on the bridge."""
+        command("ip", "netns", "exec", self.bridge_space, "ip", "tuntap", "add", "dev", name, "mode", "tap")
+
+    def add_end(self, tap: str, space: str, address: str) -> None:
+        """A namespace with nothing but this end of a wire that a guest holds already, at that address (CIDR)."""
+        command("ip", "netns", "add", space)
+        command("ip", "-n", self.bridge_space, "link", "set", "dev", tap, "netns", space)
+        command("ip", "-n", space, "link", "set", "lo", "up")
+        command("ip", "-n", space, "addr", "add", address, "dev", tap)
+        # A path loses and delays packets as they are on the wire, not bundles of them.
+        command("ip", "-n", space, "link", "set", "dev", tap, "gso_max_segs", "1", "up")
 
     def cut_from_server(self, address: str) -> None:
         """No packet passes between that address and the NFS server any more; nobody is told."""
@@ -124,7 +139,7 @@ class Network:
 
     def _clear(self) -> None:
         spaces = {line.split()[0] for line in command("ip", "netns", "list").splitlines() if line.strip()}
-        for space in {self.bridge_space, self.server_space} & spaces:
+        for space in {self.bridge_space, self.server_space, *self.ends} & spaces:
             for pid in command("ip", "netns", "pids", space).split():
                 with suppress(ProcessLookupError):
                     os.kill(int(pid), signal.SIGKILL)

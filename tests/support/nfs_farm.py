@@ -13,7 +13,8 @@ from typing import Any, Self
 
 from stager.signals import keys
 from tests.support import guest_api
-from tests.support.hosts import PYTHON, STAGER, Guest, Running
+from tests.support.guests import Guest, Running
+from tests.support.hosts import PYTHON, STAGER
 from tests.support.origin import Answer, Exchange
 from tests.support.pair import Pair
 from tests.support.until import until

@@ -7,7 +7,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from tests.support.hosts import Guest, Hosts
+from tests.support.guests import Guest
+from tests.support.hosts import Hosts
 
 
 @dataclass(frozen=True)
