@@ -137,6 +137,10 @@ class Settings(BaseSettings):
     """A larger file is refused, before its first byte where the origin says how large it is; 0: none is."""
     max_fetch_seconds: Seconds = 86_400.0
     """Longest time of one try; what came is kept for the next one that somebody asks for."""
+    max_job_inputs: Annotated[int, Field(ge=1)] = 10_000
+    """A job with more inputs is not taken."""
+    max_job_bytes: Annotated[int, Field(ge=0)] = 100_000_000_000_000
+    """A job whose inputs are larger in all fails, before it runs; 0: none does."""
     retry_attempts: Count = 6
     """Tries in a row without progress."""
     retry_first_seconds: Seconds = 0.5

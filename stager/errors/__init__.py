@@ -68,6 +68,7 @@ __all__ = [
     "InputError",
     "InputFailedError",
     "JobError",
+    "JobTooLargeError",
     "LayoutVersionError",
     "NotACacheError",
     "NotFoundError",
@@ -90,6 +91,7 @@ __all__ = [
     "StagerError",
     "StateError",
     "TlsError",
+    "TooManyInputsError",
     "UnprovenLengthError",
     "WorkerLostError",
     "error_from_dict",
@@ -103,6 +105,12 @@ class InputError(StagerError):
     """What the caller gave is not valid; nothing was changed."""
 
     code = "bad-input"
+
+
+class TooManyInputsError(InputError):
+    """A job has more inputs than `max_job_inputs`; nothing was taken in."""
+
+    code = "too-many-inputs"
 
 
 class NotFoundError(StagerError):
@@ -197,6 +205,12 @@ class InputFailedError(JobError):
     """A precondition of the job failed for good; ``cause`` names it."""
 
     code = "input-failed"
+
+
+class JobTooLargeError(JobError):
+    """The inputs of a job are larger than `max_job_bytes` in all."""
+
+    code = "job-too-large"
 
 
 class CommandFailedError(JobError):

@@ -20,7 +20,8 @@ from stager.mapper.admission import Admission
 from stager.mapper.flights import Flights
 from stager.mapper.instructions import AdoptFetch, Dispatch, Instruction, NewJob, StopJob
 from stager.mapper.stages import Stages
-from stager.mapper.verdicts import input_failed, inputs_lost
+from stager.mapper.verdicts import input_failed, inputs_lost, job_too_large
+from stager.mapper.wants import Wants
 from stager.model.backoff import RetryPolicy
 from stager.model.events import JobEnded, JobRefused, JobSignal, JobStarted
 from stager.model.fetches import FetchState, Signal
@@ -43,16 +44,24 @@ class Machine:
         retry: when a failed try is repeated.
         job_slots: jobs that may be handed over at once; None: no limit.
         fetch_ids: makes the id of a new fetch.
+        job_bytes: what the inputs of a job may take in all; 0: no limit.
     """
 
     def __init__(
-        self, admission: Admission, retry: RetryPolicy, *, job_slots: int | None, fetch_ids: Iterator[str]
+        self,
+        admission: Admission,
+        retry: RetryPolicy,
+        *,
+        job_slots: int | None,
+        fetch_ids: Iterator[str],
+        job_bytes: int = 0,
     ) -> None:
         self.flights = Flights(admission, retry, fetch_ids)
         self.stages = Stages(self.flights)
+        self._wants = Wants(self.flights)
         self.job_slots = job_slots
+        self.job_bytes = job_bytes
         self.jobs: dict[str, JobRecord] = {}
-        self.names: dict[str, NameRecord] = {}
         self.handed: set[str] = set()
         """Jobs handed over and not known to be over."""
         self.ready_queue: list[tuple[int, str]] = []
@@ -65,12 +74,16 @@ class Machine:
         self._instructions: list[Instruction] = []
         self._loaded = False  # and not advanced since: fetches that were queued may start
         self._dirty_jobs: dict[str, JobRecord] = {}
-        self._dirty_names: dict[str, NameRecord] = {}
 
     @property
     def fetches(self) -> dict[str, FetchRecord]:
         """Fetches by id."""
         return self.flights.fetches
+
+    @property
+    def names(self) -> dict[str, NameRecord]:
+        """Preconditions by name."""
+        return self._wants.names
 
     @property
     def stale_signals(self) -> int:
@@ -99,14 +112,13 @@ class Machine:
         server (`keep_running`); jobs handed over and not known to be over are handed over again.
         """
         self._loaded = True
-        for name in names:
-            self.names[name.name] = name
+        self._wants.load(names)
         self.flights.load(fetches)
         self.stages.load(staged)
         for job in jobs:
             self.jobs[job.id] = job
             if job.state in BEFORE_START:
-                self._attach(job)
+                self._wants.attach(job)
             if job.handed:
                 self.handed.add(job.id)
                 self.again.append(job.id)
@@ -118,7 +130,7 @@ class Machine:
     def settle_anew(self, job: JobRecord, now: float) -> None:
         """Find out from the beginning what a job that is not handed over waits for, and act on it."""
         job.unmet.clear()
-        self._attach(job)
+        self._wants.attach(job)
         self._settle(job, now)
 
     def _settle(self, job: JobRecord, now: float) -> None:
@@ -131,7 +143,8 @@ class Machine:
         if failed:
             self._fail_for(job, self.fetches[failed[0]], now)
         elif not job.unmet and job.state is JobState.WAITING:
-            self._make_ready(job, now)
+            if not self._fails_by_size(job, now):
+                self._make_ready(job, now)
         elif job.state is JobState.READY:
             heapq.heappush(self.ready_queue, (-job.priority, job.id))
 
@@ -152,18 +165,16 @@ class Machine:
         job = JobRecord(id=new.id, fetches=fetches, after=new.after, priority=new.priority, submitted_at=now)
         self.jobs[job.id] = job
         self._dirty_jobs[job.id] = job
-        self._attach(job)
-        if not job.unmet:
+        self._wants.attach(job)
+        if not self._fails_by_size(job, now) and not job.unmet:
             self._make_ready(job, now)
         return job
 
     def meet(self, name: str, *, now: float) -> bool:
         """Say that a precondition is met; False when it was already."""
-        record = self._name(name)
-        if record.met_at is not None:
+        record = self._wants.meet(name, now)
+        if record is None:
             return False
-        record.met_at = now
-        self._dirty_names[name] = record
         if record.jobs:
             self.wakes.append((NAME + name, deque(record.jobs)))
         return True
@@ -281,10 +292,10 @@ class Machine:
         changes = Changes(
             list(self._dirty_jobs.values()),
             self.flights.take_changes(),
-            list(self._dirty_names.values()),
+            self._wants.take_changes(),
             staged=self.stages.take_changes(),
         )
-        self._dirty_jobs, self._dirty_names = {}, {}
+        self._dirty_jobs = {}
         return changes
 
     def _wake(self, now: float, limit: int) -> None:
@@ -309,7 +320,7 @@ class Machine:
             if fetch.state is not FetchState.READY:  # lost again before this job was looked at
                 return
         job.unmet.discard(precondition)
-        if not job.unmet:
+        if not self._fails_by_size(job, now) and not job.unmet:
             self._make_ready(job, now)
 
     def _hand_over_again(self) -> None:
@@ -339,34 +350,14 @@ class Machine:
 
     # -- the parts of which the above is made ---------------------------------------------------
 
-    def _name(self, name: str) -> NameRecord:
-        record = self.names.get(name)
-        if record is None:
-            record = self.names[name] = NameRecord(name)
-            self._dirty_names[name] = record
-        return record
-
-    def _attach(self, job: JobRecord) -> None:
-        """Register the job with what it waits for, and note what of it is not met."""
-        for fetch_id in job.fetches:
-            fetch = self.fetches[fetch_id]
-            fetch.jobs.add(job.id)
-            if fetch.state is not FetchState.READY:
-                job.unmet.add(fetch.id)
-        for name in job.after:
-            record = self._name(name)
-            record.jobs.add(job.id)
-            if record.met_at is None:
-                job.unmet.add(NAME + name)
-
     def _detach(self, job: JobRecord, now: float) -> None:
-        """The job needs nothing any more: fetches that nobody else needs are given up."""
-        for name in job.after:
-            self.names[name].jobs.discard(job.id)
-        for fetch_id in job.fetches:
-            stop = self.flights.leave(fetch_id, job.id, now)
-            if stop is not None:
-                self._instructions.append(stop)
+        self._instructions += self._wants.detach(job, now)
+
+    def _fails_by_size(self, job: JobRecord, now: float) -> bool:
+        job.error = job_too_large(job, self.fetches, self.job_bytes)
+        if job.error is not None:
+            self._finish(job, JobState.FAILED, now)
+        return job.error is not None
 
     def _make_ready(self, job: JobRecord, now: float) -> None:
         self._move_job(job, JobState.READY)

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
-from stager.errors import FetchError, InputFailedError, JobError
+from collections.abc import Mapping
+
+from stager.errors import FetchError, InputFailedError, JobError, JobTooLargeError
+from stager.model.fetches import FetchState
 from stager.model.records import FetchRecord, JobRecord
 from stager.model.urls import parse_url
 
@@ -21,6 +24,30 @@ def input_failed(fetch: FetchRecord) -> InputFailedError:
         url=url,
         fetch=fetch.id,
         code=error.code,
+    )
+
+
+def job_too_large(job: JobRecord, fetches: Mapping[str, FetchRecord], most: int) -> JobTooLargeError | None:
+    """What is there of the job's inputs is larger than `most` bytes (0: no limit).
+
+    Looked at whenever the number of things that it still waits for is a power of two, or none: a job of thousands
+    of inputs is to be failed before they are all fetched, and adding up thousands of sizes thousands of times is work.
+    """
+    waits = len(job.unmet)
+    if not most or waits & (waits - 1):
+        return None
+    wanted = set(job.fetches)
+    ready = [fetch for fetch in map(fetches.__getitem__, wanted) if fetch.state is FetchState.READY]
+    size = sum(fetch.size for fetch in ready)
+    if size <= most:
+        return None
+    of = f"{len(ready)} of its {len(wanted)} inputs" if len(ready) < len(wanted) else "its inputs"
+    return JobTooLargeError(
+        f"the inputs of job {job.id} are too large",
+        cause=f"{of} are {size:,} bytes, of at most {most:,}",
+        remedy="make several jobs of it; whoever runs this site sets the limit (max_job_bytes)",
+        size=size,
+        limit=most,
     )
 
 

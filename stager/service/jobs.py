@@ -10,7 +10,15 @@ from typing import BinaryIO
 
 from stager.cache.store import FileCache
 from stager.clock import Clock
-from stager.errors import CacheError, CacheGoneError, ConflictError, InputError, NotFoundError, StagerError
+from stager.errors import (
+    CacheError,
+    CacheGoneError,
+    ConflictError,
+    InputError,
+    NotFoundError,
+    StagerError,
+    TooManyInputsError,
+)
 from stager.mapper.instructions import NewJob
 from stager.mapper.loop import Mapper
 from stager.model.entries import Entry
@@ -50,11 +58,13 @@ class JobService:
         clock: Clock,
         ids: Iterator[str],
         result_days: float = 0.0,
+        max_inputs: int = 10_000,
     ) -> None:
         self._cache = cache
         self._store = store
         self._mapper = mapper
         self._watch = watch
+        self._max_inputs = max_inputs
         self._clock = clock
         self._ids = ids
         self._results = Results(cache, clock, result_days)
@@ -67,7 +77,7 @@ class JobService:
         """Take in jobs, all or none; their ids. What is returned survives any crash.
 
         Raises:
-            InputError: too many at once.
+            InputError: too many at once, or one of them has too many inputs.
             StateError: the database refused; no job was taken in.
         """
         if len(specs) > MAX_JOBS_PER_CALL:
@@ -76,6 +86,14 @@ class JobService:
                 cause=f"at most {MAX_JOBS_PER_CALL}",
                 remedy="submit them in parts",
             )
+        for spec in specs:
+            if len(spec.inputs) > self._max_inputs:
+                raise TooManyInputsError(
+                    f"a job with {len(spec.inputs):,} inputs" + (f" ({spec.name})" if spec.name else ""),
+                    cause=f"at most {self._max_inputs:,}",
+                    remedy="make several jobs of it; whoever runs this site sets the limit (max_job_inputs)",
+                    limit=self._max_inputs,
+                )
         known: dict[str, Entry | None] = {}
         new = [
             NewJob(

@@ -71,7 +71,11 @@ class JobServer:
                     longest_pause_seconds=settings.retry_longest_seconds,
                 )
                 return Machine(
-                    admission, retry_policy(settings), job_slots=job_slots(settings), fetch_ids=ids
+                    admission,
+                    retry_policy(settings),
+                    job_slots=job_slots(settings),
+                    fetch_ids=ids,
+                    job_bytes=settings.max_job_bytes,
                 )
 
             watch = Watch()
@@ -126,6 +130,7 @@ class JobServer:
                 clock=clock,
                 ids=ids,
                 result_days=settings.result_days,
+                max_inputs=settings.max_job_inputs,
             )
             self.stages = StageService(self.cache, store, self._mapper, watch, clock=clock, ids=ids)
             self.runs = build_run_service(store, self._job_place)

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from stager import FetchService, FileCache
-from stager.errors import UnprovenLengthError
+from stager.errors import TooManyInputsError, UnprovenLengthError
 from stager.model.jobs import JobInput, JobSpec
 from stager.settings import current_settings
 from tests.support.origin import Exchange, Origin, content, redirect, until_close
@@ -66,4 +66,26 @@ def test_the_limits_and_the_reach_of_the_settings_hold_wherever_a_server_fetches
             found = None if ended.error is None else ended.error["details"]["code"]
             assert found == code, url
         assert len(origin.seen()) == len(asked)  # none of it is tried again
+        server.end()
+
+
+def test_the_limits_of_a_job_are_settings_and_too_many_inputs_change_nothing(tmp_path: Path) -> None:
+    limits = {"STAGER_MAX_JOB_INPUTS": "3", "STAGER_MAX_JOB_BYTES": "2000"}
+    with Origin() as origin, ServerProcess(tmp_path, **limits) as server, server.client() as client:
+        inputs = tuple(JobInput(origin.serve(f"/{n}", content(b"x" * 900))) for n in range(4))
+        with pytest.raises(TooManyInputsError, match="a job with 4 inputs: at most 3"):
+            client.submit([JobSpec(("true",), inputs[:1]), JobSpec(("true",), inputs)])
+        assert client.jobs() == []
+        assert origin.seen() == []
+        large, fits = client.submit([JobSpec(("true",), inputs[:3]), JobSpec(("true",), inputs[:2])])
+        ended = client.wait(large, PATIENCE)
+        assert ended.error is not None
+        assert ended.error["code"] == "job-too-large"
+        assert ended.error["details"] == {"size": 2700, "limit": 2000}
+        assert ended.started_at is None
+        assert client.wait(fits, PATIENCE).error is None
+        (again,) = client.submit([JobSpec(("true",), inputs[:3])])  # all of it is in the cache
+        ended = client.wait(again, PATIENCE)
+        assert ended.error is not None
+        assert ended.error["code"] == "job-too-large"
         server.end()

@@ -17,6 +17,7 @@ from stager.errors import (
     HandedBackError,
     IllegalTransitionError,
     InputFailedError,
+    JobTooLargeError,
     NotFoundError,
     OriginRefusedError,
     StagerError,
@@ -54,9 +55,16 @@ class Bench:
     """A machine on the bench: short words for what the loop does, validated after every step."""
 
     def __init__(
-        self, *, slots: int = 8, per_origin: int = 8, job_slots: int | None = None, batch: int = 1
+        self,
+        *,
+        slots: int = 8,
+        per_origin: int = 8,
+        job_slots: int | None = None,
+        batch: int = 1,
+        job_bytes: int = 0,
     ) -> None:
         self.batch = batch
+        self.job_bytes = job_bytes
         self.database = Database()
         self.now = 1_000.0
         self.limits = (slots, per_origin, job_slots)
@@ -67,7 +75,9 @@ class Bench:
         slots, per_origin, job_slots = self.limits
         retry = RetryPolicy(attempts=3, first_seconds=1.0, longest_seconds=100.0, deadline_seconds=1000.0)
         admission = Admission(slots=slots, per_origin=per_origin, batch=self.batch)
-        return Machine(admission, retry, job_slots=job_slots, fetch_ids=self._fetch_ids)
+        return Machine(
+            admission, retry, job_slots=job_slots, fetch_ids=self._fetch_ids, job_bytes=self.job_bytes
+        )
 
     def submit(
         self,
@@ -1351,3 +1361,65 @@ def test_a_try_with_progress_is_followed_by_as_many_fruitless_ones_as_the_first(
         bench.failed(generation=generation, progressed=progressed)
     bench.run()
     assert bench.state() is JobState.FAILED
+
+
+# -- how large a job may be ------------------------------------------------------------------------
+
+
+def urls(count: int) -> list[str]:
+    return [f"http://origin.example/{n}.nxs" for n in range(count)]
+
+
+def test_a_job_whose_inputs_are_too_large_in_all_fails_before_it_runs() -> None:
+    bench = Bench(job_bytes=25)
+    large = bench.submit("large", *urls(3))
+    fits = bench.submit("fits", *urls(2))
+    bench.run()
+    for fetch in ("f1", "f2", "f3"):
+        bench.ready(fetch)
+    assert Dispatch("fits", 1) in bench.run()
+    assert large.state is JobState.FAILED
+    assert isinstance(large.error, JobTooLargeError)
+    assert large.error.cause == "its inputs are 30 bytes, of at most 25"
+    assert fits.state is JobState.DISPATCHED
+
+
+def test_a_job_of_many_inputs_is_failed_before_all_are_fetched_and_the_rest_is_given_up() -> None:
+    bench = Bench(job_bytes=25, slots=16, per_origin=16)
+    large = bench.submit("large", *urls(16))
+    bench.submit("other", urls(16)[15])
+    bench.run()
+    for number in range(1, 9):
+        bench.ready(f"f{number}")
+    stopped = [i.fetch for i in bench.run() if isinstance(i, StopFetch)]
+    assert large.state is JobState.FAILED
+    assert large.error is not None
+    assert large.error.cause == "8 of its 16 inputs are 80 bytes, of at most 25"
+    assert sorted(stopped) == sorted(
+        f"f{number}" for number in range(9, 16)
+    )  # another job wants the last one
+
+
+def test_one_file_under_two_names_counts_once() -> None:
+    bench = Bench(job_bytes=15)
+    job = bench.submit("job", URL, URL)
+    bench.run()
+    bench.ready()
+    assert bench.run() == [Dispatch("job", 1)]
+    assert job.error is None
+
+
+def test_a_job_that_became_too_large_while_nothing_ran_fails_at_the_next_start() -> None:
+    bench = Bench()
+    bench.submit("job", URL, OTHER, after=("beam",))
+    bench.run()
+    bench.ready("f1")
+    bench.ready("f2")
+    bench.run()
+    bench.machine.meet("beam", now=bench.now)
+    bench.database.write(bench.machine.take_changes())
+    bench.job_bytes = 15
+    bench.machine = bench.new_machine()
+    bench.database.load_into(bench.machine, now=bench.now)
+    assert not [i for i in bench.run() if isinstance(i, Dispatch)]
+    assert bench.database.jobs["job"].state is JobState.FAILED

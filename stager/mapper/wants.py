@@ -1,0 +1,70 @@
+"""Who wants what: jobs, and the fetches and preconditions that they wait for."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+from stager.mapper.flights import Flights
+from stager.mapper.instructions import StopFetch
+from stager.model.fetches import FetchState
+from stager.model.records import NAME, JobRecord, NameRecord
+
+
+class Wants:
+    """Preconditions by name, and jobs registered with these and with fetches.
+
+    Args:
+        flights: holds the fetches.
+    """
+
+    def __init__(self, flights: Flights) -> None:
+        self._flights = flights
+        self.names: dict[str, NameRecord] = {}
+        self._dirty: dict[str, NameRecord] = {}
+
+    def load(self, names: Iterable[NameRecord]) -> None:
+        """Take in what the database holds."""
+        for name in names:
+            self.names[name.name] = name
+
+    def name(self, name: str) -> NameRecord:
+        """The precondition of that name, made when nobody knew it."""
+        record = self.names.get(name)
+        if record is None:
+            record = self.names[name] = NameRecord(name)
+            self._dirty[name] = record
+        return record
+
+    def meet(self, name: str, now: float) -> NameRecord | None:
+        """The precondition, which is met now; None when it was already."""
+        record = self.name(name)
+        if record.met_at is not None:
+            return None
+        record.met_at = now
+        self._dirty[name] = record
+        return record
+
+    def attach(self, job: JobRecord) -> None:
+        """Register the job with what it waits for, and note what of it is not met."""
+        for fetch_id in job.fetches:
+            fetch = self._flights.fetches[fetch_id]
+            fetch.jobs.add(job.id)
+            if fetch.state is not FetchState.READY:
+                job.unmet.add(fetch.id)
+        for name in job.after:
+            record = self.name(name)
+            record.jobs.add(job.id)
+            if record.met_at is None:
+                job.unmet.add(NAME + name)
+
+    def detach(self, job: JobRecord, now: float) -> list[StopFetch]:
+        """The job needs nothing any more: fetches that nobody else needs are given up."""
+        for name in job.after:
+            self.names[name].jobs.discard(job.id)
+        stops = (self._flights.leave(fetch_id, job.id, now) for fetch_id in job.fetches)
+        return [stop for stop in stops if stop is not None]
+
+    def take_changes(self) -> list[NameRecord]:
+        """Preconditions that changed since the last call."""
+        changed, self._dirty = list(self._dirty.values()), {}
+        return changed
