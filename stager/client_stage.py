@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from dataclasses import asdict
 from typing import Any, Protocol
 from urllib.parse import quote
 
@@ -47,7 +48,7 @@ class StageCalls:
         owner: str = "",
     ) -> str:
         """See `StageService.stage`."""
-        files = [{"url": item.url, "sha256": item.sha256} for item in items]
+        files = [{name: value for name, value in asdict(item).items() if value} for item in items]
         body = {"files": files, "keep_seconds": keep_seconds, "priority": priority, "owner": owner}
         return str(self._ask("POST", "stage", json=body)["id"])
 

@@ -151,6 +151,8 @@ class Settings(BaseSettings):
     """From the first try to giving up."""
     unproven: Literal["refuse", "accept"] = "refuse"
     """What to do with a body that has neither length nor digest."""
+    html_hosts: tuple[str, ...] = ()
+    """Hosts (``*`` is a pattern) whose pages are data, even if they look like a login."""
     fresh_min_seconds: Annotated[float, Field(ge=0, allow_inf_nan=False)] = 60.0
     """How long a copy is used without asking when the origin says nothing."""
     fresh_max_seconds: Annotated[float, Field(ge=0, allow_inf_nan=False)] = 86_400.0

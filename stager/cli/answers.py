@@ -8,7 +8,7 @@ from typing import Any
 from stager.cli import output
 from stager.cli.fetch_lists import Asked
 from stager.cli.progress import Display
-from stager.errors import CredentialError, StagerError
+from stager.errors import CredentialError, StagerError, error_from_dict
 from stager.farm.crew import Brought
 from stager.model.urls import parse_url
 from stager.service.batch import Missed
@@ -32,24 +32,22 @@ class Answers:
         self.failed = False
         self.wants_credential = False
 
-    def hear(self, report: Brought | Missed, places: list[int], failures: Sequence[StagerError]) -> None:
-        """Say what came of the file at `places` of the list that was given.
-
-        Args:
-            report: its end.
-            places: where it is in that list.
-            failures: of the URLs at which it was not to be had, in their order.
-        """
-        self.failed = self.failed or isinstance(report, Missed)
-        if isinstance(report, Missed) and any(isinstance(error, CredentialError) for error in failures):
-            self.wants_credential = True
-        for error in failures:
-            self._shown.note(str(error))
-        if failures and isinstance(report, Brought):
-            self._shown.note(f"it came from {_shown(self._asked[places[0]].urls[len(failures)])} instead")
+    def hear(self, report: Brought | Missed, places: list[int]) -> None:
+        """Say what came of the file at `places` of the list that was given."""
+        tried = _tried(report)
+        if isinstance(report, Missed):
+            self.failed = True
+            errors = [report.error, *(error for _, error in tried)]
+            self.wants_credential |= any(isinstance(error, CredentialError) for error in errors)
+            self._shown.note(str(report.error))
+        else:
+            for _, error in tried:
+                self._shown.note(str(error))
+            if tried:
+                self._shown.note(f"it came from {report.source} instead")
         for place in places:
             if self._as_json:
-                self._shown.line(output.json_text(_facts(self._asked[place], report, failures)))
+                self._shown.line(output.json_text(_facts(self._asked[place], report)))
             else:
                 self._early[place] = "" if isinstance(report, Missed) else report.path
         while self._next in self._early:
@@ -59,19 +57,24 @@ class Answers:
                 self._shown.line(path)
 
 
-def _facts(asked: Asked, report: Brought | Missed, failures: Sequence[StagerError]) -> dict[str, Any]:
-    """About the URL that delivered, or the one that was tried last; `tried` are those before it."""
-    before = failures[:-1] if isinstance(report, Missed) else failures
-    tried = [
-        {"url": _shown(url), "error": error.to_dict()} for url, error in zip(asked.urls, before, strict=False)
-    ]
+def _tried(report: Brought | Missed) -> list[tuple[str, StagerError]]:
+    """The URLs that did not deliver, besides the one that the report is about, each with its error."""
+    found = report.error.details.get("tried", ()) if isinstance(report, Missed) else report.tried
+    return [(str(one.get("url")), error_from_dict(one["error"])) for one in found]
+
+
+def _facts(asked: Asked, report: Brought | Missed) -> dict[str, Any]:
+    """About the URL that delivered, or the one whose error counts; `tried` are the others that were asked."""
+    given = {parse_url(url).redacted: _shown(url) for url in asked.urls}
+    tried = [{"url": given.get(url, url), "error": error.to_dict()} for url, error in _tried(report)]
     more: dict[str, Any] = {"name": asked.name} if asked.name is not None else {}
     more |= {"tried": tried} if tried else {}
-    url = _shown(asked.urls[len(before)])
+    about = _shown(asked.urls[0])
     if isinstance(report, Missed):
-        return {"url": url, "error": report.error.to_dict(), **more}
+        url = str(report.error.details.get("url", ""))
+        return {"url": given.get(url, about), "error": report.error.to_dict(), **more}
     return {
-        "url": url,
+        "url": given.get(report.source, about),
         "path": report.path,
         "sha256": report.sha256,
         "size": report.size,

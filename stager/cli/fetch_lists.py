@@ -16,7 +16,6 @@ from stager.model.fetches import FetchRequest
 if TYPE_CHECKING:
     from stager.model.list_form import ListFormat
     from stager.model.lists import ParsedList
-    from stager.service.mirrors import Wanted
 
 STDIN = "-"
 
@@ -27,33 +26,42 @@ class Asked:
 
     Attributes:
         urls: as they were given, the first to be tried first.
-        wanted: the same, checked.
+        request: the same, checked.
         name: that a list gives it; None: no list did.
     """
 
     urls: tuple[str, ...]
-    wanted: Wanted
+    request: FetchRequest
     name: str | None = None
 
 
-def asked_by_urls(urls: Sequence[str], sha256: str | None, *, refresh: bool) -> list[Asked]:
+def asked_by_urls(
+    urls: Sequence[str],
+    *,
+    refresh: bool = False,
+    sha256: str | None = None,
+    digest: str | None = None,
+    mirrors: Sequence[str] = (),
+) -> list[Asked]:
     """The files of the command line.
 
     Raises:
-        InputError: a bad URL, or one digest for several.
+        InputError: a bad URL or digest, or what belongs to one file for several.
     """
-    from stager.service.mirrors import Wanted
-
     me = login_name()
-    requests = [FetchRequest(url, sha256=sha256, refresh=refresh, owner=me) for url in urls]
-    found = [Asked((url,), Wanted((request,))) for url, request in zip(urls, requests, strict=True)]
-    if sha256 is not None and len({asked.wanted for asked in found}) > 1:
-        raise InputError(
-            "--sha256 was given with several URLs",
-            cause="it is the digest of one file",
-            remedy="fetch them one by one, or list them with their digests (--from)",
-        )
-    return found
+    requests = [
+        FetchRequest(url, sha256=sha256, digest=digest, mirrors=tuple(mirrors), refresh=refresh, owner=me)
+        for url in urls
+    ]
+    of_one = {"--sha256": sha256, "--digest": digest, "--mirror": mirrors}
+    for option, value in of_one.items():
+        if value and len(set(requests)) > 1:
+            raise InputError(
+                f"{option} was given with several URLs",
+                cause="it belongs to one file",
+                remedy="fetch them one by one, or list them with what belongs to each (--from)",
+            )
+    return [Asked((url, *mirrors), request) for url, request in zip(urls, requests, strict=True)]
 
 
 def asked_by_lists(lists: Iterable[str], form: ListFormat | None, *, refresh: bool) -> list[Asked]:
@@ -62,8 +70,6 @@ def asked_by_lists(lists: Iterable[str], form: ListFormat | None, *, refresh: bo
     Raises:
         InputError: a list can't be read, or says what makes no sense; list and line are named.
     """
-    from stager.service.mirrors import Wanted
-
     me = login_name()
     found = []
     for name in lists:
@@ -73,10 +79,15 @@ def asked_by_lists(lists: Iterable[str], form: ListFormat | None, *, refresh: bo
         if not parsed.files:
             output.note(f"{name} lists no file")
         for file in parsed.files:
-            requests = tuple(
-                FetchRequest(url, sha256=file.sha256, refresh=refresh, owner=me) for url in file.urls
+            request = FetchRequest(
+                file.urls[0],
+                digest=file.digest,
+                mirrors=file.urls[1:],
+                size=file.size,
+                refresh=refresh,
+                owner=me,
             )
-            found.append(Asked(file.urls, Wanted(requests, file.size), file.name))
+            found.append(Asked(file.urls, request, file.name))
     return found
 
 

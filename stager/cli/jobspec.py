@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+import re
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -22,6 +23,16 @@ Inputs = Annotated[
 Digests = Annotated[
     list[str] | None,
     typer.Option("--sha256", metavar="NAME=HEX", help="Digest that the input NAME must have."),
+]
+AnyDigests = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--digest", metavar="NAME=DIGEST", help="The same in any form: sha512:HEX, sha256-BASE64, md5:HEX."
+    ),
+]
+Mirrors = Annotated[
+    list[str] | None,
+    typer.Option("--mirror", metavar="NAME=URL", help="Another URL of the input NAME; may be repeated."),
 ]
 After = Annotated[
     list[str] | None, typer.Option("--after", metavar="NAME", help="A precondition that must be met first.")
@@ -116,6 +127,8 @@ def spec_of_options(
     *,
     inputs: Iterable[str] | None = None,
     sha256: Iterable[str] | None = None,
+    digest: Iterable[str] | None = None,
+    mirror: Iterable[str] | None = None,
     after: Iterable[str] | None = None,
     environment: Iterable[str] | None = None,
     results: Iterable[str] | None = None,
@@ -132,7 +145,10 @@ def spec_of_options(
 
     return JobSpec(
         command=tuple(command),
-        inputs=_with_digests([split_input(text) for text in inputs or ()], sha256 or ()),
+        inputs=_with_more(
+            [split_input(text) for text in inputs or ()],
+            {"--sha256": sha256 or (), "--digest": digest or (), "--mirror": mirror or ()},
+        ),
         after=tuple(after or ()),
         environment=tuple(_pair("--env", text, "NAME=VALUE") for text in environment or ()),
         results=tuple(results or ()),
@@ -166,20 +182,41 @@ def split_input(text: str) -> JobInput:
     return JobInput(url, name) if is_name else JobInput(text)
 
 
-def _with_digests(inputs: list[JobInput], digests: Iterable[str]) -> tuple[JobInput, ...]:
+_OF_INPUT = {
+    "--sha256": ("NAME=HEX", r"(.+)=([^=]*)"),
+    "--digest": ("NAME=DIGEST", r"(.+?)=((?:sha|md5|[0-9a-f]{64}$).*)"),
+    "--mirror": ("NAME=URL", r"(.+?)=([A-Za-z][A-Za-z0-9+.-]*://.*)"),
+}
+"""Options about an input, their form, and how name and value are told apart: both may have an ``=``."""
+
+
+def _with_more(inputs: list[JobInput], given: Mapping[str, Iterable[str]]) -> tuple[JobInput, ...]:
+    """The inputs with what these options say about them."""
     from dataclasses import replace
 
-    for text in digests:
-        name, digest = _pair("--sha256", text, "NAME=HEX")
-        if name not in {item.name for item in inputs}:
-            known = ", ".join(item.name for item in inputs) or "there is none"
-            raise InputError(f"--sha256 {name}=... names no input", remedy=f"inputs: {known}")
-        inputs = [replace(item, sha256=digest) if item.name == name else item for item in inputs]
+    for option, texts in given.items():
+        form, pattern = _OF_INPUT[option]
+        for text in texts:
+            found = re.fullmatch(pattern, text, re.IGNORECASE)
+            if found is None:
+                raise _makes_no_sense(option, text, form)
+            name, value = found.groups()
+            number = next((number for number, item in enumerate(inputs) if item.name == name), None)
+            if number is None:
+                known = ", ".join(item.name for item in inputs) or "there is none"
+                raise InputError(f"{option} {name}=... names no input", remedy=f"inputs: {known}")
+            item = inputs[number]
+            change = {"mirrors": (*item.mirrors, value)} if option == "--mirror" else {option[2:]: value}
+            inputs[number] = replace(item, **change)
     return tuple(inputs)
 
 
 def _pair(option: str, text: str, form: str) -> tuple[str, str]:
-    name, equals, value = text.rpartition("=") if option == "--sha256" else text.partition("=")
+    name, equals, value = text.partition("=")
     if not equals or not name:
-        raise InputError(f"{option} {text!r} makes no sense", remedy=f"write {option} {form}")
+        raise _makes_no_sense(option, text, form)
     return name, value
+
+
+def _makes_no_sense(option: str, text: str, form: str) -> InputError:
+    return InputError(f"{option} {text!r} makes no sense", remedy=f"write {option} {form}")

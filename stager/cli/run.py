@@ -10,8 +10,10 @@ import typer
 from stager.cli.exit_codes import Exit
 from stager.cli.jobspec import (
     After,
+    AnyDigests,
     Digests,
     Inputs,
+    Mirrors,
     Name,
     Results,
     Variables,
@@ -47,6 +49,8 @@ def run(
     *,
     inputs: Inputs = None,
     sha256: Digests = None,
+    digest: AnyDigests = None,
+    mirror: Mirrors = None,
     after: After = None,
     met: Met = None,
     env: Variables = None,
@@ -66,6 +70,8 @@ def run(
     options = {
         "inputs": inputs,
         "sha256": sha256,
+        "digest": digest,
+        "mirror": mirror,
         "after": after,
         "environment": env,
         "results": result,

@@ -154,11 +154,13 @@ def _items(urls: Sequence[str], lists: Sequence[str], form: ListFormat | None) -
     from stager.cli.fetch_lists import asked_by_lists, asked_by_urls
     from stager.model.stages import StageItem
 
-    asked = asked_by_urls(urls, None, refresh=False) + asked_by_lists(lists, form, refresh=False)
+    asked = asked_by_urls(urls) + asked_by_lists(lists, form, refresh=False)
     if not asked:
         raise InputError("nothing to stage", remedy="give a URL, or a list with --from")
-    first = [one.wanted.requests[0] for one in asked]
-    return [StageItem(request.url, request.sha256) for request in first]
+    return [
+        StageItem(request.url, request.sha256, request.digest, request.mirrors, request.size)
+        for request in (one.request for one in asked)
+    ]
 
 
 def _list(found: Sequence[StageView], *, as_json: bool) -> None:

@@ -10,8 +10,10 @@ import typer
 from stager.cli import output
 from stager.cli.jobspec import (
     After,
+    AnyDigests,
     Digests,
     Inputs,
+    Mirrors,
     Name,
     Owner,
     Priority,
@@ -34,6 +36,8 @@ def submit(
     *,
     inputs: Inputs = None,
     sha256: Digests = None,
+    digest: AnyDigests = None,
+    mirror: Mirrors = None,
     after: After = None,
     env: Variables = None,
     result: Results = None,
@@ -50,6 +54,8 @@ def submit(
     options = {
         "inputs": inputs,
         "sha256": sha256,
+        "digest": digest,
+        "mirror": mirror,
         "after": after,
         "environment": env,
         "results": result,

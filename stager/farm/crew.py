@@ -36,6 +36,8 @@ class Brought(NamedTuple):
     received: int
     resumed_from: int
     unproven: bool
+    tried: tuple[dict[str, Any], ...] = ()
+    source: str = ""
 
     @classmethod
     def of(cls, number: int, result: FetchResult) -> Brought:
@@ -50,6 +52,8 @@ class Brought(NamedTuple):
             result.received,
             result.resumed_from,
             result.unproven,
+            result.tried,
+            result.source,
         )
 
 

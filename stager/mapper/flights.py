@@ -20,6 +20,7 @@ from stager.mapper.shortage import Shortage, waiting_for_room
 from stager.model.backoff import RetryPolicy
 from stager.model.entries import Entry
 from stager.model.fetches import (
+    MAX_MIRRORS,
     Failed,
     FetchOrder,
     FetchRequest,
@@ -34,8 +35,8 @@ from stager.model.records import FetchRecord
 from stager.model.urls import origin_of
 
 _UNDER_WAY: Collection[FetchState] = frozenset({FetchState.QUEUED, FetchState.RUNNING})
-_Wanted = str | tuple[str, str]
-"""Which requests are for the same bytes: a key, with a digest if one is asked for."""
+_Wanted = str | tuple[str, str] | tuple[str, str | None, int]
+"""Which requests are for the same bytes: a key, with a digest or a size if one is asked for."""
 
 
 CACHE_SECONDS = 15.0
@@ -68,7 +69,7 @@ class Flights:
         for fetch in sorted(fetches, key=_by_worth_joining):
             fetch.created_at = moments.setdefault(fetch.created_at, fetch.created_at)
             self.fetches[fetch.id] = fetch
-            self.joinable[_wanted(fetch.url, fetch.expected)] = fetch.id
+            self.joinable[_wanted(fetch.url, fetch.expected, fetch.expected_size)] = fetch.id
 
     def resume(self, now: float, *, keep_running: bool = False) -> list[FetchOrder]:
         """After `load`: what was running starts anew with the next generation; what nobody needs goes.
@@ -101,24 +102,29 @@ class Flights:
 
         `entry` is what the cache holds of the key.
         """
-        at_hand = entry if entry and _is_good(request, entry.object, entry.fresh_until, now) else None
-        wanted = _wanted(request.key, request.sha256)
+        at_hand = entry if entry and entry.answers(request.expected, request.size) else None
+        if at_hand is not None and not _is_good(request, at_hand.fresh_until, now):
+            at_hand = None
+        wanted = _wanted(request.key, request.expected, request.size)
         flight = self.fetches.get(self.joinable.get(wanted, ""))
         under_way = flight is not None and flight.state in _UNDER_WAY
         if flight is not None:
             if under_way and at_hand is None:
                 self._lift(flight, priority)
+                self._add_mirrors(flight, request)
                 return flight
-            if flight.state is FetchState.READY and _is_good(request, flight.sha256, flight.fresh_until, now):
+            if flight.state is FetchState.READY and _is_good(request, flight.fresh_until, now):
                 return flight
         fetch = FetchRecord(
             id=next(self._ids),
             url=request.url,
-            expected=request.sha256,
+            expected=request.expected,
             refresh=request.refresh,
             priority=priority,
             owner=owner,
             created_at=now,
+            mirrors=request.mirrors,
+            expected_size=request.size,
         )
         if at_hand is not None:
             fetch.state, fetch.cached, fetch.ended_at = FetchState.READY, True, now
@@ -291,6 +297,12 @@ class Flights:
             self._dirty[fetch.id] = fetch
             self.admission.lift(fetch.id, priority)
 
+    def _add_mirrors(self, fetch: FetchRecord, request: FetchRequest) -> None:
+        """Another one knows more URLs of the file: its next try has them."""
+        if request.mirrors and (more := [m for m in request.mirrors if m not in fetch.mirrors]):
+            fetch.mirrors = (fetch.mirrors + tuple(more))[:MAX_MIRRORS]
+            self._dirty[fetch.id] = fetch
+
     def _enqueue(self, fetch: FetchRecord) -> None:
         self.admission.add(
             fetch.id,
@@ -315,7 +327,7 @@ class Flights:
             self.move(fetch, FetchState.CANCELLED)
             fetch.ended_at = now
         del self.fetches[fetch.id]
-        wanted = _wanted(fetch.url, fetch.expected)
+        wanted = _wanted(fetch.url, fetch.expected, fetch.expected_size)
         if self.joinable.get(wanted) == fetch.id:
             del self.joinable[wanted]
         return stop
@@ -333,8 +345,10 @@ class Flights:
             self.admission.ended(signal.fetch, error=signal.error, now=now)
 
 
-def _wanted(key: str, sha256: str | None) -> _Wanted:
-    return key if sha256 is None else (key, sha256)
+def _wanted(key: str, expected: str | None, size: int | None) -> _Wanted:
+    if size is not None:
+        return key, expected, size
+    return key if expected is None else (key, expected)
 
 
 def _by_worth_joining(fetch: FetchRecord) -> tuple[bool, float, str]:
@@ -342,10 +356,8 @@ def _by_worth_joining(fetch: FetchRecord) -> tuple[bool, float, str]:
     return fetch.state in _UNDER_WAY, fetch.created_at, fetch.id
 
 
-def _is_good(request: FetchRequest, sha256: str, fresh_until: float | None, now: float) -> bool:
-    """Whether bytes at hand answer the request without asking the origin."""
+def _is_good(request: FetchRequest, fresh_until: float | None, now: float) -> bool:
+    """Whether bytes at hand, which are as the request says, answer it without asking the origin."""
     if request.refresh:
         return False
-    if request.sha256 is not None:
-        return request.sha256 == sha256
-    return fresh_until is None or now < fresh_until
+    return request.expected is not None or fresh_until is None or now < fresh_until

@@ -50,6 +50,9 @@ class Entry:
         restricted: the object needs a grant.
         owner: who wanted it first; empty: nobody in particular.
         keep_until: until when it was promised to stay (a result), seconds since 1970 UTC; None: no promise.
+        digests: other digests that the bytes were found to have, each ``ALGORITHM:HEX``.
+        sharing: what the origin said about giving the bytes to others: ``private``, ``no-store``, or empty.
+        name: file name that the origin proposed, or empty.
     """
 
     key: str
@@ -65,6 +68,15 @@ class Entry:
     restricted: bool = False
     owner: str = ""
     keep_until: float | None = None
+    digests: tuple[str, ...] = ()
+    sharing: str = ""
+    name: str = ""
+
+    def answers(self, expected: str | None, size: int | None) -> bool:
+        """Whether the bytes are known to have this digest (in its one form) and size; None: any."""
+        if expected is not None and expected != self.object and expected not in self.digests:
+            return False
+        return size in {None, self.size}
 
     def is_fresh(self, now: float) -> bool:
         """Whether the bytes may be used without asking the origin."""
@@ -93,8 +105,15 @@ class Entry:
             f'"last_modified":{_text(validators.last_modified)},"date":{_text(validators.date)}}},'
             f'"content_type":{_quoted(self.content_type)},"content_encoding":{_quoted(self.content_encoding)},'
             f'"unproven":{_FLAG[self.unproven]},"restricted":{_FLAG[self.restricted]},'
-            f'"owner":{_quoted(self.owner)},"keep_until":{_number(self.keep_until)}}}\n'
+            f'"owner":{_quoted(self.owner)},"keep_until":{_number(self.keep_until)}{self._rare()}}}\n'
         ).encode("ascii")
+
+    def _rare(self) -> str:
+        """What few entries have; others go without its names."""
+        if not (self.digests or self.sharing or self.name):
+            return ""
+        rare = {"digests": self.digests, "sharing": self.sharing, "name": self.name}
+        return "".join(f',"{name}":{_encode(value)}' for name, value in rare.items() if value)
 
     @classmethod
     def from_json(cls, text: bytes) -> Entry:
@@ -114,6 +133,8 @@ class Entry:
                     remedy="upgrade it",
                 )
             data["validators"] = Validators(**data["validators"])
+            if "digests" in data:
+                data["digests"] = tuple(data["digests"])
             entry = cls(**data)
             digest_is_one = parse_sha256(entry.object) == entry.object  # it becomes part of a path
             if not (digest_is_one and entry.size >= 0 and isinstance(entry.key, str)):
@@ -123,7 +144,7 @@ class Entry:
         return entry
 
 
-_encode = json.JSONEncoder().encode
+_encode = json.JSONEncoder(separators=(",", ":")).encode
 _quoted = json.encoder.encode_basestring_ascii  # what `_encode` calls for text
 _FLAG = {False: "false", True: "true"}
 

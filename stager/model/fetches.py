@@ -2,13 +2,19 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 from enum import StrEnum
 from pathlib import Path
+from typing import Any
 
 from stager.errors import IllegalTransitionError, InputError, StagerError
+from stager.model.digests import Digest, parse_digest
 from stager.model.keys import parse_sha256
 from stager.model.urls import origin_of, parse_url
+
+MAX_MIRRORS = 100
+"""Other URLs of one file; a list of all mirrors of a large distribution is shorter."""
 
 
 class FetchState(StrEnum):
@@ -43,19 +49,40 @@ def check_fetch_transition(fetch_id: str, old: FetchState, new: FetchState) -> N
         )
 
 
+def canonical_mirrors(url: str, mirrors: Iterable[str]) -> tuple[str, ...]:
+    """The mirrors in canonical form, each once and without `url`, which is canonical.
+
+    Raises:
+        InputError: one is no URL, or there are too many.
+    """
+    found = dict.fromkeys(parse_url(mirror).text for mirror in mirrors)
+    found.pop(url, None)
+    if len(found) > MAX_MIRRORS:
+        raise InputError(
+            f"{len(found)} mirrors of {parse_url(url).redacted}",
+            cause=f"{MAX_MIRRORS} are allowed",
+            remedy="leave some out",
+        )
+    return tuple(found)
+
+
 @dataclass(frozen=True, slots=True)
 class FetchRequest:
     """What a caller wants: the bytes behind a URL.
 
     Attributes:
         url: where they are; brought into canonical form.
-        sha256: digest they must have (``HEX`` or ``sha256:HEX``), or None.
+        sha256: digest they must have (``HEX``, ``sha256:HEX`` or ``sha256-BASE64``), or None.
         refresh: ask the origin even if the cached copy is still fresh.
         priority: higher goes first.
         owner: for whom; the entry remembers it, and whose quota the file counts in. No part of what is asked.
+        digest: the same as `sha256` in any form that `parse_digest` reads; kept, as ``ALGORITHM:HEX``, if it is
+            of another algorithm, else moved to `sha256`.
+        mirrors: other URLs of the same file, tried after `url`; the file is known by `url` alone.
+        size: bytes that it must have, or None.
 
     Raises:
-        InputError: malformed URL or digest.
+        InputError: malformed URL or digest, a negative size, or two digests.
     """
 
     url: str
@@ -63,6 +90,9 @@ class FetchRequest:
     refresh: bool = False
     priority: int = 0
     owner: str = field(default="", compare=False)
+    digest: str | None = None
+    mirrors: tuple[str, ...] = ()
+    size: int | None = None
 
     def __post_init__(self) -> None:
         if not isinstance(self.url, str):
@@ -70,6 +100,28 @@ class FetchRequest:
         object.__setattr__(self, "url", parse_url(self.url).text)
         if self.sha256 is not None:
             object.__setattr__(self, "sha256", parse_sha256(self.sha256))
+        if self.digest is not None:
+            self._take_digest(parse_digest(self.digest))
+        if self.mirrors:
+            object.__setattr__(self, "mirrors", canonical_mirrors(self.url, self.mirrors))
+        if self.size is not None and (isinstance(self.size, bool) or self.size < 0):
+            raise InputError(f"{self.size!r} is no size of a file", remedy="give a number of bytes")
+
+    def _take_digest(self, digest: Digest) -> None:
+        if digest.algorithm != "sha256":
+            object.__setattr__(self, "digest", str(digest))
+        elif self.sha256 in {None, digest.value}:
+            object.__setattr__(self, "sha256", digest.value)
+            object.__setattr__(self, "digest", None)
+        if self.sha256 is not None and self.digest is not None:
+            raise InputError(
+                f"two digests for {parse_url(self.url).redacted}", cause="one is enough", remedy="give one"
+            )
+
+    @property
+    def expected(self) -> str | None:
+        """The digest that was asked for, in its one form (see `stager.model.digests`); None: none was."""
+        return self.sha256 if self.digest is None else self.digest
 
     @property
     def key(self) -> str:
@@ -112,6 +164,8 @@ class FetchResult:
         resumed_from: offset at which this try went on; 0 when it began at the beginning.
         unproven: see `Entry.unproven`.
         fresh_until: see `Entry.fresh_until`.
+        tried: URLs at which it was not to be had, each with ``url`` and ``error`` (`StagerError.to_dict`).
+        source: the URL that the bytes came from, without secrets; empty where that is not known.
     """
 
     url: str
@@ -124,6 +178,8 @@ class FetchResult:
     resumed_from: int = 0
     unproven: bool = False
     fresh_until: float | None = None
+    tried: tuple[dict[str, Any], ...] = ()
+    source: str = ""
 
     @property
     def path(self) -> Path:

@@ -10,7 +10,6 @@ from typing import Any, TypeVar
 
 from stager.errors import IllegalTransitionError, InputError
 from stager.model.fetches import FetchRequest
-from stager.model.keys import parse_sha256
 from stager.model.preconditions import check_precondition_name
 from stager.model.urls import parse_url
 
@@ -142,12 +141,15 @@ class JobInput:
     Attributes:
         url: where it is; canonical.
         name: under which name the job sees it; by default the last segment of the URL's path.
-        sha256: digest it must have, or None.
+        sha256, digest, mirrors, size: as of a `FetchRequest`.
     """
 
     url: str
     name: str = ""
     sha256: str | None = None
+    digest: str | None = None
+    mirrors: tuple[str, ...] = ()
+    size: int | None = None
 
     def __post_init__(self) -> None:
         url = parse_url(self.url)
@@ -161,12 +163,40 @@ class JobInput:
                 )
             object.__setattr__(self, "name", url.name)
         check_file_name(self.name, f"input {url.redacted!r}")
-        if self.sha256 is not None:
-            object.__setattr__(self, "sha256", parse_sha256(self.sha256))
+        if self.sha256 is not None or self.digest is not None or self.mirrors or self.size is not None:
+            checked = self.request()
+            for field in ("sha256", "digest", "mirrors"):
+                object.__setattr__(self, field, getattr(checked, field))
 
     def request(self, priority: int = 0, owner: str = "") -> FetchRequest:
         """The fetch that brings it."""
-        return FetchRequest(self.url, sha256=self.sha256, priority=priority, owner=owner)
+        return FetchRequest(
+            self.url, self.sha256, False, priority, owner, self.digest, self.mirrors, self.size
+        )
+
+    def to_dict(self) -> dict[str, Any]:
+        """JSON form without defaults; `from_dict` is the inverse."""
+        given = {
+            "sha256": self.sha256,
+            "digest": self.digest,
+            "mirrors": list(self.mirrors),
+            "size": self.size,
+        }
+        data: dict[str, Any] = {"url": self.url, "name": self.name}
+        return data | {name: value for name, value in given.items() if value not in (None, [])}
+
+    @classmethod
+    def from_dict(cls, data: Mapping[str, Any]) -> JobInput:
+        """The input that `to_dict` wrote; it is not checked again."""
+        return _unchecked(
+            cls,
+            url=data["url"],
+            name=data["name"],
+            sha256=data.get("sha256"),
+            digest=data.get("digest"),
+            mirrors=tuple(data.get("mirrors", ())),
+            size=data.get("size"),
+        )
 
 
 @dataclass(frozen=True, slots=True)
@@ -243,10 +273,7 @@ class JobSpec:
         """JSON form without defaults; `from_dict` is the inverse."""
         data: dict[str, Any] = {"command": list(self.command)}
         if self.inputs:
-            data["inputs"] = [
-                {"url": i.url, "name": i.name} | ({"sha256": i.sha256} if i.sha256 else {})
-                for i in self.inputs
-            ]
+            data["inputs"] = [item.to_dict() for item in self.inputs]
         for field in ("after", "results"):
             if getattr(self, field):
                 data[field] = list(getattr(self, field))
@@ -266,10 +293,7 @@ class JobSpec:
         return _unchecked(
             cls,
             command=tuple(data["command"]),
-            inputs=tuple(
-                _unchecked(JobInput, url=i["url"], name=i["name"], sha256=i.get("sha256"))
-                for i in data.get("inputs", ())
-            ),
+            inputs=tuple(JobInput.from_dict(item) for item in data.get("inputs", ())),
             after=tuple(data.get("after", ())),
             environment=tuple(sorted(data.get("environment", {}).items())),
             results=tuple(data.get("results", ())),

@@ -6,6 +6,7 @@ import re
 from hashlib import sha256
 
 from stager.errors import InputError
+from stager.model.digests import Digest
 
 SHA256 = "sha256:"
 """How the key of a file begins that was imported under its digest; no URL does."""
@@ -25,7 +26,7 @@ def sha256_key(sha256: str) -> str:
 
 
 def parse_sha256(text: str) -> str:
-    """A digest as the user wrote it (``HEX`` or ``sha256:HEX``, any case) in its one form.
+    """A digest as the user wrote it (``HEX``, ``sha256:HEX``, any case, or ``sha256-BASE64``) in its one form.
 
     Raises:
         InputError: not 64 hexadecimal digits.
@@ -33,6 +34,9 @@ def parse_sha256(text: str) -> str:
     if not isinstance(text, str):
         raise InputError(f"{text!r} is not a SHA-256 digest", cause="text is needed")
     digest = text.strip().lower().removeprefix("sha256:")
+    if digest.startswith("sha256-"):
+        found = Digest.of_base64("sha256", text.strip()[len("sha256-") :])
+        digest = digest if found is None else found.value
     if not _DIGEST.fullmatch(digest):
         raise InputError(
             f"{text!r} is not a SHA-256 digest",

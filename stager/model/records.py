@@ -36,7 +36,7 @@ class FetchRecord:
     url: str
     """Canonical."""
     expected: str | None = None
-    """Digest that was asked for."""
+    """Digest that was asked for, in its one form (`stager.model.digests`)."""
     refresh: bool = False
     state: FetchState = FetchState.QUEUED
     generation: int = 1
@@ -62,11 +62,24 @@ class FetchRecord:
     """Jobs, not yet running, that need it."""
     saved: bool = False
     """The database has a row of it."""
+    mirrors: tuple[str, ...] = ()
+    """Other URLs of the same file."""
+    expected_size: int | None = None
+    """Bytes that it must have."""
 
     @property
     def request(self) -> FetchRequest:
         """What is asked, made anew each time: kept for a million that wait, it would take 80 MB."""
-        return FetchRequest(self.url, self.expected, self.refresh, self.priority, self.owner)
+        return FetchRequest(
+            self.url,
+            None,
+            self.refresh,
+            self.priority,
+            self.owner,
+            self.expected,
+            self.mirrors,
+            self.expected_size,
+        )
 
 
 @dataclass(slots=True, eq=False)

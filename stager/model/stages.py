@@ -37,10 +37,22 @@ STAGED_TRANSITIONS: dict[StagedState, frozenset[StagedState]] = {
 
 @dataclass(frozen=True, slots=True)
 class StageItem:
-    """One file to stage: its URL, and the digest that it must have, if it is known."""
+    """One file to stage; see `FetchRequest`."""
 
     url: str
     sha256: str | None = None
+    digest: str | None = None
+    mirrors: tuple[str, ...] = ()
+    size: int | None = None
+
+    @property
+    def request(self) -> FetchRequest:
+        """The fetch that brings it, checked.
+
+        Raises:
+            InputError: a malformed URL, digest or size.
+        """
+        return FetchRequest(self.url, self.sha256, digest=self.digest, mirrors=self.mirrors, size=self.size)
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,7 +83,7 @@ class StagedFile:
     url: str
     """Canonical."""
     expected: str | None = None
-    """Digest that it must have."""
+    """Digest that it must have, in its one form (`stager.model.digests`)."""
     state: StagedState = StagedState.QUEUED
     fetch: str | None = None
     """What brings it; None before its turn to ask for one."""
@@ -86,6 +98,10 @@ class StagedFile:
     """How often it was gone when it was to be pinned."""
     entry: Entry | None = field(default=None, repr=False)
     """What the cache held of it when it was asked for."""
+    mirrors: tuple[str, ...] = ()
+    """Other URLs of the same file."""
+    expected_size: int | None = None
+    """Bytes that it must have."""
 
     @property
     def id(self) -> str:
@@ -96,7 +112,14 @@ class StagedFile:
     def request(self) -> FetchRequest:
         """The fetch that brings it."""
         stage = self.stage
-        return FetchRequest(self.url, self.expected, priority=stage.priority, owner=stage.owner)
+        return FetchRequest(
+            self.url,
+            priority=stage.priority,
+            owner=stage.owner,
+            digest=self.expected,
+            mirrors=self.mirrors,
+            size=self.expected_size,
+        )
 
     def move(self, state: StagedState) -> None:
         """Take a step that the table has.

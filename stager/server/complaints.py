@@ -20,7 +20,7 @@ _NEEDED = {
 """By pydantic's kind of error: what is needed, and the way there."""
 _FIELDS = {
     "job": ("command", "inputs", "after", "environment", "results", "priority", "name"),
-    "input": ("url", "name", "sha256"),
+    "input": ("url", "name", "sha256", "digest", "mirrors", "size"),
     "report": ("state", "exit_code", "error", "seconds"),
 }
 

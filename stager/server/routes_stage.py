@@ -29,6 +29,19 @@ class StagedIn(_Shape):
     sha256: str | None = Field(
         default=None, description="Digest that it must have: 64 hexadecimal digits.", examples=[None]
     )
+    digest: str | None = Field(
+        default=None,
+        description="The same in another form: sha512:HEX, md5:HEX, sha256-BASE64 and the like.",
+        examples=[None],
+    )
+    mirrors: list[str] = Field(
+        default=[], description="Other URLs of the same file; those before failing first.", examples=[[]]
+    )
+    size: int | None = Field(default=None, description="Bytes that it must have.", examples=[None])
+
+    def item(self) -> StageItem:
+        """What is staged."""
+        return StageItem(self.url, self.sha256, self.digest, tuple(self.mirrors), self.size)
 
 
 def _kind_of_file(value: Any) -> str:
@@ -43,7 +56,7 @@ class StageIn(_Shape):
             Annotated[str, Tag("<text>")] | Annotated[StagedIn, Tag("<table>")], Discriminator(_kind_of_file)
         ]
     ] = Field(
-        description=f"What to stage, at most {MAX_FILES} files: a URL, or an object with url and sha256.",
+        description=f"What to stage, at most {MAX_FILES} files: a URL, or an object with url, sha256 (or digest), mirrors and size.",
         examples=[["https://example.org/run7.nxs", "https://example.org/run8.nxs"]],
     )
     keep_seconds: float | None = Field(
@@ -95,7 +108,7 @@ def stage_routes(stages: StageService | None, waiting: Waiting) -> APIRouter:
     @router.post("", status_code=201, responses=described(409, 413, 503), summary="Stage files")
     def stage(body: StageIn, response: Response) -> Staged:
         """Fetch many files, and let each stay for a while. What is answered survives any crash."""
-        items = [StageItem(f) if isinstance(f, str) else StageItem(f.url, f.sha256) for f in body.files]
+        items = [StageItem(f) if isinstance(f, str) else f.item() for f in body.files]
         made = service().stage(
             items, keep_seconds=body.keep_seconds, priority=body.priority, owner=body.owner
         )

@@ -27,6 +27,23 @@ class InputIn(_Shape):
     sha256: str | None = Field(
         default=None, description="Digest that it must have: 64 hexadecimal digits.", examples=[None]
     )
+    digest: str | None = Field(
+        default=None,
+        description="The same in another form: sha512:HEX, md5:HEX, sha256-BASE64 and the like.",
+        examples=[None],
+    )
+    mirrors: list[str] = Field(
+        default=[], description="Other URLs of the same file, for when the first one fails.", examples=[[]]
+    )
+    size: int | None = Field(default=None, description="Bytes that it must have.", examples=[None])
+
+    def to_input(self) -> JobInput:
+        """The input, checked.
+
+        Raises:
+            InputError: a value that makes no sense.
+        """
+        return JobInput(self.url, self.name, self.sha256, self.digest, tuple(self.mirrors), self.size)
 
 
 def _kind_of_input(value: Any) -> str:
@@ -46,7 +63,7 @@ class JobIn(_Shape):
         ]
     ] = Field(
         default=[],
-        description="Files to stage before it runs: a URL, or an object with url, name and sha256.",
+        description="Files to stage before it runs: a URL, or an object with url, name, sha256 (or digest), mirrors and size.",
         examples=[["https://example.org/run7.nxs"]],
     )
     after: list[str] = Field(
@@ -72,9 +89,7 @@ class JobIn(_Shape):
         """
         return JobSpec(
             command=tuple(self.command),
-            inputs=tuple(
-                JobInput(i) if isinstance(i, str) else JobInput(i.url, i.name, i.sha256) for i in self.inputs
-            ),
+            inputs=tuple(JobInput(i) if isinstance(i, str) else i.to_input() for i in self.inputs),
             after=tuple(self.after),
             environment=tuple(self.environment.items()),
             results=tuple(self.results),

@@ -99,7 +99,7 @@ class _Flight:
     def serves(self, request: FetchRequest) -> bool:
         """Whether what it brings is what `request` asks for."""
         mine = self.request
-        if not self.handles or mine.sha256 != request.sha256:
+        if not self.handles or mine.expected != request.expected or mine.size != request.size:
             return False  # without handles: cancelled, and on its way out
         return mine.refresh or not request.refresh
 

@@ -12,7 +12,7 @@ from stager.clock import Clock
 from stager.errors import CacheError, ConflictError, InputError, NotFoundError
 from stager.mapper.loop import Mapper
 from stager.model.entries import Entry
-from stager.model.fetches import FetchRequest, FetchState
+from stager.model.fetches import FetchState
 from stager.model.jobs import check_owner, check_priority
 from stager.model.records import FetchRecord
 from stager.model.stages import Stage, StageDetail, StagedFile, StagedState, StagedView, StageItem, StageView
@@ -100,9 +100,17 @@ class StageService:
         stage = Stage(
             next(self._ids), check_owner(owner), check_priority(priority), keep_seconds, self._clock.time()
         )
-        requests = dict.fromkeys(FetchRequest(item.url, item.sha256) for item in items)
+        requests = dict.fromkeys(item.request for item in items)
         files = [
-            StagedFile(stage, number, request.url, request.sha256, entry=self._entry(request.key))
+            StagedFile(
+                stage,
+                number,
+                request.url,
+                request.expected,
+                entry=self._entry(request.key),
+                mirrors=request.mirrors,
+                expected_size=request.size,
+            )
             for number, request in enumerate(requests)
         ]
         self._store.stages.add(stage, files)
@@ -277,7 +285,7 @@ class StageService:
             state,
             received,
             total,
-            file.sha256 or file.expected,
+            file.sha256 or file.request.sha256,
             file.pinned_until if file.state is StagedState.READY else None,
             file.ended_at,
             None if error is None else error.to_dict(),

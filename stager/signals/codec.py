@@ -122,14 +122,23 @@ def fetch_order_to_json(order: FetchOrder) -> str:
     """What `fetch_order_from_json` reads."""
     request = order.request
     return _to_json(
-        [order.generation, request.url, request.sha256, request.refresh, request.priority, request.owner]
+        [
+            order.generation,
+            request.url,
+            request.expected,
+            request.refresh,
+            request.priority,
+            request.owner,
+            *([request.mirrors, request.size] if request.mirrors or request.size is not None else []),
+        ]
     )
 
 
 def fetch_order_from_json(fetch: str, text: str | bytes) -> FetchOrder:
     """The order of that fetch."""
-    generation, url, sha256, refresh, priority, owner = json.loads(text)
-    request = FetchRequest(url, sha256=sha256, refresh=refresh, priority=priority, owner=owner)
+    generation, url, expected, refresh, priority, owner, *more = json.loads(text)
+    mirrors, size = more or ((), None)
+    request = FetchRequest(url, None, refresh, priority, owner, expected, tuple(mirrors), size)
     return FetchOrder(fetch, generation, request)
 
 

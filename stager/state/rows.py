@@ -11,6 +11,7 @@ from stager.errors import StagerError, error_from_dict
 from stager.model.fetches import FetchState
 from stager.model.jobs import JobState
 from stager.model.records import FetchRecord, JobRecord, NameRecord
+from stager.model.stages import StagedFile
 
 to_json = json.JSONEncoder(separators=(",", ":")).encode
 """`json.dumps` without making an encoder each time."""
@@ -79,7 +80,7 @@ def fetch_row(fetch: FetchRecord) -> dict[str, Any]:
         "row_id": fetch.id,
         "id": fetch.id,
         "url": fetch.url,
-        "expected": fetch.expected,
+        **wanted_row(fetch),
         "refresh": fetch.refresh,
         "state": fetch.state.value,
         "generation": fetch.generation,
@@ -105,7 +106,7 @@ def fetch_record(row: RowMapping) -> FetchRecord:
     return FetchRecord(
         id=row["id"],
         url=row["url"],
-        expected=row["expected"],
+        expected=row["expected"] or row["digest"],
         refresh=row["refresh"],
         state=FetchState(row["state"]),
         generation=row["generation"],
@@ -124,7 +125,26 @@ def fetch_record(row: RowMapping) -> FetchRecord:
         resumed_from=row["resumed_from"],
         error=_error(row["error"]),
         saved=True,
+        mirrors=mirrors_of(row["mirrors"]),
+        expected_size=row["expected_size"],
     )
+
+
+def wanted_row(wanted: FetchRecord | StagedFile) -> dict[str, Any]:
+    """The columns that say what a file must be, and where else it may be had."""
+    expected = wanted.expected
+    is_sha256 = expected is not None and ":" not in expected
+    return {
+        "expected": expected if is_sha256 else None,
+        "digest": None if is_sha256 else expected,
+        "expected_size": wanted.expected_size,
+        "mirrors": to_json(wanted.mirrors) if wanted.mirrors else None,
+    }
+
+
+def mirrors_of(text: str | None) -> tuple[str, ...]:
+    """The mirrors that `wanted_row` wrote."""
+    return tuple(json.loads(text)) if text else ()
 
 
 def name_row(name: NameRecord) -> dict[str, Any]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from sqlalchemy import BigInteger, Boolean, Column, Float, Index, Integer, MetaData, String, Table, Text, text
 
-HEAD = "0003"
+HEAD = "0004"
 """Version of this schema; the newest of `stager.state.migrations.versions`."""
 
 metadata = MetaData()
@@ -62,6 +62,9 @@ fetches = Table(
     Column("resumed_from", BigInteger, nullable=False),
     Column("error", Text),
     Column("owner", String(64), nullable=False, server_default=""),
+    Column("mirrors", Text),  # JSON list of URLs, or nothing
+    Column("expected_size", BigInteger),
+    Column("digest", Text),  # what is expected, ALGORITHM:HEX, when it is no SHA-256
     sqlite_with_rowid=False,
 )
 
@@ -123,6 +126,9 @@ staged = Table(
     Column("ended_at", Float),
     Column("pinned", Boolean, nullable=False),
     Column("pinned_until", Float),
+    Column("mirrors", Text),  # these as of fetches
+    Column("expected_size", BigInteger),
+    Column("digest", Text),
     sqlite_with_rowid=False,
 )
 

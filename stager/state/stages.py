@@ -14,6 +14,7 @@ from stager import steps
 from stager.errors import StateError, error_from_dict
 from stager.model.stages import Stage, StagedFile, StagedState
 from stager.state.bulk import ManyRows
+from stager.state.rows import mirrors_of, wanted_row
 from stager.state.schema import STAGED_IS_OPEN, staged, stages
 
 FILES_AT_ONCE = 1000
@@ -177,7 +178,11 @@ def _stage(row: RowMapping) -> Stage:
 
 
 def _new(file: StagedFile) -> dict[str, Any]:
-    return {"stage": file.stage.id, "number": file.number, "url": file.url, "expected": file.expected}
+    return {
+        "stage": file.stage.id,
+        "number": file.number,
+        "url": file.url,
+    } | wanted_row(file)
 
 
 def _row(file: StagedFile) -> dict[str, Any]:
@@ -207,7 +212,7 @@ def _files(rows: Iterable[RowMapping]) -> list[StagedFile]:
                 stage,
                 row["number"],
                 row["url"],
-                row["expected"],
+                row["expected"] or row["digest"],
                 StagedState(row["state"]),
                 row["fetch"],
                 row["sha256"],
@@ -216,6 +221,8 @@ def _files(rows: Iterable[RowMapping]) -> list[StagedFile]:
                 row["ended_at"],
                 bool(row["pinned"]),
                 row["pinned_until"],
+                mirrors=mirrors_of(row["mirrors"]),
+                expected_size=row["expected_size"],
             )
         )
     return found

@@ -70,7 +70,7 @@ class Access:
             CredentialRefusedError: a login failed.
             FetchError: it can't be tried now.
         """
-        at = plan.at
+        at = plan.route.at
         if at is not self._at:
             self._choose(at)
         headers: dict[str, str] = {}
@@ -93,9 +93,9 @@ class Access:
         Raises:
             FetchError: as of `TransferPlan.on_response`; a `CredentialError` says what is known of the credential.
         """
-        status, at, now = answer.status, plan.at, self._clock.time()
+        status, at, now = answer.status, plan.route.at, self._clock.time()
         if self._jar.take(at, answer.headers, now):
-            plan.revisit()
+            plan.route.revisit()
         try:
             decision = plan.on_response(status, answer.headers, now)
         except CredentialError as error:

@@ -12,8 +12,9 @@ import aiohttp
 from stager.model.urls import Url
 from stager.transfer.asks import Filled
 from stager.transfer.exchange import malformed
+from stager.transfer.fields import Headers
 from stager.transfer.patience import Patience
-from stager.transfer.wire import End
+from stager.transfer.wire import NO_FIELDS, End
 
 DRAIN_BYTES = 65_536
 """A body that nobody wants is read to its end up to this size, so that its connection can be kept."""
@@ -67,6 +68,11 @@ class AioAnswer:
             self.headers.pop("content-length", None)
         self._framed = "content-length" in self.headers or "transfer-encoding" in self.headers
         self._look_for_end()
+
+    @property
+    def trailer(self) -> Headers:
+        """See `Answer.trailer`: aiohttp reads it and shows it to nobody."""
+        return NO_FIELDS
 
     def take(self) -> None:
         """See `Answer.take`: aiohttp hands bodies out as they come."""

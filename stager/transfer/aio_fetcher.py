@@ -16,7 +16,7 @@ from stager.cache.space import LocalPromises, Space
 from stager.cache.store import FileCache
 from stager.clock import Clock, SystemClock
 from stager.model.fetches import FetchOrder, FetchResult
-from stager.model.urls import WEB, parse_url
+from stager.model.urls import WEB
 from stager.transfer.aio import AioTransport
 from stager.transfer.aio_answer import AioAnswer
 from stager.transfer.asks import Fill, Open, Steps
@@ -147,7 +147,8 @@ class AioAttempt:
         return (yield from attempt.steps())
 
     async def _do(self, ask: Open | Fill) -> object:
-        if self._others is not None and parse_url(self._order.request.url).scheme not in WEB:
+        of_web = ask.request.url.scheme in WEB if isinstance(ask, Open) else isinstance(ask.answer, AioAnswer)
+        if self._others is not None and not of_web:
             loop = asyncio.get_running_loop()
             return await loop.run_in_executor(self._off, do, ask, self._others, self._means.clock)
         if isinstance(ask, Open):

@@ -11,11 +11,13 @@ from __future__ import annotations
 import os
 import threading
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Sequence
 from hashlib import sha256
 from typing import Self
 
+from stager.model.digests import Digest
 from stager.transfer.buffers import BufferPool
+from stager.transfer.checksums import hasher
 
 BUFFERS = 3
 """Of one transfer: one being filled, one being hashed, one on the way; a fourth brings nothing."""
@@ -35,15 +37,17 @@ class FileDigest:
         fd: open for reading.
         size: bytes that are in place already.
         pool: where buffers come from.
+        more: algorithms to compute besides SHA-256, in the same pass.
 
     Use as a context manager: leaving it ends the thread and gives the buffers back.
     """
 
-    def __init__(self, fd: int, size: int, pool: BufferPool) -> None:
+    def __init__(self, fd: int, size: int, pool: BufferPool, more: Sequence[str] = ()) -> None:
         self._fd = fd
         self._written = size
         self._pool = pool
         self._hash = sha256()
+        self._more = {algorithm: hasher(algorithm) for algorithm in more}
         self._position = 0
         self._error: OSError | None = None
         self._ended = False
@@ -69,6 +73,15 @@ class FileDigest:
             self._pool.give(block[1])
         if self._scratch is not None:
             self._pool.give(self._scratch)
+
+    def covers(self, algorithms: Iterable[str]) -> bool:
+        """Whether it computes all of these."""
+        return all(algorithm in self._more for algorithm in algorithms)
+
+    @property
+    def others(self) -> tuple[Digest, ...]:
+        """After `result`: the other digests that it computed."""
+        return tuple(Digest(name, counting.hexdigest()) for name, counting in self._more.items())
 
     def take(self) -> memoryview:
         """An empty buffer. Waits for one only when the hash keeps step; else takes back an unread one.
@@ -136,9 +149,14 @@ class FileDigest:
             self._catch_up(work)
         else:
             _, buffer, count = work
-            self._hash.update(buffer[:count])
+            self._update(buffer[:count])
             self.give_back(buffer)
         return True
+
+    def _update(self, data: memoryview) -> None:
+        self._hash.update(data)
+        for counting in self._more.values():
+            counting.update(data)
 
     def _next(self) -> _Block | int | None:
         """The block to hash now, or how many bytes to read again before the next one, or None: it is over."""
@@ -162,6 +180,6 @@ class FileDigest:
         count = os.preadv(self._fd, [self._scratch[: min(gap, len(self._scratch))]], self._position)
         if count == 0:
             raise OSError(None, "the file is shorter than what was written to it")
-        self._hash.update(self._scratch[:count])
+        self._update(self._scratch[:count])
         with self._changed:
             self._position += count

@@ -169,6 +169,11 @@ class HttpResponse:
         if self._body.done:
             self.end = End.COMPLETE
 
+    @property
+    def trailer(self) -> Headers:
+        """See `Answer.trailer`."""
+        return self._body.trailer
+
     def take(self) -> bytes | None:
         """See `Answer.take`."""
         rest, body = self._rest, self._body

@@ -107,7 +107,9 @@ class Fetcher:
     def announce(self, order: FetchOrder) -> None:
         """`order` is fetched next: ask its origin already, if a connection is idle and the cache has nothing of it."""
         request = order.request
-        if self._means.access(request) is None and self.cache.lookup(request.key) is None:
+        if request.mirrors or self._means.access(request) is not None:
+            return
+        if self.cache.lookup(request.key) is None:
             plan = self._announced[request.key] = TransferPlan(request, self._means.options)
             self._transport.announce(plan.next_request())
 

@@ -8,6 +8,7 @@ from contextlib import suppress
 from datetime import UTC, datetime
 from functools import lru_cache
 from typing import NamedTuple
+from urllib.parse import unquote
 
 Headers = Mapping[str, str]
 """Fields of a response: lower-case names; repeated ones joined by a comma, those of Set-Cookie by a line break."""
@@ -23,6 +24,8 @@ _ASCTIME = re.compile(rf"[A-Z][a-z]{{2}} ([A-Z][a-z]{{2}}) ([ 0-9][0-9]) {_TIME}
 _ETAG = re.compile(r'(?:W/)?"[\x21\x23-\x7e\x80-\xff]*"')
 _CONTENT_RANGE = re.compile(r"bytes (?:([0-9]{1,18})-([0-9]{1,18})|\*)/(?:([0-9]{1,18})|\*)", re.IGNORECASE)
 _DIRECTIVE = re.compile(r'([!#$%&\'*+.^_`|~0-9A-Za-z-]+)(?:\s*=\s*(?:"([^"]*)"|([^\s,;"]+)))?')
+
+_PARAMETER = re.compile(r';\s*([a-zA-Z*]+)\s*=\s*(?:"((?:[^"\\]|\\.)*)"|([^\s;"]+))')
 
 
 @lru_cache(maxsize=1024)  # Date is the same for a second, Last-Modified often for a whole directory
@@ -80,6 +83,20 @@ def parse_directives(text: str) -> dict[str, str]:
     for name, quoted, plain in _DIRECTIVE.findall(text):
         found.setdefault(name.lower(), quoted or plain)
     return found
+
+
+def proposed_name(text: str | None) -> str:
+    """The file name of a Content-Disposition (RFC 6266): its last part, since it is advice and no path; or empty."""
+    if not text:
+        return ""
+    given = {name.lower(): quoted or plain for name, quoted, plain in _PARAMETER.findall(text)}
+    name = re.sub(r"\\(.)", r"\1", given.get("filename", ""))
+    charset, _, coded = given.get("filename*", "").partition("'")
+    if charset.lower() in {"utf-8", "iso-8859-1"}:
+        name = unquote(coded.partition("'")[2], charset, "replace") or name
+    name = name.replace("\\", "/").rpartition("/")[2].strip(" ")
+    usable = name not in {"", ".", ".."} and name.isprintable() and len(name.encode("utf-8", "replace")) < 256  # noqa: PLR2004 - bytes
+    return name if usable and "\ufffd" not in name else ""
 
 
 def parse_seconds(text: str | None) -> int | None:

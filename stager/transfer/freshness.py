@@ -5,6 +5,15 @@ from __future__ import annotations
 from stager.transfer.fields import Headers, parse_date, parse_directives, parse_seconds
 
 
+def sharing(headers: Headers) -> str:
+    """What the origin says about giving the bytes to others: ``no-store``, ``private``, or nothing."""
+    control = headers.get("cache-control")
+    if control is None:
+        return ""
+    directives = parse_directives(control)
+    return next((word for word in ("no-store", "private") if word in directives), "")
+
+
 def fresh_until(headers: Headers, now: float, *, shortest: float, longest: float) -> float:
     """Until when, on the clock of `now`, the answer with these `headers` is fresh.
 

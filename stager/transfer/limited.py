@@ -111,6 +111,10 @@ class _Seated:
     def end(self, value: End | None) -> None:
         self._response.end = value
 
+    @property
+    def trailer(self) -> Headers:
+        return self._response.trailer
+
     def readinto(self, buffer: memoryview) -> int | None:
         return self._response.readinto(buffer)
 

@@ -17,7 +17,7 @@ from stager.transfer.exchange import no_connection
 from stager.transfer.fields import Headers
 from stager.transfer.source import Version, changed, reply, timed_version
 from stager.transfer.transport import Pulse
-from stager.transfer.wire import End
+from stager.transfer.wire import NO_FIELDS, End
 
 ASK_EACH_TIME = "no-cache"
 """A look at a file costs nothing: a copy is never used without one."""
@@ -122,6 +122,7 @@ class FileResponse:
         self.headers: Headers = answer.headers
         self._at, self._end = answer.first, answer.end
         self.end: End | None = None
+        self.trailer: Headers = NO_FIELDS
         self._fd: int | None = fd
         os.posix_fadvise(fd, 0, 0, os.POSIX_FADV_SEQUENTIAL)
 

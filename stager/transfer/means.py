@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from stager.cache.space import Space
 from stager.cache.store import FileCache
@@ -13,12 +13,13 @@ from stager.model.entries import Entry
 from stager.model.fetches import FetchRequest, FetchResult
 from stager.transfer.buffers import BufferPool
 from stager.transfer.options import TransferOptions
+from stager.transfer.plan import TransferPlan
+from stager.transfer.standings import Standings
 
 if TYPE_CHECKING:
     from stager.credentials.wallet import Wallet
     from stager.transfer.access import Access
     from stager.transfer.decisions import Again, Finish, Receive, Unchanged
-    from stager.transfer.plan import TransferPlan
     from stager.transfer.transport import Answer
 
 
@@ -32,6 +33,14 @@ class Means:
     buffers: BufferPool
     space: Space
     wallet: Wallet | None = None
+    standings: Standings = field(default_factory=Standings)
+
+    def plan(self, request: FetchRequest, **known: Any) -> TransferPlan:
+        """The plan of a try; `known` as of `TransferPlan`. Where there are several sources, it begins with the best."""
+        if request.mirrors:
+            urls = (request.url, *request.mirrors)
+            known["sources"] = self.standings.order(urls, self.clock.time())
+        return TransferPlan(request, self.options, **known)
 
     def access(self, request: FetchRequest) -> Access | None:
         """What a try of `request` can show to origins; None: nothing."""
@@ -58,8 +67,11 @@ class Means:
         return result_of(request, entry, path, self.clock.monotonic() - started, cached=True)
 
     def _is_enough(self, entry: Entry, request: FetchRequest) -> bool:
-        if request.sha256 is not None:
-            return entry.object == request.sha256  # these bytes can't change: nothing to ask
+        expected = request.expected
+        if (expected is not None or request.size is not None) and not entry.answers(expected, request.size):
+            return False
+        if expected is not None:
+            return True  # these bytes can't change: nothing to ask
         return not request.refresh and entry.is_fresh(self.clock.time())
 
 
@@ -72,6 +84,7 @@ def result_of(
     cached: bool,
     received: int = 0,
     resumed_from: int = 0,
+    tried: tuple[dict[str, Any], ...] = (),
 ) -> FetchResult:
     """What a try delivered whose file is described by `entry` and lies at `location`."""
     return FetchResult(
@@ -85,4 +98,6 @@ def result_of(
         resumed_from=resumed_from,
         unproven=entry.unproven,
         fresh_until=entry.fresh_until,
+        tried=tried,
+        source=entry.url or "",
     )

@@ -21,6 +21,7 @@ class TransferOptions:
         max_fetch_seconds: longest time of one try.
         fresh_min_seconds: how long a copy is used without asking when the origin says nothing.
         fresh_max_seconds: longest guess from Last-Modified.
+        html_hosts: hosts (``*`` is a pattern) whose pages are data, even if they look like a login.
     """
 
     read_timeout_seconds: float = 60.0
@@ -32,3 +33,4 @@ class TransferOptions:
     max_fetch_seconds: float = 86_400.0
     fresh_min_seconds: float = 60.0
     fresh_max_seconds: float = 86_400.0
+    html_hosts: tuple[str, ...] = ()

@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+from typing import Self
+
+from stager.transfer.options import TransferOptions
+
 
 class Pace:
     """Bytes over time spent waiting for them.
@@ -21,6 +25,15 @@ class Pace:
         self._quiet = 0.0
         self._time = 0.0
         self._bytes = 0
+
+    @classmethod
+    def of(cls, options: TransferOptions) -> Self:
+        """The one that the site chose."""
+        return cls(
+            silence=options.read_timeout_seconds,
+            window=options.low_speed_seconds,
+            slowest=options.low_speed_bytes_per_second,
+        )
 
     def waited(self, seconds: float, received: int) -> str | None:
         """Count a wait that brought `received` bytes; a reason to give up, or None."""

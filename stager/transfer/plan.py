@@ -7,45 +7,41 @@ A driver asks `next_request`, sends it, hands the head to `on_response` and does
 * `Unchanged`: the copy in the cache is still right;
 * `Finish`: the bytes in place are all there are; tell `on_digest` what they hash to.
 
+What fails at one URL of several may be had at another one: `turn` goes there.
+
 What can't be gone on with is raised as a `FetchError`. Times are passed in, seconds since 1970 UTC.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
-from urllib.parse import urljoin
 
-from stager import __version__
-from stager.errors import (
-    DigestMismatchError,
-    FetchError,
-    IncompleteError,
-    InputError,
-    ProtocolError,
-    RedirectError,
-    UnprovenLengthError,
-)
+from stager.model.digests import Digest, read_digest
 from stager.model.entries import Entry
 from stager.model.fetches import FetchRequest
-from stager.model.urls import Url, parse_url, parse_web_url
-from stager.transfer.classify import file_too_large, status_error
+from stager.model.urls import parse_url
+from stager.transfer import refusals
+from stager.transfer.asking import headers_to_ask, headers_to_resume
+from stager.transfer.classify import status_error
 from stager.transfer.decisions import Again, ClientCertificate, Finish, Receive, Request, Unchanged
-from stager.transfer.fields import Headers, as_sent, opaque_tag, parse_content_range
-from stager.transfer.freshness import fresh_until
+from stager.transfer.fields import Headers, parse_content_range, proposed_name
+from stager.transfer.freshness import sharing
+from stager.transfer.integrity import digest_of, wants_checksum
+from stager.transfer.links import duplicates
 from stager.transfer.options import TransferOptions
-from stager.transfer.resume import NOTHING_KNOWN, Representation, content_coding
-from stager.transfer.wire import End
+from stager.transfer.pages import LOOK_BYTES, PageWatch
+from stager.transfer.parts import Part
+from stager.transfer.resume import NOTHING_KNOWN, Leftover, Representation
+from stager.transfer.revalidation import can_be_confirmed, confirmed, freshness, is_of_other
+from stager.transfer.route import Route
+from stager.transfer.sources import Sources
+from stager.transfer.wire import NO_FIELDS, End
 
 MAX_RESTARTS = 3
 """Times that one try begins again because an answer did not fit what was in place."""
 
 _REDIRECTS = frozenset({301, 302, 303, 307, 308})
-_BASE_HEADERS = {
-    "User-Agent": f"stager/{__version__}",
-    "Accept": "*/*",
-    "Accept-Encoding": "identity",  # ranges, lengths and digests are of the bytes as they are
-}
 
 
 class TransferPlan:
@@ -54,6 +50,7 @@ class TransferPlan:
     Args:
         request: what is wanted.
         options: the site's choices.
+        sources: its URLs in the order in which they are tried; by default as the request has them.
         entry: the copy in the cache that may still be right, or None.
         leftover: bytes that an earlier try left in the partial file.
         sidecar: what that try wrote beside it.
@@ -65,53 +62,84 @@ class TransferPlan:
         request: FetchRequest,
         options: TransferOptions,
         *,
+        sources: Sequence[str] = (),
         entry: Entry | None = None,
         leftover: int = 0,
         sidecar: Mapping[str, Any] | None = None,
         secrets: Mapping[str, str] | None = None,
     ) -> None:
-        self._request = request
-        self._options = options
-        self._url = self._at = parse_url(request.url)
-        self._visited = {self._url.text}
-        self._hops = 0
-        self._secrets = secrets or {}
-        self._certificate: ClientCertificate | None = None
+        self._request, self._options, self._entry = request, options, entry
+        self._key = parse_url(request.url)
+        self._secrets = secrets
         self._was_shown = bool(secrets)
-        self._restarts = 0
-        self._no_cache = False
+        self._pages = PageWatch(options.html_hosts, "" if entry is None else entry.content_type)
+        self._given = None if request.expected is None else read_digest(request.expected)
+        urls = map(parse_url, sources or (request.url, *request.mirrors))
+        self._sources = Sources(urls, self._given)
         self._offset = 0  # bytes in place that count
+        self._in_place = False  # what the partial holds are bytes of the file
         self._resuming = False
+        self._foreign = False  # what is in place came from another source
+        self._mixed = False  # from several, of which one may have other bytes
         self._expected: int | None = None  # bytes of the body that is being received
         self._representation = NOTHING_KNOWN
+        self._seen: Headers = NO_FIELDS  # of the answer with the bytes
         self._fresh_until = 0.0
         self._unproven = False
-        if leftover:
-            self._take_over(leftover, Representation.from_sidecar(sidecar, self._url))
-        self._known = None if self._resuming else self._revalidated(entry)
+        found = Leftover.of(leftover, sidecar, self._key, self._sources) if leftover else None
+        if found is not None:
+            self._representation, self._foreign = found
+            self._offset = leftover
+            self._resuming = self._in_place = True
+        self._arrive()
 
-    def _take_over(self, size: int, found: Representation | None) -> None:
-        if found is None or found.if_range is None:
-            return
-        if found.total is not None and size > found.total:
-            return
-        self._representation = found
-        self._offset = size
-        self._resuming = True
+    def _arrive(self) -> None:
+        """Begin at the present source."""
+        self._url = source = self._sources.current
+        secrets = self._secrets if source.origin == self._key.origin else None
+        self._route = Route(source, self._options.max_redirects, secrets)
+        self._restarts = 0
+        self._no_cache = False
+        self._pages.has_form = False
+        self._known = None if self._resuming else self._revalidated(self._entry)
 
     def _revalidated(self, entry: Entry | None) -> Entry | None:
         """The entry if the origin can be asked whether it changed (and the answer would be of use)."""
-        if entry is None or not entry.validators or entry.content_encoding:
+        if entry is None or not can_be_confirmed(entry, self._url):
             return None
-        wanted = self._request.sha256
-        return entry if wanted in {None, entry.object} else None
+        return entry if entry.answers(self._request.expected, self._request.size) else None
+
+    # -- several sources --------------------------------------------------------------------------
+
+    @property
+    def sources(self) -> Sources:
+        """Which URL is read now, and which are left."""
+        return self._sources
+
+    def turn(self, in_place: int, *, later: bool = False) -> bool:
+        """Go to the next source; False if there is none.
+
+        Args:
+            in_place: bytes that the partial holds.
+            later: the present source is asked once more after all others.
+        """
+        if not self._sources.turn(later=later):
+            return False
+        keep = self._in_place and self._sources.proof is not None and in_place > 0
+        self._offset = in_place if keep else 0
+        self._in_place = self._resuming = self._foreign = keep
+        if not keep:
+            self._representation = NOTHING_KNOWN
+            self._mixed = False
+        self._arrive()
+        return True
 
     # -- asking -----------------------------------------------------------------------------------
 
     @property
-    def at(self) -> Url:
-        """What is asked for next: the URL of the request, or where redirects have led to."""
-        return self._at
+    def route(self) -> Route:
+        """Where the next request goes: to the source, or where redirects have led to."""
+        return self._route
 
     @property
     def is_credentialed(self) -> bool:
@@ -126,30 +154,24 @@ class TransferPlan:
         is_secret: bool = True,
     ) -> None:
         """Send these headers with the next requests, and show this certificate, until another origin is asked."""
-        self._secrets, self._certificate = secrets, certificate
+        self._route.secrets, self._route.certificate = secrets, certificate
         self._was_shown = self._was_shown or is_secret
-
-    def revisit(self) -> None:
-        """What the origin was told has changed (a cookie): a redirect to where we were is no circle now."""
-        self._visited = {self._at.text}
 
     def next_request(self) -> Request:
         """What to send now."""
-        headers = _BASE_HEADERS.copy()
-        if self._resuming:
-            headers["Range"] = f"bytes={self._offset}-"
-            headers["If-Range"] = self._representation.if_range or ""
-        elif self._known is not None:
-            validators = self._known.validators
-            if validators.etag:
-                headers["If-None-Match"] = validators.etag
-            elif validators.last_modified:
-                headers["If-Modified-Since"] = validators.last_modified
+        route = self._route
+        if self._resuming:  # without a validator, the digest of the whole is the proof
+            proof = None if self._foreign else self._representation.if_range
+            headers = headers_to_resume(self._offset, proof)
+        else:
+            headers = headers_to_ask(self._known)
         if self._no_cache:
             headers["Cache-Control"] = "no-cache"
-        if self._secrets:
-            headers.update(self._secrets)
-        return Request(self._at, headers, self._certificate)
+        if route.secrets:
+            headers.update(route.secrets)
+        elif wants_checksum(route.at.host, route.at.target):
+            headers["x-amz-checksum-mode"] = "ENABLED"
+        return Request(route.at, headers, route.certificate)
 
     # -- answers ----------------------------------------------------------------------------------
 
@@ -164,165 +186,173 @@ class TransferPlan:
         if status == 206:  # noqa: PLR2004
             return self._on_part(headers, now)
         if status in _REDIRECTS:
-            return self._on_redirect(headers)
+            return self._route.follow(headers, proven=self._sources.proof is not None)
         if status == 304:  # noqa: PLR2004
             return self._on_unchanged(headers, now)
         if status == 416 and self._resuming:  # noqa: PLR2004
             return self._on_nothing_left(headers, now)
-        raise status_error(self._url, status, headers, now, at=self._at)
+        again = self._route.resolve_again(status)
+        if again is None:
+            raise status_error(self._url, status, headers, now, at=self._route.at)
+        return again
 
     def _on_whole(self, headers: Headers, now: float) -> Again | Receive:
         if "content-range" in headers:
             if self._resuming:
                 return self._start_over("a whole answer (200) with Content-Range")
-            raise self._violation("a whole answer (200) with Content-Range")
-        self._resuming = False
+            raise refusals.violation(self._url, "a whole answer (200) with Content-Range")
+        text = headers.get("content-length")
+        length = None if text is None else int(text)
+        refusals.check_size(self._url, self._request.size, length)
+        self._pages.check(self._route, headers)
+        found = Representation.of(headers, length)
+        if length is None and "transfer-encoding" not in headers and not self._may_be_unproven(found):
+            raise refusals.unproven(self._url)
+        self._resuming = self._foreign = self._mixed = False
         self._known = None
         self._offset = 0
-        text = headers.get("content-length")
-        self._expected = None if text is None else int(text)
-        if text is None and "transfer-encoding" not in headers and not self._may_be_unproven:
-            raise UnprovenLengthError(
-                f"{self._url.redacted} can't be verified",
-                cause="the origin announces no length, so a body cut short would look complete",
-                remedy="give its sha256, or accept such bodies with the setting unproven=accept",
-                url=self._url.redacted,
-            )
-        self._representation = Representation.of(headers, self._expected)
-        self._fresh_until = self._freshness(headers, now)
-        return self._receive()
+        self._expected = length
+        return self._receive(found, headers, now)
 
-    @property
-    def _may_be_unproven(self) -> bool:
-        return self._request.sha256 is not None or self._options.unproven == "accept"
+    def _may_be_unproven(self, found: Representation) -> bool:
+        """Whether a body that ends with its connection is taken: the digest, or the size, will tell."""
+        if self._sources.wanted is not None or found.digest is not None or self._request.size is not None:
+            return True
+        return self._options.unproven == "accept"
 
     def _on_part(self, headers: Headers, now: float) -> Again | Receive:
         if not self._resuming:
-            raise self._violation("a part (206) came where none was asked for")
-        known = self._representation
-        span = parse_content_range(headers.get("content-range"))
-        if span is None or span.first is None or span.last is None:
-            return self._start_over("a part (206) that does not say which")
-        length = span.last - span.first + 1
-        if headers.get("content-length", str(length)) != str(length):
-            return self._start_over("a part (206) whose length is not that of its range")
-        if span.first > self._offset:
-            return self._start_over(f"a part from {span.first}, asked for {self._offset}")
-        if known.differs(headers) or content_coding(headers) != known.coding:
-            return self._start_over("the file changed at the origin")
-        total = known.total if span.total is None else span.total
-        if known.total not in {None, total} or (total is not None and span.last >= total):
-            return self._start_over("the file's length changed at the origin")
-        self._offset = span.first
-        self._expected = length
-        self._representation = Representation(
-            known.validators, total, known.coding, known.content_type, known.ranges
-        )
-        self._fresh_until = self._freshness(headers, now)
-        return self._receive()
+            raise refusals.violation(self._url, "a part (206) came where none was asked for")
+        part = Part.of(headers, self._offset, self._representation, foreign=self._foreign)
+        if isinstance(part, str):
+            return self._start_over(part)
+        refusals.check_size(self._url, self._request.size, part.seen.total)
+        if self._foreign:
+            self._foreign = False
+            self._mixed = part.first > 0
+        self._offset = part.first
+        self._expected = part.length
+        return self._receive(part.seen, headers, now)
 
-    def _receive(self) -> Receive:
-        most, total = self._options.max_file_bytes, self._representation.total
-        if not most:
-            return Receive(self._offset, self._expected, total)
-        if max(total or 0, self._offset + (self._expected or 0)) > most:
-            raise file_too_large(self._url, total, most)
-        length = most + 1 - self._offset if self._expected is None else self._expected
-        return Receive(self._offset, length, total)  # one byte more shows that it is too large
+    def _is_other(self, headers: Headers) -> bool:
+        return not self._foreign and self._representation.differs(headers)
+
+    def _receive(self, seen: Representation, headers: Headers, now: float) -> Receive:
+        self._representation = seen
+        self._seen = headers
+        self._fresh_until = freshness(headers, now, self._options)
+        self._in_place = True
+        self._sources.learn(seen.digest)
+        if "link" in headers:
+            self._sources.add(duplicates(headers["link"], self._route.at))
+        most = self._options.max_file_bytes
+        length = refusals.allowed_length(self._url, most, self._offset, self._expected, seen.total)
+        return Receive(self._offset, length, seen.total)
 
     def _on_nothing_left(self, headers: Headers, now: float) -> Again | Finish:
         span = parse_content_range(headers.get("content-range"))
-        known = self._representation
         if span is None or span.first is not None or span.total != self._offset:
             return self._start_over("the origin has no such range (416)")
-        if known.total not in {None, self._offset} or known.differs(headers):
+        if self._representation.total not in {None, self._offset} or self._is_other(headers):
             return self._start_over("the file changed at the origin")
-        self._fresh_until = self._freshness({}, now)
+        self._fresh_until = freshness({}, now, self._options)
         return Finish(self._offset)
 
     def _on_unchanged(self, headers: Headers, now: float) -> Again | Unchanged:
         entry = self._known
         if entry is None:
-            raise self._violation("'not modified' (304) came where nothing was asked that way")
-        seen = Representation.of(headers, None).validators
-        if seen.etag and entry.validators.etag and opaque_tag(seen.etag) != opaque_tag(entry.validators.etag):
+            raise refusals.violation(self._url, "'not modified' (304) came where nothing was asked that way")
+        if is_of_other(entry, headers):
             self._known = None
             return self._start_over("'not modified' (304) for another version")
-        merged = dict(headers)
-        if entry.validators.last_modified:
-            merged.setdefault("last-modified", entry.validators.last_modified)
-        return Unchanged(entry.confirmed(now=now, fresh_until=self._freshness(merged, now), validators=seen))
-
-    def _on_redirect(self, headers: Headers) -> Again:
-        location = headers.get("location")
-        if not location:
-            raise self._violation("a redirect that does not say where to")
-        try:
-            target = parse_web_url(urljoin(self._at.text, as_sent(location)))
-        except InputError as error:
-            raise self._no_redirect(f"its target is refused: {error}") from None
-        if target.text in self._visited:
-            raise self._no_redirect(f"it leads in a circle, to {target.redacted} again")
-        if self._hops >= self._options.max_redirects:
-            raise self._no_redirect(f"more than {self._options.max_redirects} hops")
-        if target.scheme != "https" and self._at.scheme == "https" and not self._may_downgrade:
-            raise self._no_redirect(f"it leads from https to {target.redacted}, which anybody could alter")
-        if target.origin != self._at.origin:
-            self._secrets, self._certificate = {}, None
-        self._visited.add(target.text)
-        self._hops += 1
-        self._at = target
-        return Again(f"redirect to {target.redacted}")
-
-    @property
-    def _may_downgrade(self) -> bool:
-        return self._request.sha256 is not None and not self._secrets and self._certificate is None
+        return Unchanged(confirmed(entry, headers, now, self._options))
 
     # -- ends -------------------------------------------------------------------------------------
 
-    def on_end(self, received: int, end: End) -> Again | Finish:
+    def on_end(self, received: int, end: End, trailer: Headers = NO_FIELDS) -> Again | Finish:
         """What to do after a body of which `received` bytes are in place.
 
+        Args:
+            received: see there.
+            end: how the body ended.
+            trailer: fields that came behind it.
+
         Raises:
-            IncompleteError: it is not all that was announced.
+            FetchError: it is not all that was announced, or not as long as the caller says.
         """
         self._offset += received
+        known = self._representation
+        if end is End.BROKEN if self._expected is None else received < self._expected:
+            raise refusals.incomplete(self._url, self._offset, known.total, resumable=self.can_resume)
         if self._expected is not None:
-            if received < self._expected:
-                raise self._incomplete()
-            total = self._representation.total
-            if total == self._offset:
+            if known.total == self._offset:
                 return Finish(self._offset)
             self._resuming = True  # a shorter range than asked for, or a length still unknown
             return Again("the rest of the file")
-        if self._options.max_file_bytes and self._offset > self._options.max_file_bytes:
-            raise file_too_large(self._url, None, self._options.max_file_bytes)
-        if end is End.BROKEN:
-            raise self._incomplete()
-        self._unproven = end is End.CLOSED and self._request.sha256 is None
+        self._in_place = False  # should the size be another one
+        refusals.check_limit(self._url, self._options.max_file_bytes, self._offset)
+        refusals.check_size(self._url, self._request.size, self._offset)
+        self._in_place = True
+        if trailer and known.digest is None:
+            known = self._representation = known._replace(digest=digest_of(trailer, whole=True))
+        proven = self._wanted is not None or self._request.size is not None
+        self._unproven = end is End.CLOSED and not proven
         return Finish(self._offset)
 
-    def on_digest(self, actual: str) -> Again | None:
-        """Compare with the digest that the caller gave; None: the bytes are right, or none was given.
+    @property
+    def _wanted(self) -> Digest | None:
+        """What the bytes have to hash to: what the caller says beats what any origin says."""
+        return self._sources.wanted or self._representation.digest
+
+    @property
+    def algorithms(self) -> tuple[str, ...]:
+        """What has to be computed besides SHA-256."""
+        wanted = self._wanted
+        return () if wanted is None or wanted.algorithm == "sha256" else (wanted.algorithm,)
+
+    def on_page(self, head: Callable[[int], bytes]) -> None:
+        """Look at the page that came, if it may be a login; `head` gives its first bytes, so many.
 
         Raises:
-            DigestMismatchError: wrong again, after every cache on the way was told to ask the origin.
+            CredentialRequiredError: it is one, and data was expected.
         """
-        wanted = self._request.sha256
-        if wanted in {None, actual}:
+        if self._pages.looks(self._route, self._seen, proven=self._wanted is not None):
+            self._in_place = False  # should it be one
+            self._pages.read(self._route, head(LOOK_BYTES), proven=self._given is not None)
+            self._in_place = True
+
+    def on_digest(self, sha256: str, others: Sequence[Digest] = ()) -> Again | None:
+        """Compare with the digest that the caller or the origin gave; None: the bytes are right, or none was given.
+
+        Args:
+            sha256: of the bytes.
+            others: what else was computed of them (`algorithms`).
+
+        Raises:
+            CredentialRequiredError: what came instead is a login page.
+            DigestMismatchError: wrong again, after every cache on the way was told to ask the origin; or wrong, and
+                another source may be right.
+        """
+        wanted = self._wanted
+        if wanted is None:
             return None
-        if self._no_cache:
-            raise DigestMismatchError(
-                f"{self._url.redacted} does not have the bytes that were asked for",
-                cause=f"sha256 expected {wanted}, got {actual} ({self._offset} bytes), twice",
-                remedy="check the digest with the origin's owner; if the file was replaced, give the new one",
-                url=self._url.redacted,
-                expected=wanted,
-                got=actual,
-            )
-        self._no_cache = True
-        self._at = self._url
-        self._visited, self._hops = {self._url.text}, 0
+        got = sha256
+        if wanted.algorithm != "sha256":
+            got = next(digest.value for digest in others if digest.algorithm == wanted.algorithm)
+        if wanted.value == got:
+            return None
+        self._in_place = False
+        if self._pages.has_form:
+            raise refusals.login_page(self._url, self._route.at)
+        if not self._mixed:
+            if self._no_cache or self._sources.left:
+                given = self._given is not None
+                raise refusals.mismatch(
+                    self._url, wanted, got, self._offset, twice=self._no_cache, given=given
+                )
+            self._no_cache = True
+        self._mixed = False  # else nobody knows whose bytes are wrong
+        self._route.restart()
         self._resuming = False
         self._known = None
         self._offset = 0
@@ -330,16 +360,17 @@ class TransferPlan:
 
     def sidecar(self) -> dict[str, Any]:
         """What a later try needs to go on; to be on disk before the first byte of a body."""
-        return self._representation.sidecar(self._url)
+        return self._representation.sidecar(self._key, self._url)
 
     @property
     def can_resume(self) -> bool:
         """Whether a later try can go on from what is in place."""
-        return self._representation.if_range is not None
+        proven = self._sources.proof is not None and self._sources.are_several
+        return self._in_place and (proven or self._representation.if_range is not None)
 
-    def entry(self, sha256: str, now: float) -> Entry:
-        """The entry for the finished file."""
-        seen = self._representation
+    def entry(self, sha256: str, now: float, others: Sequence[Digest] = ()) -> Entry:
+        """The entry for the finished file; arguments as of `on_digest`."""
+        seen, headers = self._representation, self._seen
         return Entry(
             key=self._request.key,
             object=sha256,
@@ -352,6 +383,9 @@ class TransferPlan:
             content_encoding=seen.coding,
             unproven=self._unproven,
             owner=self._request.owner,
+            digests=tuple(map(str, others)),
+            sharing=sharing(headers),
+            name=proposed_name(headers.get("content-disposition")),
         )
 
     # -- helpers ----------------------------------------------------------------------------------
@@ -360,41 +394,7 @@ class TransferPlan:
         """Forget what is in place and ask for the whole."""
         self._restarts += 1
         if self._restarts > MAX_RESTARTS:
-            raise self._violation(reason)
-        self._resuming = False
+            raise refusals.violation(self._url, reason)
+        self._resuming = self._in_place = False
         self._offset = 0
         return Again(reason)
-
-    def _freshness(self, headers: Headers, now: float) -> float:
-        options = self._options
-        return fresh_until(
-            headers, now, shortest=options.fresh_min_seconds, longest=options.fresh_max_seconds
-        )
-
-    def _violation(self, cause: str) -> FetchError:
-        return ProtocolError(
-            f"{self._url.redacted} can't be fetched",
-            cause=f"the origin's answer makes no sense: {cause}",
-            remedy="try again later; if it stays, tell the origin's owner",
-            url=self._url.redacted,
-        )
-
-    def _no_redirect(self, cause: str) -> FetchError:
-        return RedirectError(
-            f"{self._url.redacted} can't be fetched",
-            cause=f"the redirect from {self._at.redacted} is not followed: {cause}",
-            remedy="check where the URL leads, and give the final one",
-            url=self._url.redacted,
-        )
-
-    def _incomplete(self) -> FetchError:
-        total = self._representation.total
-        of = "" if total is None else f" of {total}"
-        return IncompleteError(
-            f"{self._url.redacted} came incomplete",
-            cause=f"the connection ended after {self._offset}{of} bytes",
-            remedy="try again; it goes on from there" if self.can_resume else "try again",
-            url=self._url.redacted,
-            received=self._offset,
-            total=total,
-        )

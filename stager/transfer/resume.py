@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, Self
 
+from stager.model.digests import Digest, read_digest
 from stager.model.entries import Validators
 from stager.model.keys import key_digest
 from stager.model.urls import Url
 from stager.transfer.fields import Headers, parse_date, parse_etag
+from stager.transfer.integrity import digest_of
+from stager.transfer.sources import Sources
 
 SIDECAR_VERSION = 1
 _CLOCK_GRAIN = 1.0
@@ -24,6 +27,7 @@ class Representation(NamedTuple):
         coding: content coding of the bytes, empty for none.
         content_type: as sent, or empty.
         ranges: False where the origin says that it has none (``Accept-Ranges: none``).
+        digest: what the origin says that the whole hashes to, None where it does not.
     """
 
     validators: Validators
@@ -31,10 +35,11 @@ class Representation(NamedTuple):
     coding: str = ""
     content_type: str = ""
     ranges: bool = True
+    digest: Digest | None = None
 
     @classmethod
-    def of(cls, headers: Headers, total: int | None) -> Representation:
-        """The one that `headers` describe."""
+    def of(cls, headers: Headers, total: int | None, *, whole: bool = True) -> Representation:
+        """The one that `headers` describe; `whole`: their body is all of it."""
         return cls(
             validators=Validators(
                 etag=parse_etag(headers.get("etag")),
@@ -45,6 +50,7 @@ class Representation(NamedTuple):
             coding=content_coding(headers),
             content_type=headers.get("content-type", ""),
             ranges=headers.get("accept-ranges", "").lower() != "none",
+            digest=digest_of(headers, whole=whole),
         )
 
     @property
@@ -70,9 +76,17 @@ class Representation(NamedTuple):
         known = self.validators.last_modified
         return modified is not None and known is not None and modified != known
 
-    def sidecar(self, url: Url) -> dict[str, Any]:
-        """JSON form, written before the first byte; `from_sidecar` is the inverse."""
-        return {
+    def sidecar(self, url: Url, source: Url | None = None) -> dict[str, Any]:
+        """JSON form, written before the first byte; `from_sidecar` is the inverse.
+
+        Args:
+            url: of the file.
+            source: which of its URLs the bytes come from; None: that one.
+        """
+        rare: dict[str, Any] = {} if self.digest is None else {"digest": str(self.digest)}
+        if source is not None and source.text != url.text:
+            rare["source"] = key_digest(source.text)
+        return rare | {
             "version": SIDECAR_VERSION,
             "url": url.redacted,
             "key": key_digest(url.text),
@@ -98,13 +112,51 @@ class Representation(NamedTuple):
         if total is not None and not whole_number:
             return None
         etag, last_modified, date = texts
+        digest = data.get("digest")
+        try:
+            known = None if digest is None else read_digest(str(digest))
+        except ValueError:
+            return None
         return cls(
             validators=Validators(parse_etag(etag), last_modified, date),
             total=total,
             coding=str(data.get("coding", "")),
             content_type=str(data.get("content_type", "")),
             ranges=data.get("ranges") is True,
+            digest=known,
         )
+
+
+class Leftover(NamedTuple):
+    """Bytes of an earlier try that can be gone on from.
+
+    Attributes:
+        found: whose bytes they are.
+        foreign: the source that is asked first did not send them.
+    """
+
+    found: Representation
+    foreign: bool
+
+    @classmethod
+    def of(cls, size: int, sidecar: Mapping[str, Any] | None, url: Url, sources: Sources) -> Self | None:
+        """What `size` bytes with this sidecar are good for.
+
+        A source goes on from its own bytes, or from anybody's where a digest will prove the whole; without
+        one, the source that sent them is asked first.
+        """
+        found = Representation.from_sidecar(sidecar, url)
+        if found is None or sidecar is None or (found.total is not None and size > found.total):
+            return None
+        sources.learn(found.digest)
+        sender = sidecar.get("source", key_digest(url.text))
+        home = sender == key_digest(sources.current.text)
+        if not home and sources.proof is None:
+            home = sources.bring_forward(sender)
+        own = home and found.if_range is not None
+        if own or (sources.proof is not None and sources.are_several):
+            return cls(found, foreign=not own)
+        return None
 
 
 NOTHING_KNOWN = Representation(Validators())

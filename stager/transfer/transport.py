@@ -21,6 +21,11 @@ class Answer(Protocol):
     end: End | None
     """How the body ended; None while it has not."""
 
+    @property
+    def trailer(self) -> Headers:
+        """Fields that came behind the body, once it has ended; as `headers`."""
+        ...
+
     def take(self) -> bytes | None:
         """The whole body, if its length is known and all of it came with the head; then it has ended.
 

@@ -27,6 +27,10 @@ _CHUNK_SIZE = re.compile(rb"([0-9A-Fa-f]{1,15})[ \t]*(?:;[^\r\n]*)?\r\n")
 _LENGTH = re.compile(r"[0-9]{1,18}")  # fits in 63 bits
 
 
+NO_FIELDS: Mapping[str, str] = {}
+"""Of what has none."""
+
+
 class MalformedError(ValueError):
     """The bytes are not HTTP/1.x, or contradict themselves."""
 
@@ -161,6 +165,8 @@ def _content_length(headers: dict[str, str]) -> int | None:
 class SizedBody:
     """A body of a length that was announced."""
 
+    trailer: Mapping[str, str] = NO_FIELDS
+
     def __init__(self, length: int) -> None:
         self.left = length
         self.excess = False
@@ -189,6 +195,7 @@ class OpenBody:
     left: int | None = None
     done = False
     excess = False
+    trailer: Mapping[str, str] = NO_FIELDS
 
     def decode(self, view: memoryview, count: int) -> int:  # noqa: ARG002
         """See `SizedBody.decode`."""
@@ -200,17 +207,21 @@ class OpenBody:
 
 
 class ChunkedBody:
-    """A body in chunks (RFC 9112, 7.1); the chunk lines are cut out where they lie."""
+    """A body in chunks (RFC 9112, 7.1); the chunk lines are cut out where they lie.
+
+    `trailer` has the fields behind it, as `Head.headers` those before it.
+    """
 
     left: int | None = None
 
     def __init__(self) -> None:
         self.done = False
         self.excess = False
+        self.trailer: dict[str, str] = {}
         self._data = 0  # bytes of the current chunk still to come
         self._line = b""  # what came of a line so far
         self._state = self._size_line
-        self._trailer = 0
+        self._trailer_bytes = 0
 
     def decode(self, view: memoryview, count: int) -> int:
         """Move the payload among the first `count` bytes of `view` to its front; its size.
@@ -258,10 +269,13 @@ class ChunkedBody:
         self._state = self._size_line
 
     def _trailer_line(self, line: bytes) -> None:
-        self._trailer += len(line)
-        if self._trailer > MAX_HEAD_BYTES:
+        self._trailer_bytes += len(line)
+        if self._trailer_bytes > MAX_HEAD_BYTES:
             raise MalformedError("a trailer without end")
         self.done = line in {b"\r\n", b"\n"}
+        if not self.done:
+            name, value = _field(line.decode("latin-1").rstrip("\r\n"))
+            self.trailer[name] = f"{self.trailer[name]}, {value}" if name in self.trailer else value
 
 
 Body = SizedBody | OpenBody | ChunkedBody

@@ -113,7 +113,7 @@ def test_a_file_whose_digest_or_size_is_not_the_listed_one_is_not_delivered(
     errors = {fact["url"]: fact["error"] for fact in map(json.loads, done.lines)}
     assert done.code == 1
     assert {error["code"] for error in errors.values()} == {"digest-mismatch"}
-    assert "9 bytes, 10 are listed" in errors[origin.url("/one")]["cause"]
+    assert "9 bytes, 10 were expected" in errors[origin.url("/one")]["cause"]
 
 
 def test_lists_are_read_from_stdin_and_come_after_urls_and_may_be_several(

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import itertools
-from collections.abc import Callable, Iterator
 from hashlib import sha256
 from pathlib import Path
 from random import Random
@@ -23,10 +21,7 @@ from stager.errors import (
     TlsError,
     UnprovenLengthError,
 )
-from stager.model.fetches import FetchOrder, FetchRequest, FetchResult
-from stager.transfer.options import TransferOptions
-from stager.transfer.tries import SMALL_BYTES
-from tests.support.drivers import DRIVERS, AnyFetcher, Driver, LoopFetcher
+from tests.support.drivers import Driver, LoopFetcher
 from tests.support.origin import (
     CA_BUNDLE,
     Exchange,
@@ -39,71 +34,7 @@ from tests.support.origin import (
     status,
     until_close,
 )
-
-SMALL = Random(1).randbytes(50_000)
-"""Held in memory while it is fetched."""
-LARGE = Random(2).randbytes(3 * SMALL_BYTES + 12_345)
-"""Goes through a partial file and the digest's thread."""
-CUT = SMALL_BYTES + 100_000
-
-Fetch = Callable[..., FetchResult]
-_numbers = itertools.count(1)
-
-
-@pytest.fixture
-def origin() -> Iterator[Origin]:
-    with Origin() as origin:
-        yield origin
-
-
-@pytest.fixture
-def cache(tmp_path: Path) -> FileCache:
-    return FileCache(tmp_path / "cache")
-
-
-@pytest.fixture(params=DRIVERS)
-def driver(request: pytest.FixtureRequest) -> Driver:
-    return DRIVERS[request.param]
-
-
-@pytest.fixture
-def fetch(cache: FileCache, driver: Driver) -> Iterator[Fetch]:
-    """Fetch a URL with a fetcher of its own options."""
-    made: list[AnyFetcher] = []
-
-    def fetch(
-        url: str, *, refresh: bool = False, sha256: str | None = None, ca: str = "", **options: Any
-    ) -> FetchResult:
-        key = (ca, tuple(sorted(options.items())))
-        fetcher = known.get(key)
-        if fetcher is None:
-            wanted = TransferOptions(**options)
-            fetcher = known[key] = driver(cache, options=wanted, ca_bundle=ca, connect_timeout_seconds=5)
-            made.append(fetcher)
-        request = FetchRequest(url, refresh=refresh, sha256=sha256)
-        return fetcher.fetch(FetchOrder(f"f{next(_numbers)}", 1, request))
-
-    known: dict[Any, AnyFetcher] = {}
-    yield fetch
-    for fetcher in made:
-        fetcher.close()
-
-
-def is_right(result: FetchResult, data: bytes) -> bool:
-    return (
-        result.path.read_bytes() == data
-        and result.sha256 == sha256(data).hexdigest()
-        and result.size == len(data)
-    )
-
-
-def leftovers(cache: FileCache) -> list[Path]:
-    return [path for path in (cache.root / "partial").rglob("*") if path.is_file()]
-
-
-def objects(cache: FileCache) -> list[Path]:
-    return [path for path in (cache.root / "objects").rglob("*") if path.is_file()]
-
+from tests.support.points import CUT, LARGE, SMALL, Fetch, is_right, leftovers, objects
 
 both_sizes = pytest.mark.parametrize("data", [SMALL, LARGE], ids=["small", "large"])
 both_ends = pytest.mark.parametrize("end", ["close", "reset"])

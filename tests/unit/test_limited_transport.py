@@ -21,6 +21,7 @@ class Answer:
         self.status = 200
         self.headers: Headers = {}
         self.end: End | None = End.COMPLETE
+        self.trailer: Headers = {}
         self.closed = 0
 
     def readinto(self, buffer: memoryview) -> int | None:

@@ -12,12 +12,13 @@ from stager.model.lists import ListedFile, ListFormat, ParsedList, parse_list
 A, B, C = "http://a.test/x", "https://b.test/x?sig=1", "http://c.test/y"
 SHA = "ab" * 32
 OTHER = "cd" * 32
+MD5 = "ef" * 16
 METALINK = f"""<?xml version="1.0" encoding="UTF-8"?>
 <metalink xmlns="urn:ietf:params:xml:ns:metalink">
   <published>2026-01-01T00:00:00Z</published>
   <file name="x.dat">
     <size>14</size>
-    <hash type="md5">0123</hash>
+    <hash type="md5">{MD5}</hash>
     <hash type="sha-256">
       {SHA}
     </hash>
@@ -80,16 +81,19 @@ def test_an_input_file_of_aria2_has_mirrors_and_options() -> None:
   checksum=sha-256={SHA}
   split=5
 {C}
-\tchecksum=md5=0123
+\tchecksum=adler32=0123
+{A}
+  checksum=md5={MD5}
 """
     found = parsed(text)
     assert found.files == [
         ListedFile((A, B), SHA, None, "x.dat", "list:2"),
         ListedFile((C,), place="list:6"),
+        ListedFile((A,), f"md5:{MD5}", place="list:8"),
     ]
     assert list(found.notes) == [
         "option split is left out",
-        "checksums other than sha-256 are not checked (md5)",
+        "checksums of adler32 are not checked",
     ]
 
 
@@ -123,8 +127,10 @@ def test_a_metalink_has_mirrors_by_priority_a_size_and_a_digest() -> None:
 
 
 def test_a_metalink_with_other_hashes_only_says_that_they_are_not_checked() -> None:
-    text = METALINK.replace('type="sha-256"', 'type="sha-512"', 1)
-    assert "hashes other than sha-256 are not checked" in parsed(text).notes
+    weaker = METALINK.replace('type="sha-256"', 'type="sha3-256"', 1)
+    assert parsed(weaker).files[0].digest == f"md5:{MD5}"
+    text = weaker.replace('type="md5"', 'type="md4"')
+    assert "hashes of other algorithms than sha and md5 are not checked" in parsed(text).notes
 
 
 BOMB = (
@@ -185,7 +191,7 @@ def test_a_bag_takes_its_digests_from_the_manifest_beside_it() -> None:
 def test_a_bag_without_a_manifest_or_with_a_short_one_says_what_is_not_checked() -> None:
     assert "digests are not checked" in next(iter(bag(None).notes))
     found = bag(f"{SHA}  data/x%.dat\n".encode())
-    assert [file.sha256 for file in found.files] == [SHA, None]
+    assert [file.digest for file in found.files] == [SHA, None]
     assert "data/y.dat is not in" in next(iter(found.notes))
 
 

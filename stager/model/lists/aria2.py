@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from stager.model.digests import algorithm_of
 from stager.model.lists.listed import ParsedList, refused
 
 
@@ -31,14 +32,14 @@ def parse_aria2(text: str, name: str) -> ParsedList:
 
 
 def _add(found: ParsedList, place: str, urls: list[str], options: dict[str, str]) -> None:
-    sha256 = None
+    digest = None
     for key, value in options.items():
-        algorithm, _, digest = value.partition("=")
-        if key == "checksum" and algorithm.strip().lower() == "sha-256":
-            sha256 = digest
+        algorithm, _, checksum = value.partition("=")
+        if key == "checksum" and algorithm_of(algorithm):
+            digest = f"{algorithm_of(algorithm)}:{checksum}"
         elif key == "checksum":
-            found.note(f"checksums other than sha-256 are not checked ({algorithm[:20]})")
+            found.note(f"checksums of {algorithm[:20]} are not checked")
         elif key != "out":
             found.note(f"option {key[:40]} is left out")
     given = [url.strip() for url in urls if url.strip()]
-    found.add(place, given, sha256=sha256, name=options.get("out"))
+    found.add(place, given, digest=digest, name=options.get("out"))

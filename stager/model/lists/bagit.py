@@ -46,7 +46,7 @@ def parse_bagit(text: str, name: str, beside: Callable[[str], str | None]) -> Pa
         if manifest is not None and path not in digests:
             found.note(f"{path[:80]} is not in {MANIFEST}: its digest is not checked")
         found.add(
-            f"{name}:{number}", [url], sha256=digests.get(path), size=None if size == "-" else size, name=path
+            f"{name}:{number}", [url], digest=digests.get(path), size=None if size == "-" else size, name=path
         )
     return found
 

@@ -6,7 +6,7 @@ import csv
 
 from stager.model.lists.listed import ParsedList, refused
 
-_COLUMNS = {"url": "url", "urls": "url", "uri": "url", "sha256": "sha256", "sha-256": "sha256", "size": "size"} | {
+_COLUMNS = {"url": "url", "urls": "url", "uri": "url", "sha256": "sha256", "sha-256": "sha256", "digest": "digest", "size": "size"} | {
     "bytes": "size", "length": "size", "name": "name", "filename": "name", "file": "name",
 }  # fmt: skip
 """What a header may say, in lower case → what it means."""
@@ -63,7 +63,7 @@ def _add(found: ParsedList, place: str, cells: dict[str, str]) -> None:
     found.add(
         place,
         cells["url"].split(),
-        sha256=cells.get("sha256") or None,
+        digest=cells.get("sha256") or cells.get("digest") or None,
         size=cells.get("size"),
         name=cells.get("name") or None,
     )

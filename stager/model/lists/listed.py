@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 from stager.errors import InputError
-from stager.model.keys import parse_sha256
+from stager.model.digests import parse_digest
 from stager.model.urls import parse_url
 
 LARGEST = 2**63 - 1
@@ -19,14 +19,14 @@ class ListedFile:
 
     Attributes:
         urls: where it is, the first to be tried first; at least one.
-        sha256: digest that it must have, or None.
+        digest: that it must have, in its one form, or None.
         size: bytes that it must have, or None.
         name: that the list gives it, or None.
         place: list and line, such as ``files.txt:3``.
     """
 
     urls: tuple[str, ...]
-    sha256: str | None = None
+    digest: str | None = None
     size: int | None = None
     name: str | None = None
     place: str = ""
@@ -48,7 +48,7 @@ class ParsedList:
         place: str,
         urls: Sequence[str],
         *,
-        sha256: str | None = None,
+        digest: str | None = None,
         size: str | int | None = None,
         name: str | None = None,
     ) -> None:
@@ -72,10 +72,10 @@ class ParsedList:
         if not readable:
             raise refused(place, "no URL that can be fetched", "http and https can be read")
         try:
-            digest = parse_sha256(sha256) if sha256 is not None else None
+            expected = str(parse_digest(digest)) if digest is not None else None
         except InputError as error:
             raise at(place, error) from None
-        self.files.append(ListedFile(tuple(readable), digest, _size(place, size), name, place))
+        self.files.append(ListedFile(tuple(readable), expected, _size(place, size), name, place))
 
 
 def at(place: str, error: InputError) -> InputError:

@@ -8,6 +8,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from xml.parsers import expat
 
+from stager.model.digests import Digest, algorithm_of, strongest
 from stager.model.lists.listed import ParsedList, refused
 
 NAMESPACE = "urn:ietf:params:xml:ns:metalink"
@@ -24,7 +25,7 @@ class _File:
     name: str
     urls: list[tuple[int, str]] = field(default_factory=list)
     size: str | None = None
-    sha256: str | None = None
+    digests: list[Digest] = field(default_factory=list)
     other_hash: bool = False
 
 
@@ -93,17 +94,22 @@ class _Reader:
             if not (priority.isascii() and priority.isdigit() and len(priority) <= len(str(LOWEST))):
                 raise refused(self.place, f"priority {priority[:40]!r} is no number from 1 to {LOWEST}")
             file.urls.append((int(priority), text))
-        elif self._attributes.get("type", "").lower() == "sha-256":
-            file.sha256 = text
+        elif name := algorithm_of(self._attributes.get("type", "")):
+            file.digests.append(Digest(name, text))
         else:
             file.other_hash = True
 
     def _add(self, file: _File) -> None:
-        if file.other_hash and file.sha256 is None:
-            self.found.note("hashes other than sha-256 are not checked")
+        digest = strongest(file.digests)
+        if file.other_hash and digest is None:
+            self.found.note("hashes of other algorithms than sha and md5 are not checked")
         urls = [url for _, url in sorted(file.urls, key=lambda one: one[0])]
         self.found.add(
-            f"{self._name}:{file.line}", urls, sha256=file.sha256, size=file.size, name=file.name or None
+            f"{self._name}:{file.line}",
+            urls,
+            digest=None if digest is None else str(digest),
+            size=file.size,
+            name=file.name or None,
         )
 
 

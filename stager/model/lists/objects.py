@@ -7,7 +7,7 @@ from typing import Any
 
 from stager.model.lists.listed import ParsedList, refused
 
-KNOWN = ("url", "urls", "sha256", "size", "name")
+KNOWN = ("url", "urls", "sha256", "digest", "size", "name")
 
 
 def parse_objects(text: str, name: str) -> ParsedList:
@@ -56,14 +56,14 @@ def _add(found: ParsedList, place: str, value: Any) -> None:
     urls = [urls] if isinstance(urls, str) else urls
     if not (isinstance(urls, list) and urls and all(isinstance(url, str) for url in urls)):
         raise refused(place, "it has no url", 'write {"url": "https://host/path"}')
-    texts = {key: value.get(key) for key in ("sha256", "name")}
+    texts = {key: value.get(key) for key in ("sha256", "digest", "name")}
     for key, text in texts.items():
         if not isinstance(text, str | None):
             raise refused(place, f"its {key} is no text")
     size = value.get("size")
     if not isinstance(size, int | str | None):
         raise refused(place, "its size is no number of bytes")
-    found.add(place, urls, sha256=texts["sha256"] or None, size=size, name=texts["name"])
+    found.add(place, urls, digest=texts["sha256"] or texts["digest"] or None, size=size, name=texts["name"])
 
 
 def _value(text: str) -> Any:

@@ -25,7 +25,7 @@ from stager.transfer.remote import BACKENDS
 from stager.transfer.remote.base import Backend, Connect, Login, Logins, Refused, Site, nobody
 from stager.transfer.source import Reply, Version, changed, reply
 from stager.transfer.transport import Pulse
-from stager.transfer.wire import End
+from stager.transfer.wire import NO_FIELDS, End
 
 _log = logging.getLogger(__name__)
 _FAULTS = (TypeError, AttributeError, NameError, AssertionError)
@@ -136,6 +136,7 @@ class RemoteResponse:
 
     def __init__(self, transport: RemoteTransport, request: Request, login: Login) -> None:
         self.end: End | None = None
+        self.trailer: Headers = NO_FIELDS
         self._transport = transport
         self._url = request.url
         self._asked = request.headers
