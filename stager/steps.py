@@ -39,6 +39,7 @@ MAINTENANCE_STEPS = (
     "evict.judged",  # an entry is known to go, and has its name yet
     "evict.aside",  # an entry has a private name, and may turn out to be of another object
     "evict.entries",  # the entries are gone, their objects are not
+    "evict.taken",  # an object has a private name, and comes back if somebody has stored the same bytes meanwhile
     "evict.objects",  # the objects are gone too
     "evict.cleaned",  # nothing is left of them but rows of the catalogue
     "evict.dropped",  # nor those

@@ -9,15 +9,16 @@ from __future__ import annotations
 
 import errno
 import os
-import time
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager, suppress
 
+from stager.cache.aside import Aside, put_back
 from stager.cache.entries import read_entry
-from stager.cache.failures import LINK_REFUSED, cache_error
+from stager.cache.failures import cache_error
 from stager.cache.files import unless_stale
 from stager.cache.fresh import list_names
 from stager.cache.layout import TRASH, is_digest
+from stager.cache.object_removal import give_back_objects
 from stager.cache.objects import find_object
 from stager.cache.owner import is_alive, is_here, new_owner, retire
 from stager.cache.trash import EVICTING
@@ -29,88 +30,56 @@ from stager.steps import reached
 
 Judge = Callable[[bytes], bool]
 """Whether an entry that says this may go."""
-SHOW_SECONDS = 10.0
-"""So often a directory shows that its owner lives, by its time: others wait for those only that do."""
 _READ = os.O_RDONLY | os.O_CLOEXEC
 _NOT_EMPTY = frozenset({errno.ENOTEMPTY, errno.EEXIST})
+_ENDING = len(".json")
 
 
-class Aside:
-    """A directory of our own in the trash; while it is there, who pins something waits.
+def remove_entry(own: Aside, digest: str, judge: Judge) -> tuple[bool, bool]:
+    """Remove the key's entry if it may go; whether one was removed, and whether there is none afterwards.
 
-    Args:
-        tree: the cache.
-        path: the directory.
+    Raises:
+        OSError: it may still be there.
     """
-
-    def __init__(self, tree: Tree, path: str) -> None:
-        self._tree = tree
-        self._path = path
-        self._shown = time.monotonic()
-
-    def show(self) -> None:
-        """Show now and then that we live."""
-        now = time.monotonic()
-        if now - self._shown >= SHOW_SECONDS:
-            self._shown = now
-            with suppress(OSError):
-                os.utime(self._path)
-
-    def remove(self, digest: str, judge: Judge) -> tuple[bool, bool]:
-        """Remove the key's entry if it may go; whether one was removed, and whether there is none afterwards.
-
-        Raises:
-            OSError: it may still be there.
-        """
-        removed = False
-        for layout in reversed(self._tree.layouts):  # the current one last: then no migration brings it back
-            path = f"{self._tree.root}/{layout.entry(digest)}"
-            found = self._remove_at(path, digest, judge)
-            if found is False:
-                return removed, False
-            removed = removed or found is True
-            link = path[: -len(".json")]
-            if os.access(link, os.F_OK, follow_symlinks=False):  # last: a reader may have been at making it
-                with suppress(FileNotFoundError):
-                    os.unlink(link)
-        return removed, True
-
-    def _remove_at(self, path: str, digest: str, judge: Judge) -> bool | None:
-        """Whether the entry at `path` is gone; None: there was none."""
-        try:
-            fd, text = unless_stale(lambda: _open(path))
-        except FileNotFoundError:
-            return None
-        private = f"{self._path}/{digest}"
-        try:
-            if not judge(text):
-                return False
-            reached("evict.judged")
-            if not self._put_aside(path, private):
-                return None
-            same = os.path.samestat(os.fstat(fd), os.stat(private))
-        finally:
-            os.close(fd)
-        reached("evict.aside")
-        if same or judge(_read(private)):
-            os.unlink(private)
-            return True
-        put_back(self._tree, private, path)
-        return False
-
-    def _put_aside(self, path: str, private: str) -> bool:
-        """Whether there was such an entry."""
-        try:
-            os.rename(path, private)
-        except FileNotFoundError:
-            if os.access(self._path, os.F_OK):
-                return False
-            self._tree.make_directory(self._path)  # somebody has emptied the trash by hand
+    removed = False
+    for layout in reversed(own.tree.layouts):  # the current one last: then no migration brings it back
+        path = layout.entry(digest)
+        found = _remove_at(own, path, digest, judge)
+        if found is False:
+            return removed, False
+        removed = removed or found is True
+        link = path[:-_ENDING]
+        # last: a reader may have been at making it
+        if os.access(link, os.F_OK, dir_fd=own.root, follow_symlinks=False):
             with suppress(FileNotFoundError):
-                os.rename(path, private)
-                return True
+                os.unlink(link, dir_fd=own.root)
+    return removed, True
+
+
+def _remove_at(own: Aside, path: str, digest: str, judge: Judge) -> bool | None:
+    """Whether the entry at `path` is gone; None: there was none."""
+    try:
+        fd, text = (
+            _open(path, own.root) if not own.tree.remote else unless_stale(lambda: _open(path, own.root))
+        )
+    except FileNotFoundError:
+        return None
+    try:
+        if not judge(text):
             return False
+        reached("evict.judged")
+        private = own.put(path, digest)
+        if private is None:
+            return None
+        same = os.path.samestat(os.fstat(fd), os.stat(private, dir_fd=own.root))
+    finally:
+        os.close(fd)
+    reached("evict.aside")
+    if same or judge(_read(private, own.root)):
+        os.unlink(private, dir_fd=own.root)
         return True
+    own.back(private, path)
+    return False
 
 
 @contextmanager
@@ -124,9 +93,11 @@ def aside(tree: Tree) -> Iterator[Aside]:
     path = f"{tree.root}/{TRASH}/{EVICTING}{owner}"
     try:
         tree.make_directory(path)
+        own = Aside(tree, path)
         try:
-            yield Aside(tree, path)
+            yield own
         finally:
+            own.close()
             give_back(tree, path)  # of those that failed half-way
     except OSError as error:
         raise cache_error(error, error.filename or path, "use") from error
@@ -141,7 +112,9 @@ def remove_vacant(tree: Tree, digests: Iterable[str]) -> list[str]:
         CacheError: some may still be there.
     """
     with aside(tree) as own:
-        return [digest for digest in digests if own.remove(digest, lambda text: _is_vacant(tree, text))[0]]
+        return [
+            digest for digest in digests if remove_entry(own, digest, lambda text: _is_vacant(tree, text))[0]
+        ]
 
 
 def give_back_entries(tree: Tree) -> int:
@@ -166,7 +139,11 @@ def give_back(tree: Tree, directory: str) -> int:
         CacheError: layout.json can't be read.
     """
     count = 0
-    for digest in list_names(directory):
+    names = list_names(directory)
+    objects = set(give_back_objects(tree, directory, names))  # first: entries come back only where theirs is
+    for digest in names:
+        if digest in objects:
+            continue
         private = f"{directory}/{digest}"
         with suppress(FileNotFoundError):
             if is_digest(digest) and not _is_vacant(tree, _read(private), digest):
@@ -179,29 +156,6 @@ def give_back(tree: Tree, directory: str) -> int:
         if error.errno not in {*_NOT_EMPTY, errno.ENOENT}:
             raise
     return count
-
-
-def put_back(tree: Tree, private: str, path: str) -> bool:
-    """Let the file at `private` have the name `path` instead, unless that is taken; whether it has it.
-
-    Raises:
-        OSError: it stays where it is.
-    """
-    try:
-        tree.creating(path, lambda: os.link(private, path))
-    except FileExistsError:
-        os.unlink(private)
-        return False
-    except OSError as error:
-        if error.errno not in LINK_REFUSED:
-            raise
-        if os.access(path, os.F_OK):
-            os.unlink(private)
-            return False
-        os.rename(private, path)
-        return True
-    os.unlink(private)
-    return True
 
 
 def parse(text: bytes) -> Entry | None:
@@ -230,9 +184,9 @@ def _is_vacant(tree: Tree, text: bytes, digest: str | None = None) -> bool:
     return found is None or found[1].st_size != entry.size
 
 
-def _open(path: str) -> tuple[int, bytes]:
+def _open(path: str, root: int | None = None) -> tuple[int, bytes]:
     """The entry, open, and what it says."""
-    fd = os.open(path, _READ)
+    fd = os.open(path, _READ, dir_fd=root)
     try:
         return fd, read_entry(fd)
     except BaseException:
@@ -240,7 +194,7 @@ def _open(path: str) -> tuple[int, bytes]:
         raise
 
 
-def _read(path: str) -> bytes:
-    fd, text = unless_stale(lambda: _open(path))
+def _read(path: str, root: int | None = None) -> bytes:
+    fd, text = unless_stale(lambda: _open(path, root))
     os.close(fd)
     return text

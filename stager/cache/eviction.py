@@ -13,8 +13,7 @@ What may happen at the same moment, and why it does no harm:
   upkeep removes it.
 - *Another key gets the same bytes*, and the caller does not know of it yet: whoever finds an object made renews its
   time and marks it as shared, before the entry. An object with a time or a mark that is newer than what the caller
-  knows stays (see `_is_news`), and is looked at once more right before it goes. What is left is the moment
-  between that look and the removal; who writes an entry looks for the object after he has marked it.
+  knows stays (see `_is_news`), and what is stored again while it goes comes back (see `object_removal`).
 - *Another host evicts the same.* Each name is removed by exactly one; who finds it gone goes on.
 - *Somebody pins it.* The pin's record is looked for after our directory in the trash was made: who writes one
   later sees that, and waits until we are done before he says that it is pinned. What has a record by then is
@@ -32,17 +31,19 @@ import os
 import time
 from collections.abc import Callable, Collection, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import suppress
+from contextlib import closing, suppress
 from dataclasses import dataclass, field
 from enum import StrEnum
 from functools import cache, partial
 
-from stager.cache.entry_removal import Aside, aside, parse
+from stager.cache.aside import Aside
+from stager.cache.entry_removal import aside, parse, remove_entry
 from stager.cache.failures import cache_error
 from stager.cache.fresh import list_names
 from stager.cache.layout import PINS
 from stager.cache.mounts import mount_of
-from stager.cache.objects import MARK, object_names
+from stager.cache.object_removal import names_of_object, remove_names
+from stager.cache.objects import MARK
 from stager.cache.pin_files import PinFiles
 from stager.cache.pinned import is_pinned, pin_directory
 from stager.cache.stamp import file_system_time
@@ -61,7 +62,6 @@ NEWS_SECONDS = 86_400.0
 """So long after somebody stored the same bytes the caller may not know of it: a day has many looks at the tree."""
 SLACK_SECONDS = 60.0
 """By how much the clocks of hosts and of the file system may differ."""
-_READ = os.O_RDONLY | os.O_CLOEXEC
 
 
 @dataclass(frozen=True, slots=True)
@@ -112,6 +112,7 @@ class Evicted:
         error: why it failed.
         file: device and inode of the object, if it is there.
         changed: when it, or its mark, was last changed, in nanoseconds.
+        marked: whether it is marked as shared.
     """
 
     victim: Victim
@@ -121,6 +122,7 @@ class Evicted:
     error: CacheError | None = None
     file: tuple[int, int] | None = None
     changed: int = 0
+    marked: bool = False
 
 
 class Evictor:
@@ -131,6 +133,10 @@ class Evictor:
         trash: where objects go on a network file system, whose readers on other hosts may have them open; None:
             they are deleted at once.
         now: the time, for promises.
+
+    Attributes:
+        in_memory: whether its file system is in memory.
+        now: the time.
     """
 
     def __init__(
@@ -138,10 +144,19 @@ class Evictor:
     ) -> None:
         self._tree = tree
         self._trash = trash
-        self._now = now
+        self.now = now
         mount = mount_of(tree.root)
-        in_memory = mount is not None and mount.fstype in {"tmpfs", "ramfs"}
-        self._threads = REMOTE_THREADS if tree.remote else MEMORY_THREADS if in_memory else DISK_THREADS
+        self.in_memory = mount is not None and mount.fstype in {"tmpfs", "ramfs"}
+        self._threads = REMOTE_THREADS if tree.remote else MEMORY_THREADS if self.in_memory else DISK_THREADS
+
+    @property
+    def whose(self) -> tuple[str, str]:
+        """Root and id of the cache."""
+        return self._tree.root, self._tree.id
+
+    def throws(self, *, at_once: bool) -> bool:
+        """Whether objects go to the trash."""
+        return self._trash is not None and not at_once
 
     def evict(
         self,
@@ -167,10 +182,8 @@ class Evictor:
             CacheError: layout.json can't be read, the trash can't be used, or the cache has gone; nothing more was
                 done.
         """
-        self._tree.check()
-        self._tree.look_again()
-        work = partial(self._evict, held=held, force=force, at_once=at_once, dry_run=dry_run)
-        if len(victims) < MANY:
+        work = partial(self.evict_here, held=held, force=force, at_once=at_once, dry_run=dry_run)
+        if len(victims) < MANY or self._threads == 1:
             return work(victims)
         ordered = sorted(victims, key=_by_object)
         size = -(-len(ordered) // self._threads)
@@ -178,19 +191,28 @@ class Evictor:
         with ThreadPoolExecutor(self._threads, "evict") as pool:
             return [one for done in pool.map(work, parts) for one in done]
 
-    def _evict(
-        self, victims: Sequence[Victim], *, held: Collection[str], force: bool, at_once: bool, dry_run: bool
+    def evict_here(
+        self,
+        victims: Sequence[Victim],
+        *,
+        held: Collection[str] = (),
+        force: bool = False,
+        at_once: bool = False,
+        dry_run: bool = False,
     ) -> list[Evicted]:
-        """See `evict`."""
+        """The same in this thread alone."""
+        self._tree.check()
+        self._tree.look_again()
         trash = None if at_once else self._trash
         done = [Evicted(victim) for victim in sorted(victims, key=_by_object)]
         if dry_run:
-            for one in self._going(done, held, force=force):
-                one.digests = list(one.victim.digests)
-                one.freed = one.victim.size if one.fate is Fate.GONE else 0
+            with closing(Aside(self._tree, self._tree.root)) as own:  # only to look
+                for one in self._going(done, own, held, force=force):
+                    one.digests = list(one.victim.digests)
+                    one.freed = one.victim.size if one.fate is Fate.GONE else 0
             return done
         with aside(self._tree) as own:  # before the look for pins: who pins from now on waits for us
-            going = self._going(done, held, force=force)
+            going = self._going(done, own, held, force=force)
             reached("evict.begun")
             keys = sorted(((digest, one) for one in going for digest in one.victim.digests), key=_by_digest)
             for digest, one in keys:
@@ -200,24 +222,33 @@ class Evictor:
             for one in going:
                 own.show()
                 if one.fate is Fate.GONE:
-                    self._remove(one, trash)
+                    self._remove(one, own, trash)
             reached("evict.objects")
             self._bring_back(going)
             for digest, one in keys:
-                if one.fate in {Fate.GONE, Fate.FORGOTTEN} and os.access(self._tree.entry(digest), os.F_OK):
+                if one.fate in {Fate.GONE, Fate.FORGOTTEN} and os.access(
+                    self._tree.layout.entry(digest), os.F_OK, dir_fd=own.root
+                ):
                     self._look_again(digest, one, own)
         reached("evict.cleaned")
         self._tree.check()  # in a cache that has gone nothing is gone
         return done
 
-    def _going(self, done: list[Evicted], held: Collection[str], *, force: bool) -> list[Evicted]:
+    def _going(self, done: list[Evicted], own: Aside, held: Collection[str], *, force: bool) -> list[Evicted]:
         """Those of which something goes."""
         pins = self._any_pins()
         clock = cache(partial(file_system_time, self._tree))
-        return [one for one in done if self._may_go(one, held, clock, force=force, pins=pins)]
+        return [one for one in done if self._may_go(one, own, held, clock, force=force, pins=pins)]
 
     def _may_go(
-        self, one: Evicted, held: Collection[str], clock: Callable[[], float], *, force: bool, pins: bool
+        self,
+        one: Evicted,
+        own: Aside,
+        held: Collection[str],
+        clock: Callable[[], float],
+        *,
+        force: bool,
+        pins: bool,
     ) -> bool:
         """Whether something of it goes; what becomes of its object is noted."""
         victim = one.victim
@@ -225,9 +256,9 @@ class Evictor:
             one.fate = Fate.FORGOTTEN
             return True
         try:
-            is_held, marked = self._look(one)
+            is_held = self._is_linked(one, own)
             is_held = is_held or victim.object in held or (pins and self._is_pinned(victim.object))
-            is_news = not is_held and _is_news(one, clock, marked=marked)
+            is_news = not is_held and _is_news(one, clock)
         except OSError as error:
             self._failed(one, error)
             return False
@@ -235,21 +266,22 @@ class Evictor:
             one.fate = Fate.FORGOTTEN if force else Fate.HELD if is_held else Fate.NEWS
         return force or not (is_held or is_news)
 
-    def _look(self, one: Evicted) -> tuple[bool, bool]:
-        """Whether the object has links beside its names of the cache itself, and whether it is marked as shared."""
-        own, links, marked = 0, 0, False
-        victim = one.victim
-        for name in object_names(self._tree, victim.object, restricted=victim.restricted):
+    def _is_linked(self, one: Evicted, own: Aside) -> bool:
+        """Whether the object has links beside its names of the cache itself; its time and its mark are noted."""
+        names, links = 0, 0
+        for name in names_of_object(self._tree, one.victim.object, restricted=one.victim.restricted):
             with suppress(FileNotFoundError):
-                found = self._status(name)
+                found = own.status(name)
                 links = max(links, found.st_nlink)
                 one.file = found.st_dev, found.st_ino
                 one.changed = max(one.changed, found.st_mtime_ns)
-                own += 1
-            with suppress(FileNotFoundError):
-                one.changed = max(one.changed, os.stat(name + MARK).st_mtime_ns)
-                marked = True
-        return links > own, marked
+                names += 1
+            mark = name + MARK
+            if os.access(mark, os.F_OK, dir_fd=own.root):
+                with suppress(FileNotFoundError):
+                    one.changed = max(one.changed, os.stat(mark, dir_fd=own.root).st_mtime_ns)
+                    one.marked = True
+        return links > names
 
     def _is_pinned(self, sha256: str) -> bool:
         if not self._tree.remote and not os.access(pin_directory(self._tree, sha256), os.F_OK):
@@ -269,34 +301,26 @@ class Evictor:
     def _any_pins(self) -> bool:
         return bool(list_names(f"{self._tree.root}/{PINS}"))
 
-    def _status(self, name: str) -> os.stat_result:
-        if not self._tree.remote:
-            return os.stat(name)
-        fd = os.open(name, _READ)  # on a network file system only opening it asks the server
-        try:
-            return os.fstat(fd)
-        finally:
-            os.close(fd)
-
-    def _remove(self, one: Evicted, trash: Trash | None) -> None:
+    def _remove(self, one: Evicted, own: Aside, trash: Trash | None) -> None:
         victim = one.victim
+        names = names_of_object(self._tree, victim.object, restricted=victim.restricted)
         try:
-            names = object_names(self._tree, victim.object, restricted=victim.restricted)
-            if any(_changed(path) > one.changed for name in names for path in (name, name + MARK)):
-                one.fate = Fate.FORGOTTEN  # somebody has stored the same bytes meanwhile
-                return
-            for name in names:
-                if os.access(name + MARK, os.F_OK):
-                    with suppress(FileNotFoundError):
-                        os.unlink(name + MARK)
-                with suppress(FileNotFoundError):
-                    if trash is None:
-                        os.unlink(name)
-                    else:
-                        trash.throw(name, victim.object)
-                    one.freed = victim.size
+            gone = remove_names(
+                own,
+                victim.object,
+                names,
+                restricted=victim.restricted,
+                changed=one.changed,
+                marked=one.marked,
+                trash=trash,
+            )
         except OSError as error:
             self._failed(one, error)
+            return
+        if gone is False:
+            one.fate = Fate.FORGOTTEN
+        elif gone:
+            one.freed = victim.size
 
     def _forget(self, digest: str, one: Evicted, own: Aside, *, force: bool) -> None:
         """Remove the key's entry if it names the object; afterwards the key is gone, or has another one."""
@@ -310,7 +334,7 @@ class Evictor:
             return False
 
         try:
-            if own.remove(digest, may_go)[1]:
+            if remove_entry(own, digest, may_go)[1]:
                 one.digests.append(digest)
         except OSError as error:
             self._failed(one, error)
@@ -319,7 +343,7 @@ class Evictor:
         if b'"keep_until":null' in text:
             return False
         entry = parse(text)
-        return entry is not None and entry.keep_until is not None and entry.keep_until > self._now()
+        return entry is not None and entry.keep_until is not None and entry.keep_until > self.now()
 
     def _look_again(self, digest: str, one: Evicted, own: Aside) -> None:
         """There is an entry again: it goes too if it names the object and that was not published again."""
@@ -330,7 +354,10 @@ class Evictor:
 
     def _failed(self, one: Evicted, error: OSError) -> None:
         victim = one.victim
-        path = error.filename or self._tree.object(victim.object, restricted=victim.restricted)
+        path = os.path.join(
+            self._tree.root,
+            error.filename or self._tree.object(victim.object, restricted=victim.restricted),
+        )
         one.fate, one.error = Fate.FAILED, cache_error(error, path, "evict")
 
 
@@ -353,23 +380,16 @@ def _names(text: bytes, sha256: str) -> bool:
     return entry is None or entry.object == sha256
 
 
-def _is_news(one: Evicted, clock: Callable[[], float], *, marked: bool) -> bool:
+def _is_news(one: Evicted, clock: Callable[[], float]) -> bool:
     """Whether a key may name the object that the caller does not know of."""
     victim, changed = one.victim, one.changed / 1e9
     if victim.known is None or one.file is None:
         return False
-    doubtful = len(victim.digests) < (2 if marked else 1)
+    doubtful = len(victim.digests) < (2 if one.marked else 1)
     newer = (
-        marked and changed > victim.known + SLACK_SECONDS
+        one.marked and changed > victim.known + SLACK_SECONDS
     )  # unmarked: only its own key's time is told otherwise
     if not (doubtful or newer):
         return False
     age = clock() - changed
     return -SLACK_SECONDS < age < (NEWS_SECONDS if newer else YOUNG_SECONDS)
-
-
-def _changed(path: str) -> int:
-    try:
-        return os.stat(path).st_mtime_ns
-    except FileNotFoundError:
-        return 0

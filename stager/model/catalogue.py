@@ -32,6 +32,7 @@ class Kind(StrEnum):
     """An object without an entry: what a URL held before it changed, or what a kill left."""
 
 
+_AN_INPUT, _BEGINNINGS = Kind.INPUT, (RESULT, UNNAMED)  # at hand: it is asked of every file that might go
 _INPUT, _RESULT, _UNNAMED = (kind.value for kind in Kind)  # reading an enumeration's value takes a while
 
 
@@ -85,9 +86,9 @@ class CachedFile:
     @property
     def kind(self) -> Kind:
         """What it is, which its key says."""
-        if self.key.startswith(RESULT):
-            return Kind.RESULT
-        return Kind.UNNAMED if self.key.startswith(UNNAMED) else Kind.INPUT
+        if not self.key.startswith(_BEGINNINGS):
+            return _AN_INPUT
+        return Kind.RESULT if self.key.startswith(RESULT) else Kind.UNNAMED
 
     @property
     def shown(self) -> str:

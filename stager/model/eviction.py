@@ -16,6 +16,7 @@ from stager.model.catalogue import DAY, CachedFile, Kind, Selection
 from stager.model.redaction import redacted_text
 from stager.model.urls import parse_url
 
+_RESULT, _UNNAMED = Kind.RESULT, Kind.UNNAMED
 YOUNG_SECONDS = 3600.0
 """An object without an entry is left alone for so long: its entry is perhaps on the way."""
 
@@ -84,13 +85,13 @@ class Limits:
             named: a command names it: what is protected from anything else goes.
             force: neither a promise nor protection counts.
         """
-        kinds = {row.kind for row in rows}
-        if kinds == {Kind.UNNAMED}:
+        if all(row.kind is _UNNAMED for row in rows):
             return Stay.YOUNG if any(row.stored_at > now - YOUNG_SECONDS for row in rows) else None
         if force:
             return None
-        if any(now < self.promised_until(row) for row in rows):
-            return Stay.PROMISED
+        for row in rows:
+            if now < self.promised_until(row):
+                return Stay.PROMISED
         if self.protected and not named and any(self.is_protected(row.key) for row in rows):
             return Stay.PROTECTED
         return None
@@ -99,7 +100,7 @@ class Limits:
         """Until when it was promised to stay."""
         if file.keep_until is not None:
             return file.keep_until
-        return file.stored_at + self.result_promise_days * DAY if file.kind is Kind.RESULT else 0.0
+        return file.stored_at + self.result_promise_days * DAY if file.kind is _RESULT else 0.0
 
     def is_protected(self, key: str) -> bool:
         """Whether only a command may evict what has that key."""

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from collections import deque
 from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 
-from stager.cache.eviction import MANY, Evicted, Evictor, Fate, Victim
+from stager.cache.evict_many import MANY, Crew, Told
+from stager.cache.eviction import Evicted, Evictor, Fate, Victim
 from stager.clock import Clock
 from stager.model.catalogue import CachedFile, Kind, unnamed_key
 from stager.model.eviction import Example, Limits, Purging, Stay, Tally, Why
@@ -106,6 +108,7 @@ class EvictionRun:
         self._needed: Collection[str] = ()
         self._linked: Collection[str] = ()
         self._asked = float("-inf")
+        self._under_way: deque[tuple[Sequence[_Candidate], Callable[[], Told]]] = deque()
         self._dropping: Future[None] | None = None
         self._shared: set[tuple[Why, str]] = set()  # objects of which some keys were forgotten
         self._met: set[str] = set()  # objects that went or stay: no other choice takes them up again
@@ -138,6 +141,7 @@ class EvictionRun:
         many = FEWEST
         waiting: list[_Candidate] = []
         self._rows = ThreadPoolExecutor(1, "evict-rows")
+        self._crew = Crew(self._evictor)
         try:
             for rows in choice.batches:
                 waiting += self._candidates(rows, choice)
@@ -146,21 +150,36 @@ class EvictionRun:
                     self._evict(some)
                     yield self._progress()
                     many = min(many * 2, MOST)
-                    if self._missing(enough) == 0:
-                        self._settle()
+                    if self._is_enough(enough):
                         return
-            while waiting and self._missing(enough) != 0:
+            while waiting and not self._is_enough(enough):
                 some = _portion(waiting, self._missing(enough), MOST) or list(waiting)
                 del waiting[: len(some)]
                 self._evict(some)
                 yield self._progress()
-            self._settle()
+            self._land()
+            yield self._progress()
         finally:
-            self._rows.shutdown()
-            self._met.difference_update(candidate.victim.object for candidate in waiting)
+            try:
+                self._land()
+                self._settle()
+            finally:
+                self._rows.shutdown()
+                self._crew.close()
+                self._met.difference_update(candidate.victim.object for candidate in waiting)
 
     def _missing(self, enough: int | None) -> int | None:
-        return None if enough is None else max(0, enough - self.freed)
+        """Bytes that are still to go, if all that is under way goes; None: whatever there is."""
+        if enough is None:
+            return None
+        under_way = sum(candidate.victim.size for some, _ in self._under_way for candidate in some)
+        return max(0, enough - self.freed - under_way)
+
+    def _is_enough(self, enough: int | None) -> bool:
+        if self._missing(enough) != 0:
+            return False
+        self._land()  # not all of it may have gone
+        return self._missing(enough) == 0
 
     def _progress(self) -> Purging:
         return Purging(sum(files for files, _ in self._gone.values()), self.freed)
@@ -177,7 +196,7 @@ class EvictionRun:
             if row.object in self._met:
                 continue
             rows_of = several.get(row.object, [row])
-            all_rows = _named(rows_of)
+            all_rows = _named(rows_of) if len(rows_of) > 1 else rows_of
             covered = [one for one in all_rows if choice.covers(one)]
             if len(covered) > 1 and any(one.last_access > row.last_access for one in covered):
                 continue  # its turn comes with the last use of any of its keys
@@ -212,18 +231,33 @@ class EvictionRun:
     # -- out -------------------------------------------------------------------------------------
 
     def _evict(self, some: Sequence[_Candidate]) -> None:
-        evicted = self._evictor.evict(
-            [candidate.victim for candidate in some],
-            held=self._linked,
-            force=self._force,
-            at_once=self._at_once,
-            dry_run=self._dry_run,
+        """Begin with these, and see to those before; few are over on return."""
+        victims = [candidate.victim for candidate in some]
+        answer = self._crew.begin(
+            victims, held=self._linked, force=self._force, at_once=self._at_once, dry_run=self._dry_run
         )
+        self._under_way.append((some, answer))
+        self._land(0 if len(some) < MANY else 1)
+
+    def _land(self, left: int = 0) -> None:
+        """Wait for what is under way, but for so many of the last, and see to its rows."""
+        while len(self._under_way) > left:
+            some, answer = self._under_way.popleft()
+            self._see_to(some, answer())
+
+    def _see_to(self, some: Sequence[_Candidate], told: Told) -> None:
         drop: list[str] = []
         unnamed: list[CachedFile] = []
-        fates = {one.victim.object: one for one in evicted}
         for candidate in some:
-            one = fates[candidate.victim.object]
+            one = told.get(candidate.victim.object)
+            if one is None:
+                self._went(candidate, candidate.victim.size)
+                drop += [row.digest for row in candidate.rows]
+                drop += candidate.stale
+                if not self._dry_run:
+                    for row in candidate.rows:
+                        self._went_away(row, candidate.why)
+                continue
             self._count(candidate, one)
             gone = set(one.digests)
             if gone and not self._dry_run:
@@ -258,15 +292,17 @@ class EvictionRun:
         if dropping is not None:
             dropping.result()
 
+    def _went(self, candidate: _Candidate, freed: int) -> None:
+        self.freed += freed
+        tally = self._gone.setdefault(candidate.why.value, [0, 0])
+        tally[0] += 1
+        tally[1] += candidate.victim.size
+        if len(self.went) < EXAMPLES:
+            self.went.append(_example(candidate.latest, candidate.why))
+
     def _count(self, candidate: _Candidate, one: Evicted) -> None:
-        size = one.victim.size
         if one.fate is Fate.GONE:
-            self.freed += one.freed
-            tally = self._gone.setdefault(candidate.why.value, [0, 0])
-            tally[0] += 1
-            tally[1] += size
-            if len(self.went) < EXAMPLES:
-                self.went.append(_example(candidate.latest, candidate.why))
+            self._went(candidate, one.freed)
         elif one.fate in _STAYS:
             self._stays(candidate.rows, _STAYS[one.fate], str(one.error or ""))
         elif not one.victim.whole:
@@ -303,6 +339,12 @@ def _named(rows: Sequence[CachedFile]) -> Sequence[CachedFile]:
 
 
 def _victim(rows: Sequence[CachedFile], *, whole: bool) -> Victim:
+    if len(rows) == 1:  # as for most
+        (row,) = rows
+        digests: tuple[str, ...] = () if row.kind is Kind.UNNAMED else (row.digest,)
+        return Victim(
+            row.object, row.size, digests, whole=whole, restricted=row.restricted, known=row.stored_at
+        )
     digests = tuple(row.digest for row in rows if row.kind is not Kind.UNNAMED)
     restricted = any(row.restricted for row in rows)
     known = max(row.stored_at for row in rows)

@@ -48,9 +48,16 @@ _ORDERS: dict[Sort, tuple[Any, ...]] = {
 
 def cached_file(row: RowMapping) -> CachedFile:
     """The file of a row."""
-    values: list[Any] = list(row.values())
-    digest, key, sha256, *rest = values
-    return CachedFile(bytes(digest).hex(), key, bytes(sha256).hex(), *rest[: len(COLUMNS) - 3])
+    return file_of_values(tuple(row.values()))
+
+
+def file_of_values(values: Sequence[Any]) -> CachedFile:
+    """The file of a row as the driver gives it: `COLUMNS`, and what follows them."""
+    digest, key, sha256, size, stored, access, hits, owner, host, fresh, keep, restricted, *_ = values
+    return CachedFile(
+        bytes(digest).hex(), key, bytes(sha256).hex(), size, stored, access, hits, owner, host, fresh, keep,
+        bool(restricted),
+    )  # fmt: skip
 
 
 @cache

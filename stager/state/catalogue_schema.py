@@ -6,6 +6,7 @@ from sqlalchemy import (
     BigInteger,
     Boolean,
     Column,
+    ColumnElement,
     Float,
     Index,
     Integer,
@@ -45,6 +46,8 @@ files = Table(
     Column("walk", Integer, nullable=False),  # number of the last walk of the tree that met it
 )
 
+IS_ALIAS: ColumnElement[bool] = literal_column(f"{files.name}.alias")
+"""Compared with a value, as a column of truth values is, SQLite does not see that the index of these alone will do."""
 DIGEST_INDEX = Index("catalogue_digest", files.c.digest, unique=True)
 """Rows are found by it when they change."""
 INDEXES = (

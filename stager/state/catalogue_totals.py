@@ -11,7 +11,7 @@ from sqlalchemy import Connection, case, delete, func, select, update
 
 from stager.model.catalogue import AGES, SIZES, Selection, Share, Totals
 from stager.state.catalogue_rows import chosen
-from stager.state.catalogue_schema import files, owners
+from stager.state.catalogue_schema import IS_ALIAS, files, owners
 
 OBJECTS_AT_ONCE = 500
 """In one query; below the limit of every database's parameters."""
@@ -40,19 +40,23 @@ def counted(
 
 def has_aliases(connection: Connection) -> bool:
     """Whether any object has several rows; known at once."""
-    return connection.execute(select(files.c.id).where(files.c.alias).limit(1)).first() is not None
+    return connection.execute(select(files.c.id).where(IS_ALIAS).limit(1)).first() is not None
 
 
 def drop_counted(connection: Connection, digests: Sequence[bytes]) -> None:
-    """Delete the rows with these digests; the totals follow."""
-    wanted = files.c.digest.in_(digests)
+    """Delete the rows with these digests, some thousands at most; the totals follow."""
     if has_aliases(connection):
-        with counted(connection, digests):
-            connection.execute(delete(files).where(wanted))
+        for start in range(0, len(digests), OBJECTS_AT_ONCE):
+            some = digests[start : start + OBJECTS_AT_ONCE]
+            with counted(connection, some):
+                connection.execute(delete(files).where(files.c.digest.in_(some)))
         return
-    sums = select(files.c.owner, func.count(), func.sum(files.c.size)).where(wanted).group_by(files.c.owner)
-    gone = connection.execute(sums).all()
-    connection.execute(delete(files).where(wanted))
+    # In the driver's own words: to put a thousand values into a statement takes SQLAlchemy as long as all the rest.
+    mark = "?" if connection.dialect.paramstyle == "qmark" else "%s"
+    wanted = f"FROM {files.name} WHERE digest IN ({', '.join([mark] * len(digests))})"
+    sums = f"SELECT owner, COUNT(*), SUM(size) {wanted} GROUP BY owner"
+    gone = connection.exec_driver_sql(sums, tuple(digests)).all()
+    connection.exec_driver_sql(f"DELETE {wanted}", tuple(digests))
     for owner, number, size in gone:
         _add(connection, owner, -number, -int(size))
 
@@ -61,7 +65,7 @@ def count_anew(connection: Connection) -> None:
     """Choose which row of each object counts, and add them up, from the beginning."""
     first = select(func.min(files.c.id)).group_by(files.c.object).having(func.count() > 1).scalar_subquery()
     many = select(files.c.object).group_by(files.c.object).having(func.count() > 1)
-    connection.execute(update(files).where(files.c.alias).values(alias=False))
+    connection.execute(update(files).where(IS_ALIAS).values(alias=False))
     connection.execute(
         update(files).where(files.c.object.in_(many), files.c.id.not_in(first)).values(alias=True)
     )

@@ -277,3 +277,24 @@ def test_each_cache_has_a_catalogue_of_its_own_in_the_state_directory(tmp_path: 
     other = catalogue_path(state, "/two")
     assert other.startswith(f"{state}/catalogue-")
     assert snapshot(f"{state}/catalogue.db", "/two", "size", {}, 1) is None
+
+
+def test_whether_anything_is_shared_is_known_without_reading_every_row(catalogue: Catalogue) -> None:
+    """Asked for every eviction: a scan would cost as much as the cache is large."""
+    from sqlalchemy import event
+
+    asked: list[str] = []
+    event.listen(catalogue._engine, "before_cursor_execute", lambda *given: asked.append(given[2]))
+    catalogue.put([file("a", "same"), file("b", "same"), file("c")])
+    assert set(catalogue.several([sha("same"), sha("c")])) == {sha("same")}
+    (known,) = {text for text in asked if "LIMIT" in text and "alias" in text}
+    with catalogue._engine.connect() as connection:
+        plan = connection.exec_driver_sql(f"EXPLAIN QUERY PLAN {known}", (1, 0)).all()
+    assert "catalogue_alias" in plan[0][-1], plan
+
+
+def test_thousands_of_rows_are_dropped_and_the_totals_follow(catalogue: Catalogue) -> None:
+    catalogue.put(file(f"k{number}", size=2, owner="ada" if number % 3 else "") for number in range(9000))
+    catalogue.drop(key_digest(f"k{number}") for number in range(8998))
+    assert {share.name: (share.files, share.bytes) for share in catalogue.owners()} == {"ada": (2, 4)}
+    assert sorted(keys(catalogue.ls(Selection()))) == ["k8998", "k8999"]

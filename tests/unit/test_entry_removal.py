@@ -90,11 +90,11 @@ def test_an_entry_that_is_written_between_the_look_and_the_removal_stays(
     unlink, rename = os.unlink, os.rename
 
     def overtaken(action: Callable[..., None]) -> Callable[..., None]:
-        def removal(path: str, *more: object) -> None:
+        def removal(path: str, *more: object, **options: object) -> None:
             if str(path).endswith(f"{DIGEST}.json") and left.pop():
                 left.append(False)
                 other.put("k", body)
-            action(path, *more)
+            action(path, *more, **options)
 
         return removal
 

@@ -6,6 +6,8 @@ import dataclasses
 import errno
 import os
 import shutil
+import subprocess
+import sys
 import time
 from collections.abc import Callable, Iterator
 from hashlib import sha256
@@ -279,6 +281,82 @@ def test_an_object_that_is_stored_again_right_before_it_goes_stays(cache: FileCa
     assert cache.path("b").read_bytes() == DATA
 
 
+@pytest.mark.parametrize("call", ["rename", "unlink", "stat", "access"])
+@pytest.mark.parametrize("shared", [False, True])
+def test_an_object_that_is_stored_again_at_any_moment_while_it_goes_is_not_lost(
+    cache: FileCache, monkeypatch: pytest.MonkeyPatch, call: str, *, shared: bool
+) -> None:
+    """Before each call that names the object somebody else stores the same bytes, in a run of its own."""
+    other, keys = FileCache(cache.root, remember=0), ["a", "c"] if shared else ["a"]
+    for moment in range(20):
+        for key in keys:
+            cache.put(key, DATA)
+        for path in (cache.root / "objects").rglob("*"):
+            os.utime(path, (1e9, 1e9))
+        action, met, busy = getattr(os, call), [0], [False]
+
+        def overtaken(
+            path: str, *more: Any, action: Any = action, met: list[int] = met, busy: list[bool] = busy,
+            moment: int = moment, **options: Any,
+        ) -> Any:  # fmt: skip
+            if not busy[0] and OBJECT in str(path):
+                met[0] += 1
+                if met[0] == moment + 1:
+                    busy[0] = True
+                    other.put("b", DATA)
+            return action(path, *more, **options)
+
+        with monkeypatch.context() as patch:
+            patch.setattr(os, call, overtaken)
+            known(cache, 1e9, *keys)
+        assert (other.lookup("b") is not None) == busy[0], f"lost before call {moment + 1} of {call}"
+        evict(cache, *keys, "b")
+        assert files(cache) == set()
+        if not busy[0]:
+            break
+    else:
+        pytest.fail("there was always one more call")
+
+
+KILLED = """
+import os, signal, sys
+from hashlib import sha256
+from stager import steps
+from stager.cache.eviction import Evictor, Victim
+from stager.cache.store import FileCache
+from stager.cache.tree import open_tree
+from stager.model.keys import key_digest
+
+root, stored = sys.argv[1], sys.argv[2:]
+cache = FileCache(root)
+cache.put("a", b"bytes of an object")
+
+def observer(reached):
+    if reached == "evict.entries":
+        for key in stored:
+            FileCache(root).put(key, b"bytes of an object")
+    elif reached == "evict.taken":
+        os.kill(os.getpid(), signal.SIGKILL)
+
+steps.observe(observer)
+Evictor(open_tree(root, "2+2")).evict([Victim(sha256(b"bytes of an object").hexdigest(), 18, (key_digest("a"),))])
+"""
+
+
+@pytest.mark.parametrize("stored", [[], ["b"], ["b", "c"]])
+def test_what_a_killed_eviction_had_taken_comes_back_if_somebody_has_stored_it_again(
+    cache: FileCache, stored: list[str]
+) -> None:
+    done = subprocess.run([sys.executable, "-c", KILLED, cache.root, *stored], check=False, timeout=60)
+    assert done.returncode == -9
+    assert not cache.has_object(OBJECT)
+    cache.sweep()
+    assert set(cache) == set(stored)
+    evict(cache, "a", *stored)
+    assert files(cache) == set()
+    assert list((cache.root / "trash").iterdir()) == []
+
+
 def test_on_a_network_file_system_links_and_pins_are_looked_for_on_the_server(
     cache: FileCache, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -406,24 +484,28 @@ def test_an_entry_of_a_newer_version_stays(cache: FileCache) -> None:
     assert entry.read_text() == newer
 
 
+@pytest.mark.parametrize("call", ["rename", "unlink"])
 def test_what_the_file_system_refuses_is_said_and_does_not_keep_the_others(
-    cache: FileCache, monkeypatch: pytest.MonkeyPatch
+    cache: FileCache, monkeypatch: pytest.MonkeyPatch, call: str
 ) -> None:
     cache.put("a", DATA)
     cache.put("b", b"other")
-    refused, unlink = str(cache.object_path(OBJECT)), os.unlink
+    action, left = getattr(os, call), [True]
 
-    def refuse(path: str) -> None:
-        if path == refused:
+    def refuse(path: str, *more: object, **options: object) -> None:
+        if Path(path).name.startswith(OBJECT) and left.pop():
+            left.append(False)
             raise OSError(errno.EACCES, "Permission denied", path)
-        unlink(path)
+        action(path, *more, **options)
 
     with monkeypatch.context() as patch:
-        patch.setattr(os, "unlink", refuse)
+        patch.setattr(os, call, refuse)
         done = evictor(cache).evict([victim("a"), victim("b", data=b"other")])
     fates = {one.victim.object: one for one in done}
     assert fates[OBJECT].fate is Fate.FAILED
     assert "Permission denied" in str(fates[OBJECT].error)
+    assert str(cache.root) in str(fates[OBJECT].error)
+    assert cache.object_path(OBJECT).read_bytes() == DATA
     assert fates[sha256(b"other").hexdigest()].fate is Fate.GONE
     assert evict(cache, "a").fate is Fate.GONE, "and it goes when it can be removed again"
     assert files(cache) == set()

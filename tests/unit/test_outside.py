@@ -10,6 +10,7 @@ from typing import Literal
 import pytest
 
 from stager.cache import eviction
+from stager.cache.aside import Aside
 from stager.clock import ManualClock
 from stager.model.eviction import Purge, Purged, Purging
 from stager.service import outside
@@ -84,13 +85,13 @@ def test_imported_links_are_looked_at_once_while_others_go_and_a_purge_says_what
     for _ in site.files.rebuild():
         pass
     looked: list[str] = []
-    look = eviction.Evictor._look
+    look = eviction.Evictor._is_linked
 
-    def counted(self: eviction.Evictor, one: eviction.Evicted) -> tuple[bool, bool]:
+    def counted(self: eviction.Evictor, one: eviction.Evicted, own: Aside) -> bool:
         looked.append(one.victim.object)
-        return look(self, one)
+        return look(self, one, own)
 
-    monkeypatch.setattr(eviction.Evictor, "_look", counted)
+    monkeypatch.setattr(eviction.Evictor, "_is_linked", counted)
     for _ in range(3):
         finished(site.eviction.enforce())
     assert len(looked) == 4
