@@ -5,7 +5,7 @@ from __future__ import annotations
 import threading
 import time
 from collections.abc import Callable, Iterator
-from hashlib import sha256
+from hashlib import sha256, sha512
 from itertools import groupby
 from pathlib import Path
 from random import Random
@@ -25,7 +25,7 @@ from stager.errors import (
     StagerError,
 )
 from stager.farm.base import Farm
-from stager.model.fetches import Failed, Progress, Ready, Signal, Started
+from stager.model.fetches import Failed, FetchOrder, FetchRequest, Progress, Ready, Signal, Started
 from tests.support.farms import ENDING, FARMS, PATIENCE, SEATS, Ear, MakeFarm, cache_of, ordered
 from tests.support.origin import Exchange, Origin, content, silence, status
 
@@ -116,6 +116,25 @@ def test_a_file_is_brought_and_its_try_heard_from_start_to_end(
     farm.start(ordered("f2", url))
     assert ear.ready("f2").result.cached
     assert len(origin.seen()) == 1
+
+
+def test_what_belongs_to_an_order_reaches_whoever_runs_it(
+    farm: Farm, ear: Ear, origin: Origin, cache: FileCache
+) -> None:
+    """Mirrors, a digest of any algorithm and a size: gone on with at the mirror, under the digest."""
+    url = origin.serve("/run.nxs", content(LARGE, cut=CUT))
+    with Origin() as second:
+        mirror = second.serve("/copy.nxs", whole())
+        digest = f"sha512:{sha512(LARGE).hexdigest()}"
+        request = FetchRequest(url, digest=digest, mirrors=(mirror,), size=len(LARGE))
+        farm.start(FetchOrder("f1", 1, request))
+        assert ear.ready("f1").result.sha256 == sha256(LARGE).hexdigest()
+        assert second.seen()[0].headers["range"] == f"bytes={CUT}-"
+    entry = cache.lookup(url)
+    assert entry is not None
+    assert (entry.digests, entry.url) == ((digest,), mirror)
+    farm.start(FetchOrder("f2", 1, FetchRequest(url, size=7, refresh=True)))
+    assert isinstance(ear.failed("f2").error, IncompleteError | DigestMismatchError)
 
 
 def test_each_order_ends_once_and_progress_is_between_start_and_end(

@@ -6,6 +6,7 @@ import json
 import threading
 import time
 from collections.abc import Iterator
+from hashlib import sha512
 from pathlib import Path
 
 import pytest
@@ -158,7 +159,7 @@ def test_nonsense_is_refused_with_a_reason(server: ServerProcess) -> None:
         with pytest.raises(InputError, match="files in one stage request"):
             client.staging.stage([])
         with pytest.raises(InputError, match="scheme"):
-            client.staging.stage(items("ftp://h/x"))
+            client.staging.stage(items("gopher://h/x"))
         with pytest.raises(InputError, match="kept"):
             client.staging.stage(items("http://h.test/x"), keep_seconds=-1.0)
         with pytest.raises(InputError, match="priority"):
@@ -230,6 +231,22 @@ def test_files_are_staged_and_let_go_from_the_command_line(stager: Here, origin:
     ended = stager("staged", stage)
     assert ended.code == 3
     assert "no stage request" in ended.error
+
+
+def test_files_of_a_list_are_staged_from_the_url_that_has_them_and_jobs_find_them_under_the_first(
+    stager: Here, origin: Origin, server: ServerProcess
+) -> None:
+    lacking, having = origin.serve("/lacking", status(404)), origin.serve("/having", content(b"mirrored"))
+    digest = f"sha-512={sha512(b'mirrored').hexdigest()}"
+    Path("list.aria2").write_text(f"{lacking}\t{having}\n  checksum={digest}\n")
+    (stage,) = stager("stage", "--from", "list.aria2").lines
+    (file,) = json.loads(stager("staged", stage, "--wait", "--json").out)["all_files"]
+    assert (file["url"], file["state"], file["error"]) == (lacking, "ready", None)
+    item = JobInput(lacking, "x", digest=digest.replace("sha-512=", "sha512:"), mirrors=(having,))
+    with server.client() as client:
+        (job,) = client.submit([JobSpec(("true",), (item,))])
+        assert client.wait(job, PATIENCE).inputs[0].cached
+    assert len(origin.seen("/having")) == 1
 
 
 def test_a_stage_request_with_a_file_that_is_not_there_ends_with_status_1(

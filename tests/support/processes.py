@@ -24,6 +24,7 @@ def environment(root: Path) -> dict[str, str]:
         "STAGER_CACHE_DIR": str(root / "cache"),
         "STAGER_JOB_GRACE_SECONDS": "1",
         "STAGER_RETRY_FIRST_SECONDS": "0.01",
+        "STAGER_ALLOWED_NETWORKS": "127.0.0.0/8",
     }
 
 

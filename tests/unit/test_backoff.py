@@ -9,7 +9,7 @@ from stager.model.backoff import RetryPolicy
 POLICY = RetryPolicy(attempts=4, first_seconds=1.0, factor=2.0, longest_seconds=10.0, deadline_seconds=100.0)
 
 
-def test_the_wait_doubles_up_to_its_cap() -> None:
+def test_point_61_the_wait_doubles_up_to_its_cap() -> None:
     assert [POLICY.delay(tries, jitter=1.0) for tries in range(1, 7)] == [1.0, 2.0, 4.0, 8.0, 10.0, 10.0]
 
 

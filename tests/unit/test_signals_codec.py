@@ -86,6 +86,10 @@ def test_an_entry_of_the_wrong_shape_is_passed_over() -> None:
 def test_orders_come_back_as_they_went() -> None:
     order = FetchOrder("f", 3, FetchRequest("http://h/x", sha256="a" * 64, refresh=True, priority=-2))
     assert fetch_order_from_json("f", fetch_order_to_json(order)) == order
+    request = FetchRequest(
+        "http://h/x", digest=f"sha512:{'b' * 128}", mirrors=("http://m/x", "https://n/x"), size=7, owner="ada"
+    )
+    assert fetch_order_from_json("f", fetch_order_to_json(FetchOrder("f", 1, request))).request == request
     job = DispatchOrder(
         "j", 2, "name", ("sh", "-c", "true"), (("A", "1"),), (DispatchInput("x", "b" * 64, 3, "f"),), ("*",), "ada"
     )  # fmt: skip
