@@ -89,6 +89,9 @@ class Settings(BaseSettings):
     """Processes of `stager fetch` with many URLs; 0: one per core."""
     origin_connections: Count = 6
     """Transfers at once from one origin, at most; an origin in trouble gets fewer."""
+    segments: Annotated[int, Field(ge=0, le=64)] = 0
+    """Connections that a large file is brought by where one is slow, at most; 0: as many as `origin_connections` leaves
+    free, but one on each Celery worker, as these do not see each other's."""
     ageing_seconds: Seconds = 60.0
     """A fetch that waits this long gains one point of priority."""
     min_free_bytes: Annotated[int, Field(ge=0)] = 0

@@ -11,6 +11,7 @@ import os
 import socket
 import ssl
 from collections import defaultdict
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from typing import Any
@@ -163,7 +164,18 @@ class AioTransport:
             trace_configs=[watch],
         )
 
-    async def open(self, request: Request, pulse: Pulse, patience: Patience, silence: float) -> AioAnswer:
+    async def spare(self, origin: str) -> bool:
+        """Take a seat at that origin if it may have one more connection now; `leave` must follow."""
+        seats = self._seats[origin]
+        return not seats.locked() and await seats.acquire()
+
+    def leave(self, origin: str) -> None:
+        """Give the seat back."""
+        self._seats[origin].release()
+
+    async def open(
+        self, request: Request, pulse: Pulse, patience: Patience, silence: float, *, seated: bool = False
+    ) -> AioAnswer:
         """Wait for a seat at the origin, send `request` and read the head of the answer.
 
         Args:
@@ -171,25 +183,27 @@ class AioTransport:
             pulse: told of the silence when that ends the wait, or of none when `patience` was urged; it raises.
             patience: of the try.
             silence: longest wait for the answer once the request can be sent, seconds.
+            seated: there is a seat; see `spare`.
 
         Raises:
             FetchError: no connection, no answer, or no HTTP; or what `pulse` raised.
         """
         url = request.url
-        seats = self._seats[url.origin]
-        try:
-            async with patience.of(None):
-                await seats.acquire()
-        except TimeoutError:
-            pulse(0.0)
-            raise
+        if not seated:
+            try:
+                async with patience.of(None):
+                    await self._seats[url.origin].acquire()
+            except TimeoutError:
+                pulse(0.0)
+                raise
+        leave = _nothing if seated else self._seats[url.origin].release
         try:
             response = await self._ask(request, pulse, _Asking(patience, silence))
             _check(response, url, self._max_head_bytes)
         except BaseException:
-            seats.release()
+            leave()
             raise
-        return AioAnswer(response, url, self._give_back)
+        return AioAnswer(response, url, partial(self._give_back, leave))
 
     async def close(self) -> None:
         """Close all connections."""
@@ -252,18 +266,20 @@ class AioTransport:
             found = self._contexts.setdefault(name, found)  # connections are kept by their context
         return found
 
-    def _give_back(self, response: ClientResponse, url: Url, touched: bool) -> None:
+    def _give_back(
+        self, leave: Callable[[], None], response: ClientResponse, _url: Url, touched: bool
+    ) -> None:
         """Free the connection, for another request if the body was read to its end, and the seat."""
         left = response.content_length
         if not touched and not response.content.is_eof() and left is not None and left <= DRAIN_BYTES:
-            task = asyncio.get_running_loop().create_task(self._drain(response, url))
+            task = asyncio.get_running_loop().create_task(self._drain(response, leave))
             self._draining.add(task)
             task.add_done_callback(self._draining.discard)
             return
         response.release()  # closes it when more would follow
-        self._seats[url.origin].release()
+        leave()
 
-    async def _drain(self, response: ClientResponse, url: Url) -> None:
+    async def _drain(self, response: ClientResponse, leave: Callable[[], None]) -> None:
         """Read what nobody wants, so that its connection can be kept."""
         try:
             async with asyncio.timeout(DRAIN_SECONDS):
@@ -272,7 +288,11 @@ class AioTransport:
         except (TimeoutError, aiohttp.ClientError, OSError):
             response.close()
         response.release()
-        self._seats[url.origin].release()
+        leave()
+
+
+def _nothing() -> None:
+    """The seat stays taken: see `AioTransport.spare`."""
 
 
 class _Asking:

@@ -17,16 +17,17 @@ from stager.cache.store import FileCache
 from stager.clock import Clock, SystemClock
 from stager.model.fetches import FetchOrder, FetchResult
 from stager.model.urls import WEB
+from stager.transfer.account import ProgressReport
 from stager.transfer.aio import AioTransport
 from stager.transfer.aio_answer import AioAnswer
-from stager.transfer.asks import Fill, Open, Steps
+from stager.transfer.asks import Ask, Beside, Fill, Open, Rest, Steps
 from stager.transfer.blocking import do
 from stager.transfer.buffers import BufferPool
 from stager.transfer.means import Means
 from stager.transfer.options import TransferOptions
 from stager.transfer.patience import Patience
 from stager.transfer.transport import Transport
-from stager.transfer.tries import ProgressReport, Try
+from stager.transfer.tries import Try
 
 if TYPE_CHECKING:
     from stager.credentials.wallet import Wallet
@@ -116,12 +117,13 @@ class AioAttempt:
         self._silence = options.read_timeout_seconds
         limits = options.read_timeout_seconds, options.low_speed_seconds, options.max_fetch_seconds
         self._look = min(limits) / LOOKS
+        self._beside: dict[asyncio.Task[None], Patience] = {}
 
     async def run(self) -> FetchResult:
         """See `Fetcher.fetch`."""
         loop = asyncio.get_running_loop()
         steps = self._steps()
-        outcome: Callable[[], Open | Fill] = partial(next, steps)
+        outcome: Callable[[], Ask] = partial(next, steps)
         while True:
             ask = await loop.run_in_executor(self._off, _step, outcome)
             if isinstance(ask, FetchResult):
@@ -146,18 +148,70 @@ class AioAttempt:
         attempt = Try(means, order, entry, started, self._progress, self._cancelled, _nothing)
         return (yield from attempt.steps())
 
-    async def _do(self, ask: Open | Fill) -> object:
+    async def _do(self, ask: Ask) -> object:
+        if isinstance(ask, Beside):
+            return await self._begin(ask)
+        if isinstance(ask, Rest):
+            return await self._have_ended(ask)
+        return await self._wait(ask, self._patience)
+
+    async def _wait(self, ask: Open | Fill, patience: Patience, *, seated: bool = False) -> object:
         of_web = ask.request.url.scheme in WEB if isinstance(ask, Open) else isinstance(ask.answer, AioAnswer)
         if self._others is not None and not of_web:
             loop = asyncio.get_running_loop()
             return await loop.run_in_executor(self._off, do, ask, self._others, self._means.clock)
         if isinstance(ask, Open):
-            return await self._transport.open(ask.request, ask.pulse, self._patience, self._silence)
+            open_ = partial(self._transport.open, seated=seated)
+            return await open_(ask.request, ask.pulse, patience, self._silence)
         answer = cast("AioAnswer", ask.answer)  # it came from our transport
-        return await answer.fill(ask.room, self._patience, self._look)
+        return await answer.fill(ask.room, patience, self._look)
+
+    async def _begin(self, ask: Beside) -> bool:
+        """Do these steps in a task of their own, if the origin may have one more connection."""
+        if self._others is not None and ask.url.scheme not in WEB:
+            ask.steps.close()
+            return False
+        if not await self._transport.spare(ask.url.origin):
+            ask.steps.close()
+            return False
+        patience = Patience()
+        task = asyncio.get_running_loop().create_task(self._work(ask, patience))
+        self._beside[task] = patience
+        return True
+
+    async def _work(self, ask: Beside, patience: Patience) -> None:
+        loop = asyncio.get_running_loop()
+        outcome: Callable[[], Open | Fill] = partial(next, ask.steps)
+        try:
+            while (following := await loop.run_in_executor(self._off, _side_step, outcome)) is not None:
+                try:
+                    outcome = partial(ask.steps.send, await self._wait(following, patience, seated=True))
+                except BaseException as error:  # noqa: BLE001 - the steps know what it means
+                    outcome = partial(ask.steps.throw, error)
+        finally:
+            self._transport.leave(ask.url.origin)
+
+    async def _have_ended(self, ask: Rest) -> bool:
+        if ask.stop:
+            for patience in self._beside.values():
+                patience.urge()
+        if self._beside:
+            done, _ = await asyncio.wait(self._beside, timeout=ask.seconds)
+            for task in done:
+                del self._beside[task]
+                task.result()
+        return not self._beside
 
 
-def _step(outcome: Callable[[], Open | Fill]) -> Open | Fill | FetchResult:
+def _side_step(outcome: Callable[[], Open | Fill]) -> Open | Fill | None:
+    """Let them go on to what they ask next; None: that was all."""
+    try:
+        return outcome()
+    except StopIteration:
+        return None
+
+
+def _step(outcome: Callable[[], Ask]) -> Ask | FetchResult:
     """Let the try go on to what it asks next, or to its result."""
     try:
         return outcome()

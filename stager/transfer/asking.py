@@ -25,9 +25,9 @@ def headers_to_ask(known: Entry | None) -> dict[str, str]:
     return headers
 
 
-def headers_to_resume(offset: int, if_range: str | None) -> dict[str, str]:
-    """Those of a request for what follows `offset`; for the whole, if that is not of the version `if_range`."""
-    headers = _BASE | {"Range": f"bytes={offset}-"}
+def headers_to_resume(offset: int, if_range: str | None, stop: int | None = None) -> dict[str, str]:
+    """Those of a request for what follows `offset`, up to `stop`; for the whole, if that is not of the version `if_range`."""
+    headers = _BASE | {"Range": f"bytes={offset}-{'' if stop is None else stop - 1}"}
     if if_range is not None:
         headers["If-Range"] = if_range
     return headers

@@ -1,4 +1,4 @@
-"""What a try asks of its driver: the only two things for which it has to wait for an origin.
+"""What a try asks of its driver: the two things for which it has to wait for an origin, and company.
 
 A try is a generator: it yields one of these, is sent what came of it (or thrown what went wrong), and
 returns the result. What it does between two of them - deciding, hashing, writing, publishing - may take
@@ -11,6 +11,7 @@ from collections.abc import Generator
 from typing import Any, NamedTuple
 
 from stager.model.fetches import FetchResult
+from stager.model.urls import Url
 from stager.transfer.decisions import Request
 from stager.transfer.transport import Answer, Pulse
 
@@ -43,5 +44,31 @@ class Filled(NamedTuple):
     seconds: float
 
 
-Steps = Generator[Open | Fill, Any, FetchResult]
+Side = Generator[Open | Fill, Any, None]
+"""What is done beside a try. It raises nothing: what it has to say it tells the try."""
+
+
+class Beside(NamedTuple):
+    """Do `steps` beside this try, on a connection of its own, if the origin of `url` may have one more now.
+
+    Whether they were begun is to be sent back; if not, they are closed.
+    """
+
+    url: Url
+    steps: Side
+
+
+class Rest(NamedTuple):
+    """Wait at most so many seconds for all that is done beside this try; whether it has ended is to be sent back.
+
+    With `stop` it has been told to end, and is to be woken up where it waits.
+    """
+
+    seconds: float
+    stop: bool
+
+
+Ask = Open | Fill | Beside | Rest
+
+Steps = Generator[Ask, Any, FetchResult]
 """A try, as its driver sees it."""

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import threading
+import time
+from contextlib import suppress
 from typing import cast
 
 from stager.clock import Clock
 from stager.model.fetches import FetchResult
-from stager.transfer.asks import Fill, Filled, Open, Steps
-from stager.transfer.transport import Response, Transport
+from stager.transfer.asks import Beside, Fill, Filled, Open, Side, Steps
+from stager.transfer.transport import Lane, Response, Transport
 
 GATHER_SECONDS = 0.1
 """Longest that received bytes wait for more before they are written."""
@@ -15,11 +18,18 @@ GATHER_SECONDS = 0.1
 
 def run(steps: Steps, transport: Transport, clock: Clock) -> FetchResult:
     """Do what `steps` ask for, to their end; raises what the try ends with."""
+    beside: list[threading.Thread] = []
     try:
         ask = next(steps)
         while True:
             try:
-                answer = do(ask, transport, clock)
+                answer: object
+                if isinstance(ask, Open | Fill):
+                    answer = do(ask, transport, clock)
+                elif isinstance(ask, Beside):
+                    answer = _begin(ask, transport, clock, beside)
+                else:
+                    answer = _have_ended(beside, ask.seconds)
             except BaseException as error:  # noqa: BLE001 - the try knows what it means
                 ask = steps.throw(error)
             else:
@@ -27,6 +37,45 @@ def run(steps: Steps, transport: Transport, clock: Clock) -> FetchResult:
     except StopIteration as end:
         result: FetchResult = end.value
         return result
+
+
+def _begin(ask: Beside, transport: Transport, clock: Clock, beside: list[threading.Thread]) -> bool:
+    """Do these steps in a thread of their own, if the origin may have one more connection."""
+    lane = transport.spare(ask.url.origin)
+    if lane is None:
+        ask.steps.close()
+        return False
+
+    def work() -> None:
+        try:
+            _work(ask.steps, lane, clock)
+        finally:
+            lane.leave()
+
+    thread = threading.Thread(target=work, name="stager-beside")
+    thread.start()
+    beside.append(thread)
+    return True
+
+
+def _work(steps: Side, lane: Lane, clock: Clock) -> None:
+    with suppress(StopIteration):
+        ask = next(steps)
+        while True:
+            try:
+                answer = lane.open(*ask) if isinstance(ask, Open) else _fill(ask, clock)
+            except BaseException as error:  # noqa: BLE001 - the steps know what it means
+                ask = steps.throw(error)
+            else:
+                ask = steps.send(answer)
+
+
+def _have_ended(beside: list[threading.Thread], seconds: float) -> bool:
+    """Whether they all have, within so many seconds."""
+    until = time.monotonic() + seconds
+    for thread in beside:
+        thread.join(max(0.0, until - time.monotonic()))
+    return not any(thread.is_alive() for thread in beside)
 
 
 def do(ask: Open | Fill, transport: Transport, clock: Clock) -> Response | Filled:

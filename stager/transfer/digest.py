@@ -105,6 +105,12 @@ class FileDigest:
             self._written += count
             self._changed.notify()
 
+    def found(self, count: int) -> None:
+        """So many bytes more are in the file without having been handed over: they are read again."""
+        with self._changed:
+            self._written += count
+            self._changed.notify()
+
     def give_back(self, buffer: memoryview) -> None:
         """Return a buffer that nobody reads any more."""
         with self._changed:

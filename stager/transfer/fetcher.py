@@ -9,13 +9,14 @@ from stager.cache.space import LocalPromises, Space
 from stager.cache.store import FileCache
 from stager.clock import Clock, SystemClock
 from stager.model.fetches import FetchOrder, FetchResult
+from stager.transfer.account import ProgressReport
 from stager.transfer.blocking import run
 from stager.transfer.buffers import BufferPool
 from stager.transfer.means import Means
 from stager.transfer.options import TransferOptions
 from stager.transfer.plan import TransferPlan
 from stager.transfer.transport import Transport
-from stager.transfer.tries import ProgressReport, Try
+from stager.transfer.tries import Try
 
 if TYPE_CHECKING:
     from stager.credentials.wallet import Wallet

@@ -38,7 +38,7 @@ from stager.transfer.exchange import (
 )
 from stager.transfer.reach import Reach, RefusedError
 from stager.transfer.tls import tls_context
-from stager.transfer.transport import Pulse
+from stager.transfer.transport import Lane, Pulse
 from stager.transfer.wire import MAX_HEAD_BYTES, encode_request
 
 MAX_ORIGINS = 64
@@ -120,6 +120,10 @@ class _Leasing:
             self._idle.append(connection)
         else:
             connection.close()
+
+
+def _nothing() -> None:
+    """Nothing was taken that would have to be given back."""
 
 
 def _close_all(connections: deque[Connection]) -> None:
@@ -231,6 +235,10 @@ class HttpTransport:
             return False
         self._announced[request.url.text] = (request, pool, connection)
         return True
+
+    def spare(self, origin: str) -> Lane:  # noqa: ARG002 - it counts no connections
+        """See `Transport.spare`."""
+        return Lane(self.open, _nothing)
 
     def withdraw(self, url: str) -> None:
         """See `Transport.withdraw`."""

@@ -7,7 +7,7 @@ from queue import Empty, SimpleQueue
 
 from stager.transfer.decisions import Request
 from stager.transfer.fields import Headers
-from stager.transfer.transport import Pulse, Response, Transport
+from stager.transfer.transport import Lane, Pulse, Response, Transport
 from stager.transfer.wire import End
 
 _Seats = SimpleQueue[None]
@@ -59,6 +59,23 @@ class LimitedTransport:
             return True
         seats.put(None)
         return False
+
+    def spare(self, origin: str) -> Lane | None:
+        """See `Transport.spare`: a lane has a seat of its own, which nobody waits for."""
+        seats = self._seats.get(origin)
+        lane = None if seats is None else self._transport.spare(origin)
+        if seats is None or lane is None:
+            return None
+        try:
+            seats.get_nowait()
+        except Empty:
+            return None
+
+        def leave() -> None:
+            lane.leave()
+            seats.put(None)
+
+        return Lane(lane.open, leave)
 
     def withdraw(self, url: str) -> None:
         """See `Transport.withdraw`."""

@@ -61,6 +61,9 @@ class FileTransport:
         """See `Transport.announce`: nothing is gained by it."""
         return False
 
+    def spare(self, origin: str) -> None:
+        """See `Transport.spare`: a file is read by one."""
+
     def withdraw(self, url: str) -> None:
         """See `Transport.withdraw`."""
 

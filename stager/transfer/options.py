@@ -21,6 +21,8 @@ class TransferOptions:
         max_fetch_seconds: longest time of one try.
         fresh_min_seconds: how long a copy is used without asking when the origin says nothing.
         fresh_max_seconds: longest guess from Last-Modified.
+        segments: most streams that a large file is brought by, if one is slow; 1: always one.
+        overlap_bytes: asked for again when a transfer is gone on with, and compared with what is in place.
         html_hosts: hosts (``*`` is a pattern) whose pages are data, even if they look like a login.
     """
 
@@ -33,4 +35,6 @@ class TransferOptions:
     max_fetch_seconds: float = 86_400.0
     fresh_min_seconds: float = 60.0
     fresh_max_seconds: float = 86_400.0
+    segments: int = 6
+    overlap_bytes: int = 65_536
     html_hosts: tuple[str, ...] = ()

@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import NamedTuple, Self
 
+from stager.model.urls import Url
+from stager.transfer.asking import headers_to_resume
+from stager.transfer.decisions import ClientCertificate, Request
 from stager.transfer.fields import Headers, parse_content_range
 from stager.transfer.resume import Representation, content_coding
 
@@ -48,3 +52,33 @@ class Part(NamedTuple):
         if not foreign:  # some origins leave out in a part what they said of the whole
             seen = known._replace(total=total, digest=known.digest or seen.digest)
         return cls(span.first, length, seen)
+
+
+class Parts(NamedTuple):
+    """Parts of one file for several streams, which go together because they have the same strong tag.
+
+    Attributes:
+        url: where they are.
+        secrets: headers for its origin.
+        certificate: for its origin.
+        known: what is in place of it.
+    """
+
+    url: Url
+    secrets: Mapping[str, str]
+    certificate: ClientCertificate | None
+    known: Representation
+
+    def request(self, start: int, stop: int) -> Request:
+        """Ask for the bytes from `start` to `stop`."""
+        headers = headers_to_resume(start, self.known.validators.strong_etag, stop)
+        return Request(self.url, {**headers, **self.secrets}, self.certificate)
+
+    def misfit(self, status: int, headers: Headers, start: int, stop: int) -> str | None:
+        """Why an answer to that is of no use; None: it is the part that was asked for."""
+        if status != 206:  # noqa: PLR2004 - HTTP's own numbers
+            return f"the origin answered a range with status {status}"
+        part = Part.of(headers, start, self.known, foreign=False)
+        if isinstance(part, str):
+            return part
+        return None if (part.first, part.length) == (start, stop - start) else "a part that was not asked for"

@@ -31,9 +31,10 @@ from stager.transfer.integrity import digest_of, wants_checksum
 from stager.transfer.links import duplicates
 from stager.transfer.options import TransferOptions
 from stager.transfer.pages import LOOK_BYTES, PageWatch
-from stager.transfer.parts import Part
+from stager.transfer.parts import Part, Parts
+from stager.transfer.pieces import Beyond, in_pieces
 from stager.transfer.resume import NOTHING_KNOWN, Leftover, Representation
-from stager.transfer.revalidation import can_be_confirmed, confirmed, freshness, is_of_other
+from stager.transfer.revalidation import confirmed, freshness, is_of_other, revalidated
 from stager.transfer.route import Route
 from stager.transfer.sources import Sources
 from stager.transfer.wire import NO_FIELDS, End
@@ -69,6 +70,7 @@ class TransferPlan:
         secrets: Mapping[str, str] | None = None,
     ) -> None:
         self._request, self._options, self._entry = request, options, entry
+        self._trusting = options.unproven == "accept"
         self._key = parse_url(request.url)
         self._secrets = secrets
         self._was_shown = bool(secrets)
@@ -98,16 +100,9 @@ class TransferPlan:
         self._url = source = self._sources.current
         secrets = self._secrets if source.origin == self._key.origin else None
         self._route = Route(source, self._options.max_redirects, secrets)
-        self._restarts = 0
-        self._no_cache = False
+        self._restarts, self._no_cache = 0, False
         self._pages.has_form = False
-        self._known = None if self._resuming else self._revalidated(self._entry)
-
-    def _revalidated(self, entry: Entry | None) -> Entry | None:
-        """The entry if the origin can be asked whether it changed (and the answer would be of use)."""
-        if entry is None or not can_be_confirmed(entry, self._url):
-            return None
-        return entry if entry.answers(self._request.expected, self._request.size) else None
+        self._known = None if self._resuming else revalidated(self._entry, self._request, self._url)
 
     # -- several sources --------------------------------------------------------------------------
 
@@ -201,24 +196,16 @@ class TransferPlan:
             if self._resuming:
                 return self._start_over("a whole answer (200) with Content-Range")
             raise refusals.violation(self._url, "a whole answer (200) with Content-Range")
-        text = headers.get("content-length")
-        length = None if text is None else int(text)
+        length = None if (text := headers.get("content-length")) is None else int(text)
         refusals.check_size(self._url, self._request.size, length)
         self._pages.check(self._route, headers)
         found = Representation.of(headers, length)
-        if length is None and "transfer-encoding" not in headers and not self._may_be_unproven(found):
+        told = self._sources.wanted or found.digest or self._request.size is not None or self._trusting
+        if length is None and "transfer-encoding" not in headers and not told:
             raise refusals.unproven(self._url)
         self._resuming = self._foreign = self._mixed = False
-        self._known = None
-        self._offset = 0
-        self._expected = length
+        self._known, self._offset, self._expected = None, 0, length
         return self._receive(found, headers, now)
-
-    def _may_be_unproven(self, found: Representation) -> bool:
-        """Whether a body that ends with its connection is taken: the digest, or the size, will tell."""
-        if self._sources.wanted is not None or found.digest is not None or self._request.size is not None:
-            return True
-        return self._options.unproven == "accept"
 
     def _on_part(self, headers: Headers, now: float) -> Again | Receive:
         if not self._resuming:
@@ -230,12 +217,8 @@ class TransferPlan:
         if self._foreign:
             self._foreign = False
             self._mixed = part.first > 0
-        self._offset = part.first
-        self._expected = part.length
+        self._offset, self._expected = part.first, part.length
         return self._receive(part.seen, headers, now)
-
-    def _is_other(self, headers: Headers) -> bool:
-        return not self._foreign and self._representation.differs(headers)
 
     def _receive(self, seen: Representation, headers: Headers, now: float) -> Receive:
         self._representation = seen
@@ -253,7 +236,8 @@ class TransferPlan:
         span = parse_content_range(headers.get("content-range"))
         if span is None or span.first is not None or span.total != self._offset:
             return self._start_over("the origin has no such range (416)")
-        if self._representation.total not in {None, self._offset} or self._is_other(headers):
+        known = self._representation
+        if known.total not in {None, self._offset} or (not self._foreign and known.differs(headers)):
             return self._start_over("the file changed at the origin")
         self._fresh_until = freshness({}, now, self._options)
         return Finish(self._offset)
@@ -266,6 +250,22 @@ class TransferPlan:
             self._known = None
             return self._start_over("'not modified' (304) for another version")
         return Unchanged(confirmed(entry, headers, now, self._options))
+
+    # -- several streams --------------------------------------------------------------------------
+
+    @property
+    def parts(self) -> Parts | None:
+        """How several streams ask for parts of the file; None: nothing would prove that these belong together."""
+        known, route = self._representation, self._route
+        if self._foreign or self._mixed or not known.is_divisible:
+            return None
+        return Parts(route.at, dict(route.secrets), route.certificate, known)
+
+    def on_misfit(self, in_place: int, reason: str) -> Again:
+        """Go on with one stream, from `in_place`: what came with others, or for what is in place beyond, does not fit."""
+        self._offset = in_place
+        self._resuming = self._in_place = in_place > 0
+        return Again(reason)
 
     # -- ends -------------------------------------------------------------------------------------
 
@@ -336,9 +336,7 @@ class TransferPlan:
         wanted = self._wanted
         if wanted is None:
             return None
-        got = sha256
-        if wanted.algorithm != "sha256":
-            got = next(digest.value for digest in others if digest.algorithm == wanted.algorithm)
+        got = {"sha256": sha256, **{digest.algorithm: digest.value for digest in others}}[wanted.algorithm]
         if wanted.value == got:
             return None
         self._in_place = False
@@ -358,9 +356,10 @@ class TransferPlan:
         self._offset = 0
         return Again("the digest does not match")
 
-    def sidecar(self) -> dict[str, Any]:
-        """What a later try needs to go on; to be on disk before the first byte of a body."""
-        return self._representation.sidecar(self._key, self._url)
+    def sidecar(self, front: int | None = None, beyond: Beyond = ()) -> dict[str, Any]:
+        """What a later try needs to go on; to be on disk before the first byte of a body. See `in_pieces`."""
+        written = self._representation.sidecar(self._key, self._url)
+        return written if front is None else in_pieces(written, front, beyond)
 
     @property
     def can_resume(self) -> bool:

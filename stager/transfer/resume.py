@@ -67,6 +67,12 @@ class Representation(NamedTuple):
             return None
         return validators.last_modified
 
+    @property
+    def is_divisible(self) -> bool:
+        """Whether parts of it go together whoever brings them: only a strong tag of the plain bytes proves that."""
+        strong = self.validators.strong_etag is not None and self.ranges
+        return strong and self.total is not None and not self.coding
+
     def differs(self, headers: Headers) -> bool:
         """Whether `headers` show that they belong to other bytes."""
         etag = headers.get("etag")

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 
 from stager.model.entries import Entry
+from stager.model.fetches import FetchRequest
 from stager.model.urls import Url
 from stager.transfer.fields import Headers, opaque_tag, parse_etag
 from stager.transfer.freshness import fresh_until, sharing
@@ -12,12 +13,15 @@ from stager.transfer.options import TransferOptions
 from stager.transfer.resume import Representation
 
 
-def can_be_confirmed(entry: Entry, source: Url) -> bool:
-    """Whether `source` can be asked if it still has these bytes.
+def revalidated(entry: Entry | None, request: FetchRequest, source: Url) -> Entry | None:
+    """The entry if `source` can be asked whether it still has these bytes (and the answer would be of use).
 
     What one source says of its bytes means nothing to another. What was coded is fetched anew, as it should be.
     """
-    return bool(entry.validators) and not entry.content_encoding and entry.url in {None, source.redacted}
+    if entry is None or not entry.validators or entry.content_encoding:
+        return None
+    useful = entry.url in {None, source.redacted} and entry.answers(request.expected, request.size)
+    return entry if useful else None
 
 
 def is_of_other(entry: Entry, headers: Headers) -> bool:

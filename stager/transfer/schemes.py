@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from stager.transfer.decisions import Request
-from stager.transfer.transport import Pulse, Response, Transport
+from stager.transfer.transport import Lane, Pulse, Response, Transport
 
 
 class SchemesTransport:
@@ -25,6 +25,10 @@ class SchemesTransport:
     def announce(self, request: Request) -> bool:
         """See `Transport.announce`."""
         return self._transports[request.url.scheme].announce(request)
+
+    def spare(self, origin: str) -> Lane | None:
+        """See `Transport.spare`."""
+        return self._transports[origin.partition(":")[0]].spare(origin)
 
     def withdraw(self, url: str) -> None:
         """See `Transport.withdraw`."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Protocol
+from typing import NamedTuple, Protocol
 
 from stager.transfer.decisions import Request
 from stager.transfer.fields import Headers
@@ -54,6 +54,13 @@ class Response(Answer, Protocol):
         ...
 
 
+class Lane(NamedTuple):
+    """A way for one stream more to an origin: `open` as of `Transport`, without waiting for a seat; `leave` at the end."""
+
+    open: Callable[[Request, Pulse], Response]
+    leave: Callable[[], None]
+
+
 class Transport(Protocol):
     """Sends requests."""
 
@@ -71,6 +78,10 @@ class Transport(Protocol):
         Returns:
             whether it was sent; if not, nothing is lost. If so, `open` or `withdraw` must follow.
         """
+        ...
+
+    def spare(self, origin: str) -> Lane | None:
+        """A lane to that origin if it may have one more connection now."""
         ...
 
     def withdraw(self, url: str) -> None:

@@ -132,10 +132,13 @@ def build_fetcher(
     origin_connections: int | None = None,
     promises: Promises | None = None,
     wallet: Wallet | None = None,
+    *,
+    alone: bool = True,
 ) -> Fetcher:
     """Makes tries of fetches, with at most `origin_connections` (by default as set) to one origin.
 
-    `wallet` has the credentials; by default those of this machine.
+    `wallet` has the credentials; by default those of this machine. Not `alone`: there are others like it, and all of
+    them together are to have so many connections.
     """
     from stager.transfer.fetcher import Fetcher
     from stager.transfer.http import HttpTransport
@@ -160,7 +163,7 @@ def build_fetcher(
     return Fetcher(
         cache,
         limited,
-        options=transfer_options(settings),
+        options=transfer_options(settings, alone=alone),
         space=space,
         wallet=wallet or build_wallet(settings),
     )
@@ -185,8 +188,8 @@ def default_fetcher(cache: FileCache) -> Fetcher:
     return build_fetcher(current_settings(), cache)
 
 
-def transfer_options(settings: Settings) -> TransferOptions:
-    """What the site chose about transfers."""
+def transfer_options(settings: Settings, *, alone: bool = True) -> TransferOptions:
+    """What the site chose about transfers; for `alone` see `build_fetcher`."""
     from stager.transfer.options import TransferOptions
 
     return TransferOptions(
@@ -200,4 +203,5 @@ def transfer_options(settings: Settings) -> TransferOptions:
         html_hosts=settings.html_hosts,
         fresh_min_seconds=settings.fresh_min_seconds,
         fresh_max_seconds=settings.fresh_max_seconds,
+        segments=settings.segments or (settings.origin_connections if alone else 1),
     )

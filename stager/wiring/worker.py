@@ -31,7 +31,7 @@ class FetchWorkerParts:
         with ExitStack() as made:
             self._promises = SharedPromises(address)
             made.callback(self._promises.close)
-            fetcher = build_fetcher(settings, build_cache(settings), promises=self._promises)
+            fetcher = build_fetcher(settings, build_cache(settings), promises=self._promises, alone=False)
             made.callback(fetcher.close)
             book = FetchBook(address, lease_seconds=settings.lease_seconds)
             made.callback(book.close)

@@ -46,7 +46,7 @@ def fetch(cache: FileCache, driver: Driver) -> Iterator[Fetch]:
         key = (ca, tuple(sorted(given.items())))
         fetcher = known.get(key)
         if fetcher is None:
-            wanted = TransferOptions(**given)
+            wanted = TransferOptions(**{"overlap_bytes": 0} | given)
             fetcher = known[key] = driver(cache, options=wanted, ca_bundle=ca, connect_timeout_seconds=5)
             made.append(fetcher)
         return fetcher.fetch(FetchOrder(f"f{next(_numbers)}", 1, FetchRequest(url, **asked)))

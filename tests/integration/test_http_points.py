@@ -24,6 +24,7 @@ from stager.errors import (
 from tests.support.drivers import Driver, LoopFetcher
 from tests.support.origin import (
     CA_BUNDLE,
+    OVERLAP,
     Exchange,
     Origin,
     chunked,
@@ -293,13 +294,26 @@ def test_points_26_to_34_a_part_that_does_not_fit_is_never_mixed_in(
     assert "range" not in origin.seen()[2].headers
 
 
-def test_point_27_a_part_that_starts_earlier_is_used_from_there(origin: Origin, fetch: Fetch) -> None:
+def test_point_27_a_part_that_starts_earlier_is_compared_with_what_is_in_place(
+    origin: Origin, fetch: Fetch
+) -> None:
     url = origin.serve("/run.nxs", content(LARGE, etag='"1"', cut=CUT), misplaced(CUT - 1000, LARGE))
     with pytest.raises(IncompleteError):
         fetch(url)
     result = fetch(url)
     assert is_right(result, LARGE)
-    assert result.resumed_from == CUT - 1000
+    assert (result.resumed_from, result.received) == (CUT, len(LARGE) - CUT + 1000)
+
+
+def test_point_27_a_part_that_starts_earlier_and_differs_starts_over(origin: Origin, fetch: Fetch) -> None:
+    other = Random(4).randbytes(len(LARGE))
+    first, whole = content(LARGE, etag='"1"', cut=CUT), content(other, etag='"1"')
+    url = origin.serve("/run.nxs", first, misplaced(CUT - 1000, other), whole)
+    with pytest.raises(IncompleteError):
+        fetch(url)
+    result = fetch(url)
+    assert is_right(result, other)
+    assert result.resumed_from == 0
 
 
 def test_point_33_short_parts_are_gone_on_from_within_one_try(origin: Origin, fetch: Fetch) -> None:
@@ -395,6 +409,50 @@ def test_point_55_a_wrong_digest_is_fetched_once_more_and_never_published(
     assert sha256(LARGE).hexdigest() in str(caught.value)
     assert objects(cache) == []
     assert leftovers(cache) == []
+
+
+def test_point_38_the_overlap_is_asked_for_again_and_fits(origin: Origin, fetch: Fetch) -> None:
+    whole = content(LARGE, etag='"1"')
+    url = origin.serve("/run.nxs", content(LARGE, etag='"1"', cut=CUT), whole)
+    with pytest.raises(IncompleteError):
+        fetch(url, overlap_bytes=OVERLAP)
+    result = fetch(url, overlap_bytes=OVERLAP)
+    assert is_right(result, LARGE)
+    assert result.resumed_from == CUT
+    assert origin.seen()[1].headers["range"] == f"bytes={CUT - OVERLAP}-"
+    assert len(origin.seen()) == 2
+
+
+def test_point_38_other_bytes_under_the_same_tag_are_noticed(origin: Origin, fetch: Fetch) -> None:
+    other = Random(3).randbytes(len(LARGE))
+    url = origin.serve("/run.nxs", content(LARGE, etag='"1"', cut=CUT), content(other, etag='"1"'))
+    with pytest.raises(IncompleteError):
+        fetch(url, overlap_bytes=OVERLAP)
+    result = fetch(url, overlap_bytes=OVERLAP)
+    assert is_right(result, other)
+    assert result.resumed_from == 0
+    assert ["range" in seen.headers for seen in origin.seen()] == [False, True, False]
+
+
+def test_point_38_a_connection_that_breaks_within_the_overlap_costs_nothing(
+    origin: Origin, fetch: Fetch
+) -> None:
+    def breaks(exchange: Exchange) -> None:
+        start = int(exchange.request.headers["range"].removeprefix("bytes=").removesuffix("-"))
+        span = f"bytes {start}-{len(LARGE) - 1}/{len(LARGE)}"
+        head = {"Content-Length": str(len(LARGE) - start), "Content-Range": span, "Etag": '"1"'}
+        exchange.head(206, head)
+        exchange.body(LARGE[start : start + 1000])
+        exchange.close()
+
+    first, last = content(LARGE, etag='"1"', cut=CUT), content(LARGE, etag='"1"')
+    url = origin.serve("/run.nxs", first, breaks, last)
+    for _ in range(2):
+        with pytest.raises(IncompleteError):
+            fetch(url, overlap_bytes=OVERLAP)
+    result = fetch(url, overlap_bytes=OVERLAP)
+    assert is_right(result, LARGE)
+    assert result.resumed_from == CUT
 
 
 @both_sizes

@@ -86,6 +86,9 @@ class Scripted:
     def announce(self, _request: Request) -> bool:
         return False
 
+    def spare(self, origin: str) -> None:
+        raise AssertionError(f"a small file from {origin} is brought by one stream")
+
     def withdraw(self, _url: str) -> None: ...
 
     def close(self) -> None: ...

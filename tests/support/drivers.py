@@ -12,13 +12,13 @@ from typing import Any, Protocol
 from stager.cache.store import FileCache
 from stager.credentials.wallet import Wallet
 from stager.model.fetches import FetchOrder, FetchResult
+from stager.transfer.account import ProgressReport
 from stager.transfer.aio import AioTransport
 from stager.transfer.aio_fetcher import AioFetcher
 from stager.transfer.fetcher import Fetcher, never
 from stager.transfer.http import HttpTransport
 from stager.transfer.options import TransferOptions
 from stager.transfer.transport import Transport
-from stager.transfer.tries import ProgressReport
 from tests.support.reach import LOOPBACK
 
 LOOK_SECONDS = 0.01

@@ -3,7 +3,7 @@
     python -m tests.support.fetch_process CACHE URL [STEP COUNT]
 
 Prints the result as JSON. With STEP it is killed, as by kill -9, when that step is reached the
-COUNT-th time.
+COUNT-th time. Several streams are tried early, so that it needs no large file.
 """
 
 from __future__ import annotations
@@ -20,6 +20,7 @@ from stager import steps
 from stager.cache.store import FileCache
 from stager.model.fetches import FetchOrder, FetchRequest
 from stager.settings import load_settings
+from stager.transfer import segments, streams
 from stager.transfer.fetcher import Fetcher
 from stager.transfer.http import HttpTransport
 from stager.wiring import build_reach
@@ -40,6 +41,15 @@ def result(process: subprocess.CompletedProcess[str]) -> dict[str, Any]:
     return data
 
 
+def eager() -> None:
+    """Try several streams within fractions of a second."""
+    streams.READING_SECONDS = streams.WORTH_SECONDS = 0.1
+    streams.SETTLING_SECONDS = 0.3
+    streams.LEAST_BLOCK = 200_000
+    segments.SAVE_SECONDS = 0.1
+    streams.SPLIT_BYTES = 500_000
+
+
 def main() -> None:
     cache, url, *at = sys.argv[1:]
     if at:
@@ -53,6 +63,7 @@ def main() -> None:
                 os.kill(os.getpid(), signal.SIGKILL)
 
         steps.observe(observer)
+    eager()
     fetcher = Fetcher(FileCache(cache), HttpTransport(reach=build_reach(load_settings())))
     result = fetcher.fetch(FetchOrder("f", 1, FetchRequest(url)))
     fetcher.close()

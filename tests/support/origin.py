@@ -25,11 +25,15 @@ from pathlib import Path
 from types import TracebackType
 from typing import Self
 
+from stager.transfer.options import TransferOptions
+
 TLS_DIRECTORY = Path(__file__).parent / "tls"
 """A certificate authority and a certificate of it for localhost and 127.0.0.1, for tests only."""
 CA_BUNDLE = str(TLS_DIRECTORY / "ca.pem")
 
 BLOCK = 65_536
+OVERLAP = TransferOptions().overlap_bytes
+"""Bytes that whoever resumes asks for again, to compare them."""
 SLOW_BLOCK = 262_144
 
 
@@ -325,14 +329,14 @@ def content(
         ):
             exchange.head(304, known)
             return
-        wanted = re.fullmatch(r"bytes=([0-9]+)-", asked.get("range", "")) if ranges else None
+        wanted = re.fullmatch(r"bytes=([0-9]+)-([0-9]*)", asked.get("range", "")) if ranges else None
         if wanted is not None and asked.get("if-range") in {None, etag or modified}:
             start = int(wanted.group(1))
             if start >= len(data):
                 exchange.head(416, {"Content-Range": f"bytes */{len(data)}", "Content-Length": "0"})
                 return
-            part = data[start:]
-            span = f"bytes {start}-{len(data) - 1}/{len(data)}"
+            part = data[start : int(wanted.group(2)) + 1 if wanted.group(2) else None]
+            span = f"bytes {start}-{start + len(part) - 1}/{len(data)}"
             exchange.head(206, {"Content-Length": str(len(part)), "Content-Range": span} | known)
         else:
             part = data

@@ -9,7 +9,7 @@ from stager.model.urls import parse_url
 from stager.transfer.decisions import Request
 from stager.transfer.fields import Headers
 from stager.transfer.limited import LimitedTransport
-from stager.transfer.transport import Pulse, Response
+from stager.transfer.transport import Lane, Pulse, Response
 from stager.transfer.wire import End
 from tests.support.fetching import PATIENCE
 
@@ -50,6 +50,14 @@ class Fake:
 
     def announce(self, request: Request) -> bool:
         return request.url == A.url and not self.refusing
+
+    def spare(self, origin: str) -> Lane | None:
+        self.left = 0
+
+        def leave() -> None:
+            self.left += 1
+
+        return Lane(self.open, leave) if origin == A.url.origin else None
 
     def withdraw(self, url: str) -> None:
         self.withdrawn.append(url)
@@ -138,3 +146,25 @@ def test_a_seat_is_free_again_after_an_announcement_was_refused_or_withdrawn() -
     limited.withdraw(A.url.text)
     assert fake.withdrawn == [A.url.text]
     assert limited.announce(A)
+
+
+def test_a_spare_lane_takes_a_free_seat_and_gives_it_back_when_it_is_left() -> None:
+    fake = Fake()
+    limited = LimitedTransport(fake, 2)
+    first = limited.open(A, quiet)
+    lane = limited.spare(A.url.origin)
+    assert lane is not None
+    lane.open(A, quiet).close()
+    lane.open(A, quiet).close()
+    assert limited.spare(A.url.origin) is None, "both seats are taken"
+    lane.leave()
+    assert fake.left == 1
+    assert limited.spare(A.url.origin) is not None
+    first.close()
+
+
+def test_there_is_no_spare_lane_to_an_origin_that_was_not_asked_or_takes_no_more() -> None:
+    limited = LimitedTransport(Fake(), 2)
+    assert limited.spare(A.url.origin) is None
+    limited.open(B, quiet)
+    assert limited.spare(B.url.origin) is None

@@ -73,6 +73,9 @@ class RemoteTransport:
         """See `Transport.announce`: none of these protocols gains by it."""
         return False
 
+    def spare(self, origin: str) -> None:
+        """See `Transport.spare`: a file is read by one."""
+
     def withdraw(self, url: str) -> None:
         """See `Transport.withdraw`."""
 

@@ -1,0 +1,258 @@
+"""Several streams for one large file (point 37), on both drivers, from an origin whose every connection is slow."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import closing
+from pathlib import Path
+from random import Random
+from typing import Any
+
+import pytest
+
+from stager.cache.store import FileCache
+from stager.errors import CancelledError, IncompleteError, OriginBusyError
+from stager.model.fetches import FetchOrder, FetchRequest, FetchResult
+from stager.transfer import segments, streams
+from stager.transfer.account import ProgressReport
+from stager.transfer.options import TransferOptions
+from tests.support.drivers import DRIVERS, AnyFetcher
+from tests.support.origin import Answer, Exchange, Origin, content, status
+
+DATA = Random(37).randbytes(6_000_000)
+PAUSE = 0.05
+"""Seconds between two blocks of 262,144 bytes: 5 MB/s on each connection."""
+TAG = '"1"'
+MOST = 4
+
+
+@pytest.fixture(autouse=True)
+def _quick(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(streams, "READING_SECONDS", 0.1)
+    monkeypatch.setattr(streams, "SETTLING_SECONDS", 0.3)
+    monkeypatch.setattr(streams, "WORTH_SECONDS", 0.1)
+    monkeypatch.setattr(streams, "LEAST_BLOCK", 200_000)
+    monkeypatch.setattr(segments, "SAVE_SECONDS", 0.1)
+    monkeypatch.setattr(streams, "SPLIT_BYTES", 500_000)
+
+
+@pytest.fixture
+def origin() -> Iterator[Origin]:
+    with Origin() as origin:
+        yield origin
+
+
+@pytest.fixture
+def cache(tmp_path: Path) -> FileCache:
+    return FileCache(tmp_path / "cache")
+
+
+@pytest.fixture(params=DRIVERS)
+def fetcher(request: pytest.FixtureRequest, cache: FileCache) -> Iterator[AnyFetcher]:
+    options = TransferOptions(segments=MOST, overlap_bytes=0)
+    with closing(DRIVERS[request.param](cache, options=options)) as fetcher:
+        yield fetcher
+
+
+def fetch(fetcher: AnyFetcher, url: str, generation: int = 1, **options: Any) -> FetchResult:
+    result = fetcher.fetch(FetchOrder("f", generation, FetchRequest(url)), **options)
+    assert result.path.read_bytes() == DATA
+    return result
+
+
+def slow(data: bytes = DATA, *, tag: str | None = TAG, **options: Any) -> Answer:
+    return content(data, etag=tag, pause=PAUSE, **options)
+
+
+class Counted:
+    """An answer that counts how many connections are at it at the same time."""
+
+    def __init__(self, answer: Answer) -> None:
+        self.most = 0
+        self._answer = answer
+        self._now = 0
+        self._lock = threading.Lock()
+
+    def __call__(self, exchange: Exchange) -> None:
+        with self._lock:
+            self._now += 1
+            self.most = max(self.most, self._now)
+        try:
+            self._answer(exchange)
+        finally:
+            with self._lock:
+                self._now -= 1
+
+
+def leftovers(cache: FileCache) -> list[Path]:
+    return [path for path in (cache.root / "partial").rglob("*") if path.is_file()]
+
+
+def ranges(origin: Origin) -> list[str]:
+    return [seen.headers["range"] for seen in origin.seen() if "range" in seen.headers]
+
+
+def test_point_37_a_slow_file_is_brought_by_several_streams_and_hardly_a_byte_twice(
+    fetcher: AnyFetcher, origin: Origin, cache: FileCache
+) -> None:
+    answer = Counted(slow())
+    url = origin.serve("/run.nxs", answer)
+    result = fetch(fetcher, url)
+    assert 2 <= answer.most <= MOST + 1  # it takes the origin a moment to see that a connection was closed
+    assert {seen.headers["if-range"] for seen in origin.seen()[1:]} == {TAG}
+    assert len(ranges(origin)) == len(set(ranges(origin)))
+    assert result.received <= len(DATA) + 10
+    assert leftovers(cache) == []
+
+
+def test_point_37_a_fast_file_is_left_to_one_stream(fetcher: AnyFetcher, origin: Origin) -> None:
+    url = origin.serve("/run.nxs", content(DATA, etag=TAG))
+    fetch(fetcher, url)
+    assert len(origin.seen()) == 1
+
+
+@pytest.mark.parametrize(
+    "answer",
+    [
+        slow(tag=None),
+        slow(tag='W/"1"'),
+        slow(headers={"Accept-Ranges": "none"}),
+        slow(headers={"Content-Encoding": "br"}),
+    ],
+    ids=["no tag", "weak tag", "no ranges", "a coding"],
+)
+def test_point_37_without_a_strong_tag_of_the_plain_bytes_there_is_one_stream(
+    fetcher: AnyFetcher, origin: Origin, answer: Answer
+) -> None:
+    fetch(fetcher, origin.serve("/run.nxs", answer))
+    assert len(origin.seen()) == 1
+
+
+@pytest.mark.parametrize(
+    "refusal",
+    [
+        content(DATA, etag=TAG, ranges=False, pause=PAUSE),
+        status(412),
+        status(429),
+        status(503),
+        content(DATA[::-1], etag='"2"', pause=PAUSE),
+    ],
+    ids=["the whole", "412", "429", "503", "other bytes"],
+)
+def test_point_37_an_origin_that_does_not_go_along_is_read_by_one_stream(
+    fetcher: AnyFetcher, origin: Origin, refusal: Answer
+) -> None:
+    first = True
+
+    def one_at_a_time(exchange: Exchange) -> None:
+        nonlocal first
+        whole, first = first, False
+        (slow() if whole or exchange.request.headers["range"].endswith("-") else refusal)(exchange)
+
+    url = origin.serve("/run.nxs", one_at_a_time)
+    fetch(fetcher, url)
+    assert len(origin.seen()) <= MOST + 2, "it was asked again and again"
+
+
+def test_point_37_a_file_that_changes_under_the_streams_is_never_a_mix(
+    fetcher: AnyFetcher, origin: Origin
+) -> None:
+    old = Random(1).randbytes(len(DATA))
+    changed = threading.Event()
+
+    def changing(exchange: Exchange) -> None:
+        if "range" in exchange.request.headers:
+            changed.set()
+        (slow(DATA, tag='"2"') if changed.is_set() else slow(old, cut=4_000_000))(exchange)
+
+    url = origin.serve("/run.nxs", changing)
+    try:
+        fetch(fetcher, url)
+    except IncompleteError:
+        fetch(fetcher, url, 2)
+
+
+def test_point_37_a_stream_that_breaks_ends_alone(fetcher: AnyFetcher, origin: Origin) -> None:
+    broken = 0
+
+    def breaks_once(exchange: Exchange) -> None:
+        nonlocal broken
+        if "range" in exchange.request.headers and not broken:
+            broken += 1
+            slow(cut=100_000)(exchange)
+        else:
+            slow()(exchange)
+
+    url = origin.serve("/run.nxs", breaks_once)
+    fetch(fetcher, url)
+    assert broken == 1
+
+
+def breaks_all() -> Callable[[Exchange], None]:
+    """Every connection ends early."""
+    seen = 0
+
+    def answer(exchange: Exchange) -> None:
+        nonlocal seen
+        seen += 1
+        slow(cut=1_000_000 if seen == 1 else 150_000)(exchange)
+
+    return answer
+
+
+def test_point_37_what_all_streams_left_is_gone_on_with_by_several(
+    fetcher: AnyFetcher, origin: Origin, cache: FileCache
+) -> None:
+    url = origin.serve("/run.nxs", breaks_all())
+    with pytest.raises(IncompleteError) as caught:
+        fetch(fetcher, url)
+    assert caught.value.details["progressed"] is True
+    first = origin.sent()
+    origin.serve("/run.nxs", slow())
+    result = fetch(fetcher, url, 2)
+    assert result.resumed_from > 0
+    assert result.received <= len(DATA) - result.resumed_from
+    assert first + result.received <= len(DATA) + MOST * 262_144
+    assert leftovers(cache) == []
+
+
+def test_an_origin_that_is_busy_costs_nothing_of_what_several_streams_left(
+    fetcher: AnyFetcher, origin: Origin
+) -> None:
+    url = origin.serve("/run.nxs", breaks_all())
+    with pytest.raises(IncompleteError):
+        fetch(fetcher, url)
+    origin.serve("/run.nxs", status(503))
+    with pytest.raises(OriginBusyError):
+        fetch(fetcher, url, 2)
+    origin.serve("/run.nxs", slow())
+    result = fetch(fetcher, url, 3)
+    assert result.resumed_from > 0
+    assert result.received < len(DATA)
+
+
+def test_several_streams_are_cancelled_at_once_and_their_bytes_kept(
+    fetcher: AnyFetcher, origin: Origin
+) -> None:
+    answer = Counted(slow())
+    url = origin.serve("/run.nxs", answer)
+    with pytest.raises(CancelledError) as caught:
+        fetch(fetcher, url, cancelled=lambda: answer.most >= 3)
+    assert caught.value.details["progressed"] is True
+    assert not [one for one in threading.enumerate() if one.name == "stager-beside"]
+    result = fetch(fetcher, url, 2)
+    assert result.received < len(DATA)
+
+
+def test_progress_of_all_streams_is_told_and_never_goes_back(fetcher: AnyFetcher, origin: Origin) -> None:
+    told: list[int] = []
+
+    def progress(received: int, total: int | None, resumed_from: int) -> None:
+        assert (total, resumed_from) == (len(DATA), 0)
+        told.append(received)
+
+    report: ProgressReport = progress
+    fetch(fetcher, origin.serve("/run.nxs", slow()), progress=report)
+    assert told == sorted(told)
+    assert told[-1] > len(DATA) // 2
