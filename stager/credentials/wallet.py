@@ -40,6 +40,15 @@ MOST_REFUSALS = 3
 might be locked there. One that was never accepted is shown once."""
 HTTP_KINDS = frozenset(Kind) - {Kind.S3, Kind.SSH}
 """Kinds that a web server understands."""
+KINDS: Mapping[str, Collection[Kind]] = {
+    "http": HTTP_KINDS,
+    "https": HTTP_KINDS,
+    "ftp": {Kind.BASIC},
+    "sftp": {Kind.BASIC, Kind.SSH},
+    "s3": {Kind.S3},
+    "gs": {Kind.BEARER},
+}
+"""What servers of a scheme understand; of one that is not here nothing."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -129,11 +138,10 @@ class Wallet:
                 self._trouble = error
             self._look_at = self._clock.monotonic() + LOOK_SECONDS
 
-    def find(
-        self, url: Url, owner: str, kinds: Collection[Kind] = HTTP_KINDS
-    ) -> Credential | CredentialError | None:
+    def find(self, url: Url, owner: str) -> Credential | CredentialError | None:
         """The credential of the narrowest scope for `url`; or why there is none that can be used; None: there is none."""
-        if self.is_empty:
+        kinds = KINDS.get(url.scheme, ())
+        if not kinds or self.is_empty:
             return None
         rows = [row for row in narrowest(self._rows, url, owner) if row.kind in kinds]
         if not rows:

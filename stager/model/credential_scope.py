@@ -11,7 +11,6 @@ from stager.model.urls import DEFAULT_PORTS, Url, parse_url
 
 PLAIN_SCHEMES = frozenset({"http", "ftp"})
 """Whoever is on the way reads what goes over them."""
-_SCHEME_PORTS = DEFAULT_PORTS | {"ftp": 21, "ftps": 990, "sftp": 22, "s3": 443}
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,7 +43,7 @@ class Scope:
         if self.owner not in {"", owner}:
             return False
         name, port = _split(self.host)
-        if port != url.port and not (port is None and _SCHEME_PORTS.get(url.scheme) == url.port):
+        if port != url.port and not (port is None and DEFAULT_PORTS.get(url.scheme, 0) == url.port):
             return False
         if name.startswith("*."):
             if not url.host.endswith(name[1:]):

@@ -12,7 +12,7 @@ from urllib.parse import SplitResult, quote, unquote, urlsplit
 from stager.errors import InputError
 
 WEB = ("http", "https")
-SCHEMES = (*WEB, "file", "ftp", "sftp", "s3", "gs")
+SCHEMES = (*WEB, "file", "ftp", "sftp", "s3")
 """Schemes that a fetch can read."""
 DEFAULT_PORTS = {"http": 80, "https": 443, "ftp": 21, "sftp": 22}
 """Of the schemes whose host has ports; in the others it is a bucket, or none."""
@@ -35,7 +35,7 @@ _SECRET_PARAMETER = re.compile(
 )
 _PAIRS = re.compile(r"([^&;=]*)=([^&;]*)")
 _CONTROL = re.compile(r"[\x00-\x1f\x7f]")
-_VERSIONS = {"s3": re.compile(r"versionId=[^&=]+"), "gs": re.compile(r"generation=[0-9]+")}
+_VERSIONS = {"s3": re.compile(r"versionId=[^&=]+")}
 """The one query that a scheme beside http has a meaning for."""
 _BEFORE_HOST = re.compile(r"//.*@", re.DOTALL)
 _SHOWN_LENGTH = 200

@@ -27,6 +27,27 @@ class ClientCertificate(NamedTuple):
         return f"ClientCertificate({self.name!r})"
 
 
+class Account(NamedTuple):
+    """Who asks, where that is no matter of headers. What a scheme has no use for is empty.
+
+    Attributes:
+        user: name, or id of an S3 key.
+        password: or the secret of an S3 key.
+        key: private SSH key as text.
+        passphrase: of `key`.
+        token: that belongs to an S3 key, or a bearer token.
+    """
+
+    user: str = ""
+    password: str = ""
+    key: str = ""
+    passphrase: str = ""
+    token: str = ""
+
+    def __repr__(self) -> str:
+        return f"Account({self.user!r})"
+
+
 class Request(NamedTuple):
     """What to send: nearly always a GET."""
 
@@ -36,6 +57,8 @@ class Request(NamedTuple):
     """To be shown within TLS."""
     form: bytes | None = None
     """The body of a POST, urlencoded; None: it is a GET."""
+    account: Account | None = None
+    """For the schemes beside http; None: nobody in particular asks."""
 
     def __repr__(self) -> str:  # a header or a form may hold a secret
         return f"Request({self.url.redacted!r})"

@@ -12,7 +12,7 @@ from urllib.parse import parse_qsl, quote_plus, urlencode, urljoin
 from stager.credentials.wallet import Credential, Session
 from stager.errors import CredentialRefusedError, FetchError, InputError, ProtocolError
 from stager.model.credentials import Kind
-from stager.model.urls import Url, parse_url
+from stager.model.urls import Url, parse_web_url
 from stager.transfer.asks import Fill, Open
 from stager.transfer.classify import is_transient, status_error
 from stager.transfer.cookies import Jar
@@ -177,7 +177,7 @@ class Login:
 
     def _allowed(self, text: str) -> Url:
         try:
-            url = parse_url(text)
+            url = parse_web_url(text)
         except InputError as error:
             raise ProtocolError("a login leads to no address", cause=error.cause) from None
         if not self._credential.row.scope.may_travel(url):

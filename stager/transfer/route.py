@@ -7,7 +7,7 @@ from urllib.parse import urljoin
 
 from stager.errors import InputError, ProtocolError, RedirectError
 from stager.model.urls import Url, parse_web_url
-from stager.transfer.decisions import Again, ClientCertificate
+from stager.transfer.decisions import Account, Again, ClientCertificate
 from stager.transfer.fields import Headers, as_sent
 
 REFUSED_SIGNATURE = frozenset({400, 403})
@@ -29,6 +29,7 @@ class Route:
         self._own = secrets or {}
         self.secrets: Mapping[str, str] = self._own
         self.certificate: ClientCertificate | None = None
+        self.account: Account | None = None
         self._visited = {url.text}
         self._hops = 0
         self._resolved_again = False
@@ -41,8 +42,14 @@ class Route:
     def restart(self) -> None:
         """Go from the beginning again."""
         self.at = self.url
-        self.secrets, self.certificate = self._own, None
+        self.show(self._own, None, None)
         self._visited, self._hops = {self.url.text}, 0
+
+    def show(
+        self, secrets: Mapping[str, str], certificate: ClientCertificate | None, account: Account | None
+    ) -> None:
+        """With the next requests, until another origin is asked."""
+        self.secrets, self.certificate, self.account = secrets, certificate, account
 
     def revisit(self) -> None:
         """What the origin was told has changed (a cookie): a redirect to where we were is no circle now."""
@@ -89,7 +96,7 @@ class Route:
         if downgrade and (self.secrets or self.certificate is not None or not proven):
             raise self._refused(f"it leads from https to {target.redacted}, which anybody could alter")
         if target.origin != self.at.origin:
-            self.secrets, self.certificate = {}, None
+            self.show({}, None, None)
         self._visited.add(target.text)
         self._hops += 1
         self.at = target

@@ -17,6 +17,7 @@ from stager.service.examination import Check
 from stager.settings import Settings
 from stager.wiring import build_reach, check_farm_installed
 from stager.wiring.provenance import file_check, setting_checks
+from stager.wiring.schemes import scheme_checks
 from stager.wiring.versions import version_checks
 
 CLOCK_SECONDS = 2.0
@@ -34,6 +35,7 @@ def checks(settings: Settings, given: Mapping[str, Any]) -> list[Check]:
         Check("versions", lambda: list(version_checks())),
         Check("cache", partial(_cache, settings)),
         Check("fetches", lambda: list(reach_checks(settings))),
+        Check("schemes", lambda: list(scheme_checks(settings))),
         Check("state directory", lambda: list(state_directory(settings.state_dir))),
         Check("database", lambda: _database("database", database_url(settings))),
         Check("catalogue", partial(_catalogue, settings)),

@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from importlib.util import find_spec
 from pathlib import Path
 
+from stager.model.checks import Checked, Health
+from stager.model.urls import SCHEMES
 from stager.settings import Settings
 from stager.transfer.limited import LimitedTransport
 from stager.transfer.local import FileTransport
 from stager.transfer.reach import Reach
-from stager.transfer.remote import BACKENDS
+from stager.transfer.remote import BACKENDS, PACKAGES
 from stager.transfer.remote.base import Site
 from stager.transfer.remote.transport import RemoteTransport
 from stager.transfer.schemes import SchemesTransport
@@ -29,6 +33,23 @@ def other_transports(settings: Settings, reach: Reach) -> dict[str, Transport]:
     remote = RemoteTransport(site, connections=settings.origin_connections)
     local = FileTransport(settings.file_roots, barred=barred)
     return {"file": local, **dict.fromkeys(BACKENDS, remote)}
+
+
+def scheme_checks(settings: Settings) -> Iterator[Checked]:
+    """Which schemes can be read, and whether what they need is there."""
+    missing = [scheme for scheme, package in PACKAGES.items() if find_spec(package) is None]
+    found = ", ".join(scheme for scheme in SCHEMES if scheme not in missing)
+    extras = ", ".join(f"stager[{scheme}]" for scheme in missing)
+    yield Checked("schemes", Health.OK, found + (f"; not installed: {extras}" if extras else ""))
+    for root in settings.file_roots:
+        if not root.is_dir():
+            remedy = "mount it, or take it out of the setting file_roots"
+            yield Checked("file_roots", Health.WARNING, f"{root} is not a directory here", remedy)
+    if settings.sftp_known_hosts and not known_hosts(settings)[0].is_file():
+        remedy = "write the keys of the site's SSH servers into it, as of `ssh-keyscan HOST`"
+        yield Checked(
+            "sftp_known_hosts", Health.WARNING, f"{settings.sftp_known_hosts} does not exist", remedy
+        )
 
 
 def known_hosts(settings: Settings) -> tuple[Path, ...]:

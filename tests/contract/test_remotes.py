@@ -24,6 +24,7 @@ from stager.errors import (
 )
 from stager.model.fetches import FetchOrder, FetchRequest, FetchResult
 from stager.transfer.options import TransferOptions
+from stager.transfer.remote.transport import NOBODY
 from stager.transfer.tries import SMALL_BYTES
 from tests.support.drivers import DRIVERS, AnyFetcher
 from tests.support.remotes import LONG_AGO, REMOTES, Remote
@@ -35,16 +36,24 @@ OVERHEAD = 0.1
 _numbers = itertools.count(1)
 
 
-@pytest.fixture(params=REMOTES)
-def remote(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Remote]:
-    root = tmp_path / "remote"
-    root.mkdir()
-    remote = REMOTES[request.param](root)
+@pytest.fixture(scope="module", params=REMOTES)
+def server(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Remote]:
+    remote = REMOTES[request.param](tmp_path_factory.mktemp("remote"))
     try:
         remote.start()
         yield remote
     finally:
         remote.stop()
+
+
+@pytest.fixture
+def remote(server: Remote) -> Remote:
+    """It runs, as fast as it can."""
+    if not server.is_running:
+        server.start()
+    server.go_on()
+    server.pace(slow=False)
+    return server
 
 
 class Client:
@@ -101,9 +110,7 @@ def test_the_event_loop_reads_it_too(remote: Remote, tmp_path: Path) -> None:
 @pytest.mark.parametrize("how", ["killed", "cancelled"])
 def test_a_transfer_that_was_broken_off_goes_on_where_it_was(remote: Remote, fetch: Client, how: str) -> None:
     remote.put("a", LARGE)
-    remote.kill()
-    remote.slow = True
-    remote.start()
+    remote.pace(slow=True)
     reached = threading.Event()
 
     def progress(received: int, _total: int | None, _resumed: int) -> None:
@@ -114,9 +121,9 @@ def test_a_transfer_that_was_broken_off_goes_on_where_it_was(remote: Remote, fet
 
     with pytest.raises((IncompleteError, CancelledError)):
         fetch("a", progress=progress, cancelled=lambda: how == "cancelled" and reached.is_set())
-    remote.kill()
-    remote.slow = False
+    remote.kill()  # what was on its way when it was cancelled is not to be counted
     remote.start()
+    remote.pace(slow=False)
     before = remote.sent()
     result = fetch("a")
     assert bytes_of(result) == LARGE
@@ -128,9 +135,7 @@ def test_a_transfer_that_was_broken_off_goes_on_where_it_was(remote: Remote, fet
 
 def test_a_file_that_changes_in_mid_transfer_is_fetched_anew(remote: Remote, fetch: Client) -> None:
     remote.put("a", LARGE)
-    remote.kill()
-    remote.slow = True
-    remote.start()
+    remote.pace(slow=True)
     changed = threading.Event()
 
     def progress(received: int, _total: int | None, _resumed: int) -> None:
@@ -150,9 +155,7 @@ def test_a_file_that_changes_in_mid_transfer_is_fetched_anew(remote: Remote, fet
 
 def test_a_change_between_two_tries_begins_anew(remote: Remote, fetch: Client) -> None:
     remote.put("a", LARGE)
-    remote.kill()
-    remote.slow = True
-    remote.start()
+    remote.pace(slow=True)
     reached = threading.Event()
 
     def progress(received: int, _total: int | None, _resumed: int) -> None:
@@ -174,12 +177,12 @@ def test_what_is_not_there_is_refused_for_good(fetch: Client) -> None:
     assert not caught.value.transient
 
 
-@pytest.mark.parametrize("login", ["wrong", "none"])
+@pytest.mark.parametrize("who", ["wrong", "nobody"])
 def test_who_may_not_read_it_is_told_that_a_credential_is_wanted(
-    remote: Remote, tmp_path: Path, login: str
+    remote: Remote, tmp_path: Path, who: str
 ) -> None:
     remote.put("a", b"secret")
-    given = remote.wrong if login == "wrong" else type(remote.wrong)()
+    given = remote.wrong if who == "wrong" else NOBODY
     fetcher = DRIVERS["requests"](FileCache(tmp_path / "cache"), others=remote.transport(given))
     with pytest.raises(CredentialError) as caught:
         fetcher.fetch(FetchOrder("1", 1, FetchRequest(remote.url("a"))))
@@ -211,9 +214,7 @@ def test_a_server_that_falls_silent_is_given_up_and_a_cancel_is_noticed(
     remote: Remote, tmp_path: Path
 ) -> None:
     remote.put("a", LARGE)
-    remote.kill()
-    remote.slow = True
-    remote.start()
+    remote.pace(slow=True)
     client = Client(remote, FileCache(tmp_path / "cache"), read_timeout_seconds=1.0)
     silent = threading.Event()
 

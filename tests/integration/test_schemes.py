@@ -14,16 +14,28 @@ from random import Random
 import pytest
 
 from stager.cache.store import FileCache
-from stager.errors import AddressRefusedError, CancelledError, FetchError, HostKeyError, SchemeError
+from stager.errors import (
+    AddressRefusedError,
+    CancelledError,
+    CredentialRequiredError,
+    FetchError,
+    HostKeyError,
+    SchemeError,
+)
+from stager.model.checks import Health
 from stager.model.fetches import FetchOrder, FetchRequest
+from stager.settings import Settings
+from stager.transfer.decisions import Account
 from stager.transfer.fetcher import Fetcher
 from stager.transfer.reach import Place, Reach
-from stager.transfer.remote.base import Login, Site
+from stager.transfer.remote.base import Site
 from stager.transfer.remote.transport import RemoteTransport
 from stager.transfer.tries import SMALL_BYTES
+from stager.wiring.schemes import scheme_checks
 from tests.support.commandline import Here
 from tests.support.reach import THIS_MACHINE
 from tests.support.remotes import FtpRemote, Remote, S3Remote, SftpRemote
+from tests.support.vault import Vault
 
 LARGE = Random(8).randbytes(3 * SMALL_BYTES)
 
@@ -63,10 +75,9 @@ def s3(tmp_path: Path) -> Iterator[S3Remote]:
 
 
 def fetch(
-    cache: FileCache, remote: Remote, url: str = "", site: Site | None = None, login: Login | None = None
+    cache: FileCache, remote: Remote, url: str = "", site: Site | None = None, account: Account | None = None
 ) -> bytes:
-    transport = RemoteTransport(site or remote.site(), logins=lambda _: login or remote.login)
-    fetcher = Fetcher(cache, transport)
+    fetcher = Fetcher(cache, remote.transport(account, site))
     try:
         result = fetcher.fetch(FetchOrder("1", 1, FetchRequest(url or remote.url("a"), refresh=True)))
     finally:
@@ -110,11 +121,11 @@ def test_a_key_with_a_passphrase_is_opened_with_it(cache: FileCache, sftp: SftpR
         ["ssh-keygen", "-q", "-p", "-P", "", "-N", "open sesame", "-f", sftp.root / "user"], check=True
     )
     key = (sftp.root / "user").read_text()
-    locked = replace(sftp.login, key=key, passphrase="wrong")
+    locked = sftp.account._replace(key=key, passphrase="wrong")
     with pytest.raises(FetchError, match="passphrase is wrong") as caught:
-        fetch(cache, sftp, login=locked)
+        fetch(cache, sftp, account=locked)
     assert key not in str(caught.value.to_dict())
-    assert fetch(cache, sftp, login=replace(locked, passphrase="open sesame")) == b"bytes"
+    assert fetch(cache, sftp, account=locked._replace(passphrase="open sesame")) == b"bytes"
 
 
 def test_only_regular_files_are_read_by_sftp(cache: FileCache, sftp: SftpRemote) -> None:
@@ -201,6 +212,36 @@ def test_point_75_a_server_without_rest_sends_the_beginning_again(cache: FileCac
     assert Path(result.location).read_bytes() == LARGE
 
 
+@pytest.mark.parametrize("kind", [FtpRemote, SftpRemote, S3Remote])
+def test_a_credential_of_the_vault_is_what_is_logged_in_with(
+    cache: FileCache, tmp_path: Path, kind: type[Remote]
+) -> None:
+    remote = kind(root(tmp_path))
+    vault = Vault(tmp_path / "vault")
+    try:
+        remote.start()
+        remote.put("a", b"bytes")
+        user, password, key = remote.account[:3]
+        if kind is S3Remote:
+            given = vault.give("bucket", "s3", access_key=user, secret_key=password)
+        elif kind is SftpRemote:
+            given = vault.give(remote.place, "ssh", owner="ada", user=user, key=key)
+        else:
+            given = vault.give(remote.place, "basic", user=user, password=password)
+        fetcher = Fetcher(cache, RemoteTransport(remote.site()), wallet=vault.wallet())
+        result = fetcher.fetch(FetchOrder("1", 1, FetchRequest(remote.url("a"), owner="ada")))
+        assert Path(result.location).read_bytes() == b"bytes"
+        assert vault.store.notes(given.id).accepted_at is not None
+        vault.service.remove(given.id)
+        fetcher.close()
+        fetcher = Fetcher(cache, RemoteTransport(remote.site()), wallet=vault.wallet())
+        with pytest.raises(CredentialRequiredError, match="stager credentials add"):
+            fetcher.fetch(FetchOrder("2", 1, FetchRequest(remote.url("a"), owner="ada", refresh=True)))
+        fetcher.close()
+    finally:
+        remote.stop()
+
+
 def test_a_scheme_whose_package_is_missing_names_the_extra(
     cache: FileCache, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -217,7 +258,7 @@ def test_a_job_has_an_input_of_another_scheme(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], farm: str
 ) -> None:
     remote = FtpRemote(root(tmp_path))
-    remote.login = Login()  # anybody
+    remote.account = Account()  # anybody
     remote.start()
     remote.put("a.dat", b"bytes")
     for name, value in {
@@ -240,3 +281,17 @@ def test_the_command_line_reads_buckets_at_the_endpoint_that_is_set(
     done = Here(capsys)("fetch", s3.url("a"), "--cache", tmp_path / "cache")
     assert "wants a credential" in done.err
     assert b"bucket" in s3.wire.requests
+
+
+def test_doctor_says_what_can_be_read_and_what_is_missing_for_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    settings = Settings(file_roots=(tmp_path, tmp_path / "gone"), sftp_known_hosts=str(tmp_path / "none"))
+    first, *others = scheme_checks(settings)
+    assert first.finding == "http, https, file, ftp, sftp, s3"
+    assert [(one.name, one.verdict) for one in others] == [
+        ("file_roots", Health.WARNING), ("sftp_known_hosts", Health.WARNING),
+    ]  # fmt: skip
+    monkeypatch.setattr("stager.wiring.schemes.find_spec", lambda name: None if name == "sshfs" else name)
+    first, *_ = scheme_checks(Settings())
+    assert first.finding == "http, https, file, ftp, s3; not installed: stager[sftp]"

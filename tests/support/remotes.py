@@ -11,6 +11,7 @@ import subprocess
 import sys
 import time
 from abc import ABC, abstractmethod
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -18,9 +19,11 @@ from urllib.parse import quote
 
 import boto3
 
-from stager.model.urls import Url
-from stager.transfer.remote.base import Login, Site
+from stager.transfer.decisions import Account, Request
+from stager.transfer.remote.base import Site
 from stager.transfer.remote.transport import RemoteTransport
+from stager.transfer.schemes import SchemesTransport
+from stager.transfer.transport import Pulse, Response, Transport
 from tests.support.metered import Metered
 from tests.support.needs import needs
 from tests.support.reach import LOOPBACK
@@ -32,6 +35,18 @@ RATE = 4 << 20
 """Bytes per second of a transfer that is to be met half-way."""
 
 
+class _Asking(SchemesTransport):
+    """Another transport, with an account for those requests that have none."""
+
+    def __init__(self, transport: Transport, account: Callable[[], Account]) -> None:
+        super().__init__({"": transport})
+        self._transport = transport
+        self._account = account
+
+    def open(self, request: Request, pulse: Pulse) -> Response:
+        return self._transport.open(request._replace(account=request.account or self._account()), pulse)
+
+
 class Remote(ABC):
     """A server with a few files.
 
@@ -40,8 +55,8 @@ class Remote(ABC):
     """
 
     scheme = ""
-    login = Login()
-    wrong = Login("ada", "no")
+    account = Account()
+    wrong = Account("ada", "no")
     replaces = False
     """Whether a new file is put in the place of the old one, which whoever reads it keeps."""
 
@@ -80,11 +95,9 @@ class Remote(ABC):
     def site(self) -> Site:
         return Site(connect_timeout_seconds=5.0, read_timeout_seconds=10.0, reach=LOOPBACK)
 
-    def transport(self, login: Login | None = None) -> RemoteTransport:
-        def logins(_: Url) -> Login:
-            return self.login if login is None else login
-
-        return RemoteTransport(self.site(), logins=logins)
+    def transport(self, account: Account | None = None, site: Site | None = None) -> Transport:
+        """One for which `account` asks, by default the one that may."""
+        return _Asking(RemoteTransport(site or self.site()), lambda: account or self.account)
 
     def start(self) -> None:
         with (self.root / "said").open("ab") as said:
@@ -105,6 +118,17 @@ class Remote(ABC):
                 time.sleep(0.02)
             else:
                 return
+
+    @property
+    def is_running(self) -> bool:
+        return self.process is not None and self.process.poll() is None
+
+    def pace(self, *, slow: bool) -> None:
+        """Send at `RATE`, or as fast as it can."""
+        if slow != self.slow:
+            self.slow = slow
+            self.kill()
+            self.start()
 
     def pause(self) -> None:
         """It is there and says nothing."""
@@ -128,7 +152,7 @@ class Remote(ABC):
 
 class FtpRemote(Remote):
     scheme = "ftp"
-    login = Login("ada", "lovelace")
+    account = Account("ada", "lovelace")
 
     def url(self, name: str) -> str:
         return f"ftp://{self.place}/{quote(name)}"
@@ -137,7 +161,7 @@ class FtpRemote(Remote):
         rate = str(RATE if self.slow else 0)
         log = self.root / "log"
         return [sys.executable, "-m", "tests.support.ftp_server", str(self.port), str(self.files),
-                self.login.password, rate, str(log)]  # fmt: skip
+                self.account.password, rate, str(log)]  # fmt: skip
 
     def log(self) -> list[str]:
         path = self.root / "log"
@@ -161,9 +185,8 @@ class MeteredRemote(Remote):
     def sent(self) -> int:
         return self.wire.received
 
-    def start(self) -> None:
-        super().start()
-        self.wire.rate = RATE if self.slow else 0
+    def pace(self, *, slow: bool) -> None:
+        self.wire.rate = RATE if slow else 0
 
     def pause(self) -> None:
         self.wire.flowing.clear()
@@ -200,8 +223,8 @@ class SftpRemote(MeteredRemote):
             "PasswordAuthentication no\nSubsystem sftp internal-sftp\n"
         )
         user = subprocess.run(["id", "-un"], capture_output=True, text=True, check=True).stdout.strip()
-        self.login = Login(user, key=(root / "user").read_text())
-        self.wrong = Login(user, key=(root / "stranger").read_text())
+        self.account = Account(user, key=(root / "user").read_text())
+        self.wrong = Account(user, key=(root / "stranger").read_text())
         self.know("host")
 
     def know(self, key: str) -> None:
@@ -220,7 +243,7 @@ class S3Remote(MeteredRemote):
     """moto's server, which asks who asks; it forgets everything when it ends, so that is put anew."""
 
     scheme = "s3"
-    wrong = Login("AKIAIOSFODNN7EXAMPLE", "no")
+    wrong = Account("AKIAIOSFODNN7EXAMPLE", "no")
     replaces = True
 
     def __init__(self, root: Path) -> None:
@@ -244,23 +267,23 @@ class S3Remote(MeteredRemote):
         super().start()
         endpoint = f"http://127.0.0.1:{self.port}"
 
-        def client(service: str, login: Login) -> Any:
+        def client(service: str, account: Account) -> Any:
             return boto3.client(
                 service,
                 endpoint_url=endpoint,
                 region_name="us-east-1",
-                aws_access_key_id=login.user,
-                aws_secret_access_key=login.password,
+                aws_access_key_id=account.user,
+                aws_secret_access_key=account.password,
             )
 
-        iam = client("iam", Login("first", "first"))
+        iam = client("iam", Account("first", "first"))
         iam.create_user(UserName="ada")
         rule = {"Effect": "Allow", "Action": "s3:*", "Resource": "*"}
         policy = json.dumps({"Version": "2012-10-17", "Statement": [rule]})
         iam.put_user_policy(UserName="ada", PolicyName="all", PolicyDocument=policy)
         key = iam.create_access_key(UserName="ada")["AccessKey"]
-        self.login = Login(key["AccessKeyId"], key["SecretAccessKey"])
-        self._client = client("s3", self.login)
+        self.account = Account(key["AccessKeyId"], key["SecretAccessKey"])
+        self._client = client("s3", self.account)
         self._client.create_bucket(Bucket="bucket")
         self._client.put_bucket_versioning(Bucket="bucket", VersioningConfiguration={"Status": "Enabled"})
         for name, data in self._put.items():

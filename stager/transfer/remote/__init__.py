@@ -9,3 +9,5 @@ BACKENDS = {
     "s3": "stager.transfer.remote.s3:S3Backend",
 }
 """What reads each scheme; imported when it is needed. The extra that brings its packages has the scheme's name."""
+PACKAGES = {"ftp": "fsspec", "sftp": "sshfs", "s3": "s3fs"}
+"""Without which a scheme can't be read."""

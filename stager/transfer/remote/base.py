@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Protocol, TypeVar
 
 from stager.model.urls import DEFAULT_PORTS, Url
+from stager.transfer.decisions import Account
 from stager.transfer.reach import Reach, RefusedError
 from stager.transfer.source import Version
 
@@ -19,34 +20,6 @@ BLOCK_SECONDS = 0.5
 """What a block may take; smaller ones show sooner whether anything comes."""
 
 Pieces = Iterator[bytes]
-
-
-@dataclass(frozen=True, slots=True)
-class Login:
-    """Who asks. What a scheme has no use for is ignored; without `user` and `token` it is nobody in particular.
-
-    Attributes:
-        user: name, or id of an S3 key.
-        password: or the secret of an S3 key.
-        key: private SSH key as text.
-        passphrase: of `key`.
-        token: that belongs to an S3 key, or a bearer token.
-    """
-
-    user: str = ""
-    password: str = field(default="", repr=False)
-    key: str = field(default="", repr=False)
-    passphrase: str = field(default="", repr=False)
-    token: str = field(default="", repr=False)
-
-
-Logins = Callable[[Url], Login]
-"""What to log in with for a URL."""
-
-
-def nobody(_: Url) -> Login:
-    """As nobody in particular."""
-    return Login()
 
 
 @dataclass(frozen=True, slots=True)
@@ -109,7 +82,7 @@ class Backend(Protocol):
         ...
 
 
-Connect = Callable[[Url, Login, Site], Backend]
+Connect = Callable[[Url, Account, Site], Backend]
 """Connects and logs in; raises as the methods of a `Backend` do."""
 
 

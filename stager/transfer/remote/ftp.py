@@ -15,7 +15,8 @@ from fsspec.implementations.ftp import FTPFileSystem
 
 from stager.errors import ProtocolError
 from stager.model.urls import Url
-from stager.transfer.remote.base import Login, Refused, Site, at_one_place
+from stager.transfer.decisions import Account
+from stager.transfer.remote.base import Refused, Site, at_one_place
 from stager.transfer.source import Version, timed_version
 
 PIECE_BYTES = 1 << 18
@@ -32,8 +33,8 @@ class FtpBackend:
 
     pins = False
 
-    def __init__(self, url: Url, login: Login, site: Site) -> None:
-        self._fs = at_one_place(url, site, lambda address: _connected(address, url, login, site))
+    def __init__(self, url: Url, account: Account, site: Site) -> None:
+        self._fs = at_one_place(url, site, lambda address: _connected(address, url, account, site))
         self._ftp: ftplib.FTP = self._fs.ftp
         self._patience = site.read_timeout_seconds
         if self._ftp.sock is not None:
@@ -100,13 +101,13 @@ class FtpBackend:
         return timegm(time.strptime(found[1], "%Y%m%d%H%M%S")) + float(found[2] or 0)
 
 
-def _connected(address: str, url: Url, login: Login, site: Site) -> FTPFileSystem:
+def _connected(address: str, url: Url, account: Account, site: Site) -> FTPFileSystem:
     return _said(
         lambda: FTPFileSystem(
             address,  # data, too, come from there, whatever the server says (see ftplib's trust_server_pasv_ipv4_address)
             url.port,
-            username=login.user,
-            password=login.password,
+            username=account.user,
+            password=account.password,
             timeout=site.connect_timeout_seconds,
             skip_instance_cache=True,
             use_listings_cache=False,

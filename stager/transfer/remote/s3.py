@@ -9,7 +9,8 @@ from fsspec.asyn import sync
 from s3fs import S3FileSystem
 
 from stager.model.urls import Url
-from stager.transfer.remote.base import Login, Refused, Site
+from stager.transfer.decisions import Account
+from stager.transfer.remote.base import Refused, Site
 from stager.transfer.source import Version
 
 PIECE_BYTES = 1 << 20
@@ -20,12 +21,12 @@ class S3Backend:
 
     pins = True
 
-    def __init__(self, url: Url, login: Login, site: Site) -> None:
+    def __init__(self, url: Url, account: Account, site: Site) -> None:
         self._fs = S3FileSystem(
-            anon=not login.user,
-            key=login.user or None,
-            secret=login.password or None,
-            token=login.token or None,
+            anon=not account.user,
+            key=account.user or None,
+            secret=account.password or None,
+            token=account.token or None,
             endpoint_url=site.endpoint(url),
             client_kwargs={"verify": site.ca_bundle or True},
             config_kwargs={

@@ -15,7 +15,8 @@ from sshfs import SSHFileSystem
 
 from stager.errors import CredentialUnreadableError, HostKeyError, OriginRefusedError
 from stager.model.urls import Url
-from stager.transfer.remote.base import Login, Refused, Site, at_one_place, in_blocks
+from stager.transfer.decisions import Account
+from stager.transfer.remote.base import Refused, Site, at_one_place, in_blocks
 from stager.transfer.source import Version, timed_version
 
 KEEPALIVE_SECONDS = 15.0
@@ -38,8 +39,8 @@ class SftpBackend:
 
     pins = False
 
-    def __init__(self, url: Url, login: Login, site: Site) -> None:
-        if not login.user:
+    def __init__(self, url: Url, account: Account, site: Site) -> None:
+        if not account.user:
             raise Refused(401)
         known = b"\n".join(path.read_bytes() for path in site.known_hosts if path.is_file())
         met: list[asyncssh.SSHKey] = []
@@ -51,9 +52,9 @@ class SftpBackend:
                     address,
                     port=url.port,
                     host_key_alias=url.host.strip("[]"),
-                    username=login.user,
-                    password=login.password or None,
-                    client_keys=[_key(login, url)] if login.key else None,
+                    username=account.user,
+                    password=account.password or None,
+                    client_keys=[_key(account, url)] if account.key else None,
                     client_factory=partial(_Client, met),
                     known_hosts=known,
                     config=None,  # nothing of this user's own SSH
@@ -121,9 +122,9 @@ def _at(file: Any, offset: int, length: int) -> bytes:
     return bytes(file.read(length))
 
 
-def _key(login: Login, url: Url) -> asyncssh.SSHKey:
+def _key(account: Account, url: Url) -> asyncssh.SSHKey:
     try:
-        return asyncssh.import_private_key(login.key, login.passphrase or None)
+        return asyncssh.import_private_key(account.key, account.passphrase or None)
     except (ValueError, asyncssh.KeyImportError, asyncssh.KeyEncryptionError):
         raise CredentialUnreadableError(
             f"{url.redacted} can't be fetched",

@@ -18,11 +18,11 @@ from typing import NamedTuple
 from stager.errors import ConnectionFailedError, SchemeError, StagerError
 from stager.model.urls import Url
 from stager.transfer.classify import os_cause
-from stager.transfer.decisions import Request
+from stager.transfer.decisions import Account, Request
 from stager.transfer.exchange import SLICE_SECONDS, no_connection
 from stager.transfer.fields import Headers
 from stager.transfer.remote import BACKENDS
-from stager.transfer.remote.base import Backend, Connect, Login, Logins, Refused, Site, nobody
+from stager.transfer.remote.base import Backend, Connect, Refused, Site
 from stager.transfer.source import Reply, Version, changed, reply
 from stager.transfer.transport import Pulse
 from stager.transfer.wire import NO_FIELDS, End
@@ -35,6 +35,7 @@ IDLE_SECONDS = 30.0
 
 
 _NOTHING_YET = object()
+NOBODY = Account()
 
 
 class _Idle(NamedTuple):
@@ -47,21 +48,19 @@ class RemoteTransport:
 
     Args:
         site: what the site has decided.
-        logins: what to log in with where nothing else was given.
         connections: idle connections kept per origin.
     """
 
-    def __init__(self, site: Site, *, logins: Logins = nobody, connections: int = 6) -> None:
+    def __init__(self, site: Site, *, connections: int = 6) -> None:
         self.site = site
-        self._logins = logins
         self._most = connections
         self._lock = threading.Lock()
-        self._idle: defaultdict[tuple[str, Login], list[_Idle]] = defaultdict(list)
+        self._idle: defaultdict[tuple[str, Account], list[_Idle]] = defaultdict(list)
         self._closed = False
 
     def open(self, request: Request, pulse: Pulse) -> RemoteResponse:
         """See `Transport.open`."""
-        response = RemoteResponse(self, request, self._logins(request.url))
+        response = RemoteResponse(self, request)
         try:
             response.wait(pulse)
         except BaseException:
@@ -88,10 +87,10 @@ class RemoteTransport:
         for backend in idle:
             backend.close()
 
-    def lease(self, url: Url, login: Login) -> Backend | None:
+    def lease(self, url: Url, account: Account) -> Backend | None:
         """A connection that is idle, and not for long."""
         with self._lock:
-            many = self._idle[url.origin, login]
+            many = self._idle[url.origin, account]
             found = many.pop() if many else None
             old, many[:] = many[:], [one for one in many if time.monotonic() - one.since < IDLE_SECONDS]
         for one in old:
@@ -102,14 +101,14 @@ class RemoteTransport:
             return None
         return None if found is None else found.backend
 
-    def connect(self, url: Url, login: Login) -> Backend:
+    def connect(self, url: Url, account: Account) -> Backend:
         """A new connection."""
-        return _backend(url)(url, login, self.site)
+        return _backend(url)(url, account, self.site)
 
-    def give_back(self, url: Url, login: Login, backend: Backend) -> None:
+    def give_back(self, url: Url, account: Account, backend: Backend) -> None:
         """Keep a connection for the next one who asks."""
         with self._lock:
-            many = self._idle[url.origin, login]
+            many = self._idle[url.origin, account]
             keep = not self._closed and len(many) < self._most
             if keep:
                 many.append(_Idle(backend, time.monotonic()))
@@ -137,13 +136,13 @@ class RemoteResponse:
     status: int
     headers: Headers
 
-    def __init__(self, transport: RemoteTransport, request: Request, login: Login) -> None:
+    def __init__(self, transport: RemoteTransport, request: Request) -> None:
         self.end: End | None = None
         self.trailer: Headers = NO_FIELDS
         self._transport = transport
         self._url = request.url
         self._asked = request.headers
-        self._login = login
+        self._account = request.account or NOBODY
         self._backend: Backend | None = None
         self._stopped = False
         self._made: Queue[Reply | bytes | BaseException | None] = Queue(maxsize=1)
@@ -226,7 +225,7 @@ class RemoteResponse:
             if self._stopped:
                 return
             # Before the end is told: whoever hears of it may ask for the next file at once.
-            self._transport.give_back(self._url, self._login, backend)
+            self._transport.give_back(self._url, self._account, backend)
             backend = None
             self._hand_over(last or answer)
             self._hand_over(None)
@@ -240,17 +239,17 @@ class RemoteResponse:
 
     def _reach(self) -> tuple[Backend, Version]:
         """A connection, and what it says of the file; an idle one that was closed meanwhile does not count."""
-        idle = self._transport.lease(self._url, self._login)
+        idle = self._transport.lease(self._url, self._account)
         if idle is not None:
             try:
                 return idle, idle.look(self._url)
             except (Refused, StagerError):
-                self._transport.give_back(self._url, self._login, idle)
+                self._transport.give_back(self._url, self._account, idle)
                 raise
             except Exception as error:  # noqa: BLE001 - a new one will say what is wrong
                 _log.debug("an idle connection to %s: %s", self._url.place, error)
                 idle.close()
-        backend = self._transport.connect(self._url, self._login)
+        backend = self._transport.connect(self._url, self._account)
         try:
             return backend, backend.look(self._url)
         except BaseException:
@@ -267,13 +266,13 @@ class RemoteResponse:
                     return b""
                 last = piece[:left]
                 left -= len(last)
-        if left:
-            self._hand_over(last)
-            raise no_connection(self._url, "the connection ended early")
         if not backend.pins:
             now = backend.look(self._url)
             if (now.size, now.modified) != (version.size, version.modified):
                 raise changed(self._url)
+        if left:
+            self._hand_over(last)
+            raise no_connection(self._url, "the connection ended early")
         return last
 
     def _hand_over(self, made: Reply | bytes | BaseException | None) -> bool:
