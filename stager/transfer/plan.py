@@ -282,6 +282,7 @@ class TransferPlan:
         """
         self._offset += received
         known = self._representation
+        refusals.check_limit(self._url, self._options.max_file_bytes, self._offset)  # it was cut for that
         if end is End.BROKEN if self._expected is None else received < self._expected:
             raise refusals.incomplete(self._url, self._offset, known.total, resumable=self.can_resume)
         if self._expected is not None:
@@ -290,7 +291,6 @@ class TransferPlan:
             self._resuming = True  # a shorter range than asked for, or a length still unknown
             return Again("the rest of the file")
         self._in_place = False  # should the size be another one
-        refusals.check_limit(self._url, self._options.max_file_bytes, self._offset)
         refusals.check_size(self._url, self._request.size, self._offset)
         self._in_place = True
         if trailer and known.digest is None:

@@ -8,8 +8,6 @@ from pathlib import Path
 TESTS = Path(__file__).parents[1]
 POINTS = range(1, 82)
 NOT_YET = {
-    37,  # segments in parallel
-    38,  # an overlap is compared before a transfer is gone on with
     62,  # back-off shared by all workers
     74,  # file: under allowed roots
 }
