@@ -12,7 +12,8 @@ from collections import Counter
 from collections.abc import Callable, Iterator
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
 from dataclasses import dataclass, field
-from urllib.parse import quote
+from itertools import islice
+from urllib.parse import quote, unquote
 
 from stager.cache.adopt import Adopted, Adopter, Outcome, Source, StoppedError
 from stager.cache.layout import is_digest
@@ -31,6 +32,8 @@ _LEAST_THREADS, _MOST_THREADS = 4, 16
 BAG_FILE, PAYLOAD = "bagit.txt", "data"
 _SUMS = frozenset(f"{name}sum{s}{txt}" for name in ALGORITHMS for s in ("", "s") for txt in ("", ".txt"))
 """How a manifest is usually called, in lower case."""
+_LOOKED_AT = 1000
+"""Files that tell how all of them are named."""
 _PLAIN = "/:@!$&'()*+,;=~"
 """What stays as it is in the path of a URL, beside letters, digits and ``-._``."""
 
@@ -73,6 +76,39 @@ def by_digest(path: str) -> tuple[str, str | None]:
     if not is_digest(sha256):
         raise InputError("it is not named by a SHA-256")
     return sha256_key(sha256), sha256
+
+
+def by_key(path: str) -> tuple[str, str | None]:
+    """Keys are the paths; one that is a URL in quoted form, as a file name has to have it, is that URL."""
+    if "%" in path and "://" in (url := unquote(path, errors="strict")):
+        return parse_url(url).text, None
+    return path, None
+
+
+def find_name(directory: str) -> Name:
+    """How the files of another cache's tree are named: all of the first ones by their SHA-256, or none of them.
+
+    Raises:
+        InputError: some are and some are not, or the directory can't be read.
+    """
+    try:
+        found = (
+            is_digest(name.lower()) for _, _, names in os.walk(directory, onerror=_raise) for name in names
+        )
+        kinds = set(islice(found, _LOOKED_AT))
+    except OSError as error:
+        raise InputError(f"can't read {directory}", cause=error.strerror or str(error)) from error
+    if len(kinds) > 1:
+        raise InputError(
+            f"it is not clear how the files in {directory} are named",
+            cause="some are named by a SHA-256 and some are not",
+            remedy="give --hashes, and what is not is left out and named, or --keys",
+        )
+    return by_digest if True in kinds else by_key
+
+
+def _raise(error: OSError) -> None:
+    raise error
 
 
 @dataclass(slots=True)
@@ -282,7 +318,7 @@ class Import:
             if not stat.S_ISREG(found.st_mode):
                 return Adopted(shown(path), Outcome.UNFIT, reason="not a regular file")
             key, sha256 = self._name(path.decode())
-        except UnicodeDecodeError:
+        except UnicodeDecodeError:  # of its name, or of what that is in quoted form
             return Adopted(shown(path), Outcome.UNFIT, reason="its name is not UTF-8")
         except InputError as error:
             return Adopted(shown(path), Outcome.UNFIT, reason=str(error))

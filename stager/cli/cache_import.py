@@ -105,11 +105,21 @@ def import_(
     if found is not None:
         output.note(f"verifying against {found.path}")
     if link:
-        output.note(
-            f"the files in {where} become objects of the cache: they are read-only from now on (mode 0444: nor can they be executed) "
-            "and must not be changed; "
-            "the cache keeps them as long as they are in both places"
-        )
+        note_links(where)
+    return carry_out(work, as_json=as_json)
+
+
+def note_links(where: str) -> None:
+    """Say what it means for the files."""
+    output.note(
+        f"the files in {where} become objects of the cache: they are read-only from now on (mode 0444: nor can they be executed) "
+        "and must not be changed; "
+        "the cache keeps them as long as they are in both places"
+    )
+
+
+def carry_out(work: Import, *, as_json: bool) -> Exit:
+    """Import, and say what becomes of the files."""
     with _shown(work) as files:
         try:
             for adopted in files:

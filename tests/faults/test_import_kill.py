@@ -79,3 +79,53 @@ def test_an_import_killed_at_any_step_goes_on_and_leaves_nothing_over(
         assert {cache.path(key).stat().st_nlink for key in FILES} == {1}
     third = run(root, source, how)
     assert third.stdout.split() == ["present"] * len(FILES) or how == "link"
+
+
+TAKE_OVER = """
+import os, signal, sys
+from stager import steps
+from stager.cli import main
+
+step, count = sys.argv[1], int(sys.argv[2])
+
+def observer(reached):
+    global count
+    count -= reached == step
+    if count == 0:
+        os.kill(os.getpid(), signal.SIGKILL)
+
+steps.observe(observer)
+sys.exit(main(["cache", "migrate", *sys.argv[3:]]))
+"""
+
+
+@pytest.mark.parametrize("named", ["hashes", "keys"])
+@pytest.mark.parametrize("step", STEPS)
+def test_taking_over_a_tree_killed_at_any_step_goes_on_and_leaves_nothing_over(
+    tmp_path: Path, step: str, named: str
+) -> None:
+    source, root = tmp_path / "site", tmp_path / "cache"
+    source.mkdir()
+    files = {f"{number}".encode() * 9: number for number in range(4)}
+    names = {data: sha256(data).hexdigest() if named == "hashes" else f"k{files[data]}" for data in files}
+    for data, name in names.items():
+        (source / name).write_bytes(data)
+    words = ["--from", str(source), "--cache", str(root)]
+
+    def take_over(step: str) -> subprocess.CompletedProcess[str]:
+        return subprocess.run(
+            [sys.executable, "-c", TAKE_OVER, step, "2", *words],
+            check=False, capture_output=True, text=True, timeout=60,
+        )  # fmt: skip
+
+    assert take_over(step).returncode == -signal.SIGKILL
+    assert take_over("none").returncode == 0
+    cache = FileCache(root)
+    prefix = "sha256:" if named == "hashes" else ""
+    assert {cache.path(key).read_bytes(): key for key in cache} == {
+        data: prefix + name for data, name in names.items()
+    }
+    assert [path for path in (root / "partial").rglob("*") if path.is_file()] == []
+    objects = {path.name for path in (root / "objects").glob("*/*/*") if path.suffix != ".shared"}
+    assert objects == {sha256(data).hexdigest() for data in files}
+    assert {path.read_bytes() for path in source.iterdir()} == set(files)
