@@ -259,6 +259,7 @@ class Try:
         def report(in_place: int) -> None:
             self._account.report(in_place, order.total)
             self._giving_up.check_cancelled()
+            self._giving_up.check_time(in_place)
 
         try:
             refused = yield from segments.bring(Lead(self._giving_up.pulse, self._fill, report), answer)
@@ -273,6 +274,7 @@ class Try:
         """Read until `room` is full, the body ends, or it is time to look at clock and cancel."""
         filled, seconds = yield Fill(answer, room)
         self._received += filled
+        self._giving_up.answered()
         self._giving_up.check_time(self._in_place)
         self._filled_in = seconds
         too_slow = self._pace.waited(seconds, filled)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+import time
 from collections.abc import Callable, Iterator
 from contextlib import closing
 from pathlib import Path
@@ -12,12 +13,12 @@ from typing import Any
 import pytest
 
 from stager.cache.store import FileCache
-from stager.errors import CancelledError, IncompleteError, OriginBusyError
+from stager.errors import CancelledError, FetchTooLongError, IncompleteError, OriginBusyError
 from stager.model.fetches import FetchOrder, FetchRequest, FetchResult
 from stager.transfer import segments, streams
 from stager.transfer.account import ProgressReport
 from stager.transfer.options import TransferOptions
-from tests.support.drivers import DRIVERS, AnyFetcher
+from tests.support.drivers import DRIVERS, AnyFetcher, Driver
 from tests.support.origin import Answer, Exchange, Origin, content, status
 
 DATA = Random(37).randbytes(6_000_000)
@@ -53,6 +54,11 @@ def fetcher(request: pytest.FixtureRequest, cache: FileCache) -> Iterator[AnyFet
     options = TransferOptions(segments=MOST, overlap_bytes=0)
     with closing(DRIVERS[request.param](cache, options=options)) as fetcher:
         yield fetcher
+
+
+@pytest.fixture(params=DRIVERS)
+def driver(request: pytest.FixtureRequest) -> Driver:
+    return DRIVERS[request.param]
 
 
 def fetch(fetcher: AnyFetcher, url: str, generation: int = 1, **options: Any) -> FetchResult:
@@ -256,3 +262,55 @@ def test_progress_of_all_streams_is_told_and_never_goes_back(fetcher: AnyFetcher
     fetch(fetcher, origin.serve("/run.nxs", slow()), progress=report)
     assert told == sorted(told)
     assert told[-1] > len(DATA) // 2
+
+
+def test_streams_that_drip_while_the_first_one_waits_for_them_hold_no_worker_past_the_limit(
+    driver: Driver, cache: FileCache, origin: Origin
+) -> None:
+    """Each is fast enough for the slowest speed that is allowed, and would take hours."""
+    first = slow()
+
+    def answer(exchange: Exchange) -> None:
+        asked = exchange.request.headers.get("range")
+        if asked is None:
+            first(exchange)
+            return
+        start, stop = (int(part) for part in asked.removeprefix("bytes=").split("-"))
+        exchange.head(
+            206,
+            {
+                "Content-Range": f"bytes {start}-{stop}/{len(DATA)}",
+                "Content-Length": str(stop + 1 - start),
+                "ETag": TAG,
+            },
+        )
+        for at in range(start, stop + 1, 20):
+            exchange.body(DATA[at : min(at + 20, stop + 1)])
+            threading.Event().wait(0.05)
+
+    url = origin.serve("/run.nxs", answer)
+    options = TransferOptions(segments=MOST, overlap_bytes=0, max_fetch_seconds=3.0)
+    with closing(driver(cache, options=options)) as limited:
+        began = time.monotonic()
+        with pytest.raises(FetchTooLongError):
+            limited.fetch(FetchOrder("f", 1, FetchRequest(url)))
+        assert time.monotonic() - began < 10.0
+    assert len(ranges(origin)) > 1
+    assert leftovers(cache) != []  # what came is gone on from
+
+
+def test_an_origin_that_is_slow_to_answer_each_range_is_not_silent(
+    driver: Driver, cache: FileCache, origin: Origin
+) -> None:
+    """The waits for the heads of many parts add up to more than one may take."""
+
+    def answer(exchange: Exchange) -> None:
+        if "range" in exchange.request.headers:
+            threading.Event().wait(0.6)
+        slow()(exchange)
+
+    url = origin.serve("/run.nxs", answer)
+    options = TransferOptions(segments=2, overlap_bytes=0, read_timeout_seconds=1.0)
+    with closing(driver(cache, options=options)) as patient:
+        fetch(patient, url)
+    assert len(ranges(origin)) > 1
