@@ -15,6 +15,7 @@ from urllib.parse import quote
 import requests
 
 from stager.client_cache import CacheCalls
+from stager.client_credentials import CredentialCalls
 from stager.client_stage import StageCalls
 from stager.errors import RemoteError, ServerUnreachableError, StagerError, StateError, error_from_dict
 from stager.model.fetches import FetchState
@@ -63,6 +64,8 @@ class Client:
         """What can be asked about the server's cache."""
         self.staging = StageCalls(self._ask, self._patiently)
         """Stage requests: many files at once."""
+        self.credentials = CredentialCalls(self._ask)
+        """What origins are shown; no secret comes back."""
 
     def close(self) -> None:
         """Close the connection."""

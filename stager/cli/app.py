@@ -17,6 +17,7 @@ import typer
 from stager import __version__
 from stager.cli import (
     cache,
+    credentials,
     doctor,
     fetch,
     fetch_process,
@@ -66,7 +67,7 @@ def build(seen: dict[str, bool]) -> typer.Typer:
     for module in GROUPS:
         group = typer.Typer(no_args_is_help=True, help=module.__doc__)
         for command in module.COMMANDS:
-            group.command(command.__name__.removesuffix("_"))(_held(command))
+            group.command(command.__name__.removesuffix("_").replace("_", "-"))(_held(command))
         app.add_typer(group, name=module.__name__.rpartition(".")[2])
     return app
 
@@ -91,7 +92,7 @@ WITH_COMMAND: tuple[Callable[..., int | None], ...] = (submit.submit, run_.run, 
 """They take a command of the user's, or options for another program, after ``--``."""
 HIDDEN: tuple[Callable[..., int | None], ...] = (fetch_process.fetch_process,)
 """They are for the server, not for people."""
-GROUPS = (results, cache)
+GROUPS = (results, cache, credentials)
 
 
 _HELP = """Stages the inputs of jobs: fetched once, verified, cached."""

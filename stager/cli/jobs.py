@@ -43,11 +43,15 @@ def jobs(state: States = None, limit: Limit = 50, as_json: AsJson = False) -> No
     output.table(
         ("id", "name", "state", "age", "ran", "waits for, or what went wrong"),
         (
-            (one.id, one.name, one.state, _span(now - one.submitted_at), _ran(one, now), _remark(one))
+            (one.id, one.name, _state_of(one), _span(now - one.submitted_at), _ran(one, now), _remark(one))
             for one in found
         ),
         right=("age", "ran"),
     )
+
+
+def _state_of(one: JobView) -> str:
+    return "wants a credential" if one.wants_credentials else str(one.state)
 
 
 def _state(word: str) -> JobState:
@@ -75,7 +79,7 @@ def job(job: Job, as_json: AsJson = False) -> None:
 def page(found: JobDetail, now: float) -> Iterator[str]:
     """A job as lines to read."""
     title = f"job {found.id}" + (f"  {found.name}" if found.name else "")
-    state = f"{found.state}" if found.exit_code is None else f"{found.state}, status {found.exit_code}"
+    state = _state_of(found) if found.exit_code is None else f"{found.state}, status {found.exit_code}"
     yield f"{title}  {state}"
     yield f"  command    {_shell(found.command)}"
     yield f"  directory  {found.directory}"
@@ -89,6 +93,8 @@ def page(found: JobDetail, now: float) -> Iterator[str]:
         for key, label in (("what", "what"), ("cause", "why"), ("remedy", "way out")):
             if found.error.get(key):
                 yield f"  {label:<9}  {found.error[key]}"
+    for host in found.wants_credentials:
+        yield f"  way out    `stager credentials add {host}`; then it goes on by itself"
     if found.inputs or found.after:
         yield "waits for" if found.waits_for else "needed"
         width = max(len(name) for name in [i.name for i in found.inputs] + [a.name for a in found.after])
@@ -147,6 +153,8 @@ def _remark(one: JobView) -> str:
         brief = one.error.get("code") in {"command-failed", "input-failed"}  # the cause alone says it
         parts = (one.error.get("cause"),) if brief else (one.error.get("what"), one.error.get("cause"))
         return ": ".join(part for part in parts if part)
+    if one.wants_credentials:
+        return f"`stager credentials add {one.wants_credentials[0]}`, and it goes on"
     return ", ".join(one.waits_for)
 
 

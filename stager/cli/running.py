@@ -24,6 +24,7 @@ from stager.model.fetches import FetchState
 from stager.model.jobs import JobSpec, JobState, check_result_path
 from stager.service.batch import Moved
 from stager.settings import load_settings
+from stager.wiring.credentials import credentials_root
 from stager.wiring.server import JobServer
 
 if TYPE_CHECKING:
@@ -54,8 +55,12 @@ def run_here(
         KeyboardInterrupt: it was cancelled, and nothing of it is left.
     """
     with tempfile.TemporaryDirectory(prefix="stager-run-") as state, logging_to_stderr("error", "text"):
-        settings = load_settings(**given, state_dir=state, database_url="")
-        server = JobServer(settings)
+        # The state is for this run alone; credentials are those that the user has given once and for all.
+        credentials = str(credentials_root(load_settings(**given)))
+        settings = load_settings(
+            **{**given, "state_dir": state, "database_url": "", "credentials_dir": credentials}
+        )
+        server = JobServer(settings, waits_for_credentials=False)
         with ExitStack() as afterwards, server:
             for name in met:
                 server.jobs.meet(name)

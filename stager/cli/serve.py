@@ -67,6 +67,7 @@ def serve(
             site=server.site,
             cache=server.cache_site,
             stages=server.stages,
+            credentials=server.credentials,
         )
         api = ApiServer(app, ready)
         tune_collector()

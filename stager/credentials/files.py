@@ -5,6 +5,7 @@
     sessions/<id>.json      what was obtained with it, sealed
     notes/<id>.json         when it was used, accepted, refused
     leases/<id>             locked by whoever renews its session
+    lock                    locked by whoever changes a row
 
 Each file is replaced whole, so that no reader needs a lock, and several processes may write.
 """
@@ -18,8 +19,8 @@ import re
 import stat
 import threading
 import time
-from collections.abc import Hashable
-from contextlib import suppress
+from collections.abc import Hashable, Iterator
+from contextlib import contextmanager, suppress
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -77,14 +78,26 @@ class FileStore:
     def put(self, row: CredentialRow) -> None:
         """See `CredentialStore.put`."""
         self._make()
-        self._write("rows", row.id, row.to_dict())
+        with self._alone():
+            self._write("rows", row.id, row.to_dict())
         session = self.session(row.id)
         if session is not None and session.serial != row.serial:
             self._drop("sessions", row.id)
 
+    def swap(self, old: CredentialRow, new: CredentialRow) -> bool:
+        """Replace `old` by `new`, unless somebody else has replaced or removed it meanwhile."""
+        path = self._path("rows", old.id)
+        with self._alone():
+            if self._read(path) != old.to_dict():
+                return False
+            self._write("rows", new.id, new.to_dict())
+        return True
+
     def remove(self, credential: str) -> bool:
         """See `CredentialStore.remove`."""
-        was_there = self._drop("rows", credential)
+        self._make()
+        with self._alone():
+            was_there = self._drop("rows", credential)
         for part in _PARTS[1:]:
             self._drop(part, credential)
         return was_there
@@ -141,6 +154,19 @@ class FileStore:
             os.close(fd)
 
     # -- parts ----------------------------------------------------------------------------------
+
+    @contextmanager
+    def _alone(self) -> Iterator[None]:
+        """Inside, no other process changes a row."""
+        try:
+            fd = os.open(self._root / "lock", os.O_CREAT | os.O_RDWR | os.O_CLOEXEC, 0o600)
+        except OSError as error:
+            raise self._unusable(error) from None
+        try:
+            fcntl.flock(fd, fcntl.LOCK_EX)
+            yield
+        finally:
+            os.close(fd)
 
     def _check(self) -> None:
         """Look at a directory that is there."""

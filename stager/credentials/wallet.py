@@ -138,8 +138,11 @@ class Wallet:
                 self._trouble = error
             self._look_at = self._clock.monotonic() + LOOK_SECONDS
 
-    def find(self, url: Url, owner: str) -> Credential | CredentialError | None:
-        """The credential of the narrowest scope for `url`; or why there is none that can be used; None: there is none."""
+    def find(self, url: Url, owner: str, *, again: bool = False) -> Credential | CredentialError | None:
+        """The credential of the narrowest scope for `url`; or why there is none that can be used; None: there is none.
+
+        `again`: also one that an origin has refused.
+        """
         kinds = KINDS.get(url.scheme, ())
         if not kinds or self.is_empty:
             return None
@@ -164,7 +167,8 @@ class Wallet:
                 remedy=f"`stager credentials rotate {row.id}`",
                 **_details(url),
             )
-        return refused(row, url) if self.notes(row).is_refused else self._openable(row, url)
+        refusal = self.notes(row).is_refused and not again
+        return refused(row, url) if refusal else self._openable(row, url)
 
     # -- sessions -------------------------------------------------------------------------------
 

@@ -5,12 +5,13 @@ The half of the machine (`stager.mapper.machine`) that knows nothing of jobs but
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Iterator
+from collections.abc import Callable, Collection, Iterable, Iterator
 
 from stager.errors import (
     CacheFullError,
     CacheGoneError,
     CachePermissionError,
+    CredentialError,
     HandedBackError,
     WorkerLostError,
 )
@@ -35,8 +36,12 @@ from stager.model.records import FetchRecord
 from stager.model.urls import origin_of
 
 _UNDER_WAY: Collection[FetchState] = frozenset({FetchState.QUEUED, FetchState.RUNNING})
-_Wanted = str | tuple[str, str] | tuple[str, str | None, int]
-"""Which requests are for the same bytes: a key, with a digest or a size if one is asked for."""
+_Wanted = tuple[str, str] | tuple[str, str, str | None, int | None]
+"""Which requests one fetch serves: those for a key by one owner, with a digest or a size if one is asked for.
+
+Each owner has a fetch of his own, since it is made with his credentials; one of a key runs at a time, and the next
+usually finds the bytes in the cache.
+"""
 
 
 CACHE_SECONDS = 15.0
@@ -59,6 +64,10 @@ class Flights:
         self.stale_signals = 0
         self._retry = retry
         self._ids = ids
+        self.can_lock = True
+        """A fetch that wants a credential waits until somebody gives it; where nobody can, it has failed."""
+        self.locked: set[str] = set()
+        """Fetches that wait for a credential."""
         self._shortage = Shortage()
         self._stopping: dict[str, int] = {}  # fetch that nobody needs → its try, which has a place still
         self._dirty: dict[str, FetchRecord] = {}
@@ -69,7 +78,7 @@ class Flights:
         for fetch in sorted(fetches, key=_by_worth_joining):
             fetch.created_at = moments.setdefault(fetch.created_at, fetch.created_at)
             self.fetches[fetch.id] = fetch
-            self.joinable[_wanted(fetch.url, fetch.expected, fetch.expected_size)] = fetch.id
+            self.joinable[_wanted(fetch.url, fetch.owner, fetch.expected, fetch.expected_size)] = fetch.id
 
     def resume(self, now: float, *, keep_running: bool = False) -> list[FetchOrder]:
         """After `load`: what was running starts anew with the next generation; what nobody needs goes.
@@ -82,7 +91,7 @@ class Flights:
                 self.admission.resume(fetch.id, origin=origin_of(fetch.url), key=fetch.url, owner=fetch.owner)
                 going_on.append(FetchOrder(fetch.id, fetch.generation, fetch.request))
                 continue
-            if fetch.state is FetchState.RUNNING:
+            if fetch.state in {FetchState.RUNNING, FetchState.LOCKED}:  # it may have been given meanwhile
                 self.move(fetch, FetchState.QUEUED)
                 fetch.generation += 1
             if fetch.state is FetchState.LOST:
@@ -105,11 +114,11 @@ class Flights:
         at_hand = entry if entry and entry.answers(request.expected, request.size) else None
         if at_hand is not None and not _is_good(request, at_hand.fresh_until, now):
             at_hand = None
-        wanted = _wanted(request.key, request.expected, request.size)
+        wanted = _wanted(request.key, owner, request.expected, request.size)
         flight = self.fetches.get(self.joinable.get(wanted, ""))
         under_way = flight is not None and flight.state in _UNDER_WAY
         if flight is not None:
-            if under_way and at_hand is None:
+            if (under_way or flight.state is FetchState.LOCKED) and at_hand is None:
                 self._lift(flight, priority)
                 self._add_mirrors(flight, request)
                 return flight
@@ -206,6 +215,15 @@ class Flights:
                     fetch.error = said
                     self._dirty[fetch_id] = fetch
 
+    def unlock(self, opens: Callable[[FetchRecord], bool], *, at: float) -> int:
+        """Credentials were given: what waits for one that `opens` it is tried at that time; how many those are."""
+        found = [fetch for fetch in map(self.fetches.__getitem__, self.locked) if opens(fetch)]
+        for fetch in found:
+            self.locked.discard(fetch.id)
+            fetch.first_try_at = None
+            self._try_again(fetch, at=at)
+        return len(found)
+
     def _begin_try(self, fetch: FetchRecord, now: float) -> FetchOrder:
         self.move(fetch, FetchState.RUNNING)
         self._shortage.began(fetch.id)
@@ -264,6 +282,11 @@ class Flights:
             self.admission.hold_back(later)
             self._shortage.wait(fetch.id, error)
             self._try_again(fetch, at=later)
+            return None
+        if isinstance(error, CredentialError) and self.can_lock:
+            fetch.tries, fetch.error = 0, error
+            self.move(fetch, FetchState.LOCKED)
+            self.locked.add(fetch.id)
             return None
         fetch.tries = 0 if signal.progressed else fetch.tries + 1
         fetch.error = error
@@ -324,10 +347,12 @@ class Flights:
             self._stopping[fetch.id] = fetch.generation
         if fetch.state in _UNDER_WAY:
             self.admission.remove(fetch.id)
+        if fetch.state in _UNDER_WAY or fetch.state is FetchState.LOCKED:
             self.move(fetch, FetchState.CANCELLED)
+            self.locked.discard(fetch.id)
             fetch.ended_at = now
         del self.fetches[fetch.id]
-        wanted = _wanted(fetch.url, fetch.expected, fetch.expected_size)
+        wanted = _wanted(fetch.url, fetch.owner, fetch.expected, fetch.expected_size)
         if self.joinable.get(wanted) == fetch.id:
             del self.joinable[wanted]
         return stop
@@ -345,10 +370,8 @@ class Flights:
             self.admission.ended(signal.fetch, error=signal.error, now=now)
 
 
-def _wanted(key: str, expected: str | None, size: int | None) -> _Wanted:
-    if size is not None:
-        return key, expected, size
-    return key if expected is None else (key, expected)
+def _wanted(key: str, owner: str, expected: str | None, size: int | None) -> _Wanted:
+    return (key, owner) if expected is None and size is None else (key, owner, expected, size)
 
 
 def _by_worth_joining(fetch: FetchRecord) -> tuple[bool, float, str]:

@@ -44,6 +44,10 @@ def _check_fetch(machine: Machine, fetch: FetchRecord) -> None:
     assert queued == (fetch.state is FetchState.QUEUED), (
         f"fetch {fetch.id} is {fetch.state}, queued: {queued}"
     )
+    locked = fetch.id in machine.flights.locked
+    assert locked == (fetch.state is FetchState.LOCKED), (
+        f"fetch {fetch.id} is {fetch.state}, waits for a credential: {locked}"
+    )
     running = machine.flights.admission.is_running(fetch.id)
     assert running == (fetch.state is FetchState.RUNNING), (
         f"fetch {fetch.id} is {fetch.state}, has a seat: {running}"

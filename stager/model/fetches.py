@@ -22,6 +22,7 @@ class FetchState(StrEnum):
 
     QUEUED = "queued"
     RUNNING = "running"
+    LOCKED = "locked"
     READY = "ready"
     LOST = "lost"
     FAILED = "failed"
@@ -31,14 +32,18 @@ class FetchState(StrEnum):
 FETCH_TRANSITIONS: dict[FetchState, frozenset[FetchState]] = {
     FetchState.QUEUED: frozenset({FetchState.RUNNING, FetchState.CANCELLED}),
     FetchState.RUNNING: frozenset(
-        {FetchState.READY, FetchState.FAILED, FetchState.QUEUED, FetchState.CANCELLED}
+        {FetchState.READY, FetchState.FAILED, FetchState.QUEUED, FetchState.LOCKED, FetchState.CANCELLED}
     ),
+    FetchState.LOCKED: frozenset({FetchState.QUEUED, FetchState.CANCELLED}),
     FetchState.READY: frozenset({FetchState.LOST}),
     FetchState.LOST: frozenset({FetchState.QUEUED}),
     FetchState.FAILED: frozenset(),
     FetchState.CANCELLED: frozenset(),
 }
-"""The only steps there are; a retry is ``running → queued`` with the next generation."""
+"""The only steps there are; a retry is ``running → queued`` with the next generation.
+
+What is locked waits until somebody gives the credential that its error names.
+"""
 
 
 def check_fetch_transition(fetch_id: str, old: FetchState, new: FetchState) -> None:

@@ -109,6 +109,8 @@ class JobView:
     command: list[str]
     waits_for: list[str] = field(default_factory=list)
     """URLs and names that are not met yet."""
+    wants_credentials: list[str] = field(default_factory=list)
+    """Hosts for which a credential is to be given: it goes on by itself when it is."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -17,6 +17,7 @@ from stager.server.guard import PROTECTED, Guard
 from stager.server.page import HEADERS, render
 from stager.server.routes_cache import cache_routes
 from stager.server.routes_content import content_routes
+from stager.server.routes_credentials import credential_routes
 from stager.server.routes_files import file_routes
 from stager.server.routes_jobs import job_routes
 from stager.server.routes_pins import pin_routes
@@ -27,6 +28,7 @@ from stager.server.routes_stage import stage_routes
 from stager.server.routes_verify import verify_routes
 from stager.server.waiting import Waiting
 from stager.service.cache_site import CacheSite
+from stager.service.credentials import CredentialService
 from stager.service.jobs import JobService
 from stager.service.runs import RunService
 from stager.service.site import SiteService
@@ -48,6 +50,7 @@ def create_app(
     site: SiteService | None = None,
     cache: CacheSite | None = None,
     stages: StageService | None = None,
+    credentials: CredentialService | None = None,
 ) -> FastAPI:
     """The HTTP API of a job server.
 
@@ -60,6 +63,7 @@ def create_app(
         site: knows of workers, origins and repairs; None: there are none.
         cache: the cache and what can be asked of it; None: it is another server's.
         stages: takes stage requests; None: it takes none.
+        credentials: takes credentials; None: it takes none.
 
     Returns:
         The application; ``app.state.waiting.close()`` answers all long polls at once, for a quick end.
@@ -90,6 +94,7 @@ def create_app(
     api.include_router(purge_routes(cache))
     api.include_router(content_routes(cache))
     api.include_router(cache_routes(cache))
+    api.include_router(credential_routes(credentials))
     app.include_router(api)
     app.include_router(health_routes())
 

@@ -25,6 +25,7 @@ STATUS: Final[dict[type[StagerError], int]] = {
     errors.AccessDeniedError: HTTPStatus.UNAUTHORIZED,
     errors.StateError: HTTPStatus.SERVICE_UNAVAILABLE,
     errors.CacheError: HTTPStatus.SERVICE_UNAVAILABLE,
+    errors.CredentialStoreError: HTTPStatus.SERVICE_UNAVAILABLE,
     errors.SignalsError: HTTPStatus.SERVICE_UNAVAILABLE,
     errors.CacheFullError: HTTPStatus.INSUFFICIENT_STORAGE,
 }

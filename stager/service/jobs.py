@@ -345,7 +345,16 @@ def _view(job: StoredJob, fetches: dict[str, FetchRecord], names: dict[str, Name
         error=None if record.error is None else record.error.to_dict(),
         command=list(spec.command),
         waits_for=_waits_for(record, spec, fetches, names),
+        wants_credentials=_wants_credentials(record, fetches),
     )
+
+
+def _wants_credentials(record: JobRecord, fetches: dict[str, FetchRecord]) -> list[str]:
+    if record.state is not JobState.WAITING:
+        return []
+    known = (fetches[fetch] for fetch in record.fetches if fetch in fetches)
+    locked = (fetch.error for fetch in known if fetch.state is FetchState.LOCKED)
+    return list(dict.fromkeys(str(error.details.get("host", "")) for error in locked if error is not None))
 
 
 def _waits_for(

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from sqlalchemy import BigInteger, Boolean, Column, Float, Index, Integer, MetaData, String, Table, Text, text
 
-HEAD = "0004"
+HEAD = "0005"
 """Version of this schema; the newest of `stager.state.migrations.versions`."""
 
 metadata = MetaData()
@@ -68,7 +68,7 @@ fetches = Table(
     sqlite_with_rowid=False,
 )
 
-FETCH_IS_OPEN = text("state IN ('queued', 'running', 'lost')")
+FETCH_IS_OPEN = text("state IN ('queued', 'running', 'locked', 'lost')")
 Index("fetches_open", fetches.c.id, sqlite_where=FETCH_IS_OPEN, postgresql_where=FETCH_IS_OPEN)
 
 preconditions = Table(

@@ -13,7 +13,7 @@ from typing import Any
 from stager.clock import Clock
 from stager.credentials.wallet import Credential, Session, Wallet, refused
 from stager.errors import CredentialError, CredentialRefusedError
-from stager.model.credentials import Kind
+from stager.model.credentials import CredentialRow, Kind
 from stager.model.urls import WEB, Url
 from stager.transfer.asks import Fill, Open
 from stager.transfer.cookies import Jar
@@ -45,10 +45,12 @@ class Access:
         wallet: the credentials.
         owner: whose fetch it is.
         clock: the time.
+        again: show also what an origin has refused before.
     """
 
-    def __init__(self, wallet: Wallet, owner: str, clock: Clock) -> None:
+    def __init__(self, wallet: Wallet, owner: str, clock: Clock, *, again: bool = False) -> None:
         self._wallet = wallet
+        self._again = again
         self._owner = owner
         self._clock = clock
         self._jar = Jar()
@@ -62,6 +64,11 @@ class Access:
         """Sessions that it has refused; another one is needed."""
         self._renewed: set[Version] = set()
         """For which one was asked for in this try: if that is refused, so is the next."""
+
+    @property
+    def shown(self) -> CredentialRow | None:
+        """What is shown to the origin that is asked."""
+        return None if self._credential is None else self._credential.row
 
     def prepare(self, plan: TransferPlan, pulse: Pulse) -> Preparing:
         """Have `plan` show what is for the origin that it asks next.
@@ -112,7 +119,7 @@ class Access:
     # -- parts ----------------------------------------------------------------------------------
 
     def _choose(self, at: Url) -> None:
-        found = self._wallet.find(at, self._owner)
+        found = self._wallet.find(at, self._owner, again=self._again)
         self._at = at
         self._credential = found if isinstance(found, Credential) else None
         self._why_not = found if isinstance(found, CredentialError) else None

@@ -2,16 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from stager.clock import Clock, SystemClock
 from stager.credentials.files import FileStore
 from stager.credentials.wallet import Wallet
-from stager.model.credentials import CredentialRow
-from stager.service.credentials import CredentialService
-from stager.service.ids import IdMaker
 from stager.settings import Settings
 
 if TYPE_CHECKING:
@@ -64,17 +60,3 @@ def build_wallet(
         return key_files(settings).opener()
 
     return Wallet(store or build_store(settings), opener, lambda: closer(settings), clock or SystemClock())
-
-
-def build_credential_service(
-    settings: Settings, given: Callable[[CredentialRow], None] = lambda _: None
-) -> CredentialService:
-    """Takes credentials; makes the keys at the first one."""
-    clock = SystemClock()
-    return CredentialService(
-        build_store(settings),
-        lambda: closer(settings, make=True),
-        clock,
-        IdMaker(clock),
-        given,
-    )

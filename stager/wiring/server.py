@@ -29,6 +29,7 @@ from stager.state.store import Store
 from stager.wiring import retry_policy
 from stager.wiring.cache import build_cache_site, build_feed
 from stager.wiring.cache_care import CacheCare
+from stager.wiring.credential_care import build_credential_service, build_credential_watch
 from stager.wiring.eviction import build_keeper
 from stager.wiring.farms import build_farm, fetch_seats, files_in_a_seat
 from stager.wiring.hearing import build_hearing, build_roster
@@ -41,6 +42,7 @@ class JobServer:
 
     Args:
         settings: where everything is and how much of it may run at once.
+        waits_for_credentials: whether jobs wait for one that is missing; otherwise they fail.
 
     Raises:
         ServerBusyError: another server uses the state directory, or the Redis.
@@ -48,7 +50,7 @@ class JobServer:
         SettingsError: settings that don't go together.
     """
 
-    def __init__(self, settings: Settings) -> None:
+    def __init__(self, settings: Settings, *, waits_for_credentials: bool = True) -> None:
         clock = SystemClock()
         ids = IdMaker(clock)
         with ExitStack() as made:
@@ -70,13 +72,15 @@ class JobServer:
                     batch=files_in_a_seat(settings),
                     longest_pause_seconds=settings.retry_longest_seconds,
                 )
-                return Machine(
+                machine = Machine(
                     admission,
                     retry_policy(settings),
                     job_slots=job_slots(settings),
                     fetch_ids=ids,
                     job_bytes=settings.max_job_bytes,
                 )
+                machine.flights.can_lock = waits_for_credentials
+                return machine
 
             watch = Watch()
             self._feed = build_feed(settings, self.cache_site, store, clock)
@@ -88,6 +92,7 @@ class JobServer:
                 self._feed.tell(changes)
                 self._stage_pins.tell(changes)
                 self._keeper.tell(changes)
+                self._credential_watch.tell(changes)
 
             def make_room(order: MakeRoom) -> None:
                 self._keeper.make_room(order)
@@ -103,6 +108,8 @@ class JobServer:
             self._keeper = build_keeper(settings, self.cache_site, self._mapper, clock)
             self._stage_pins = StagePins(self._mapper, self.cache_site.pins, store.stages, clock)
             made.callback(self._stage_pins.close)
+            self._credential_watch = build_credential_watch(settings, self._mapper)
+            self.credentials = build_credential_service(settings, lambda _: self._credential_watch.kick())
             self._hearing = build_hearing(settings, made)
             self._job_place = build_job_place(
                 settings, self.cache, self._mapper.job_signal, self._hearing, made
@@ -110,6 +117,7 @@ class JobServer:
             self._farm = build_farm(settings, self.cache, self._mapper.fetch_signal, self._hearing, made)
             made.callback(self._mapper.stop)
             made.callback(self._keeper.close)
+            made.callback(self._credential_watch.close)
             self.reconciler = Reconciler(
                 self._mapper,
                 self._farm,
@@ -181,6 +189,7 @@ class JobServer:
         self.care.start()
         self._feed.start()
         self._keeper.start()
+        self._credential_watch.start()
 
     def close(self) -> None:
         """Stop. Transfers are broken off and resumed by the next start; jobs go on running meanwhile."""

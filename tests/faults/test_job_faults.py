@@ -80,7 +80,6 @@ def test_what_passes_is_tried_again_and_the_job_gets_the_right_bytes(
 LASTING: dict[str, tuple[Answer, str, int]] = {
     "404": (status(404), "404", 1),
     "410": (status(410), "410", 1),
-    "401": (status(401), "401", 1),
     "a body that never comes whole": (content(DATA, cut=0), "of 2097152", 3),
     "500 for ever": (status(500), "500", 3),
 }

@@ -121,6 +121,10 @@ class MachineInTheWorld(RuleBasedStateMachine):
             pick((sorted(self.sim.oracle.ready) or all_of_them, all_of_them)[number % 2], number // 2)
         )
 
+    @rule(owner=st.sampled_from(("", "ann", "bob")))
+    def give_credential(self, owner: str) -> None:
+        self.sim.give_credential(owner)
+
     # -- fetches --------------------------------------------------------------------------------
 
     @precondition(lambda self: self.sim.world.tries)
@@ -130,6 +134,7 @@ class MachineInTheWorld(RuleBasedStateMachine):
             (
                 *("ready", "ready", "ready", "ready"),
                 *("transient", "progressed", "permanent", "busy", "handed back", "worker lost"),
+                "wants a credential",
             )
         ),
         fresh_for=st.sampled_from((None, 0.0, 30.0)),

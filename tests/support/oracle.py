@@ -19,6 +19,8 @@ from stager.errors import (
     CancelledError,
     CommandFailedError,
     ConnectionFailedError,
+    CredentialError,
+    CredentialRequiredError,
     HandedBackError,
     InputFailedError,
     OriginBusyError,
@@ -104,9 +106,12 @@ class Oracle:
     jobs: dict[str, NewJob] = field(default_factory=dict)
     fetches_of: dict[str, tuple[str, ...]] = field(default_factory=dict)
     requests: dict[str, FetchRequest] = field(default_factory=dict)
+    owners: dict[str, str] = field(default_factory=dict)
     ready: dict[str, tuple[str, float | None]] = field(default_factory=dict)
     """Fetches whose bytes are there: digest and until when they are fresh."""
     failed: set[str] = field(default_factory=set)
+    locked: dict[str, str] = field(default_factory=dict)
+    """Fetches that wait for a credential, and whose they are."""
     lost_once: set[str] = field(default_factory=set)
     fruitless: Counter[str] = field(default_factory=Counter)
     not_before: dict[str, float] = field(default_factory=dict)
@@ -131,8 +136,8 @@ class Oracle:
     def needs_fetches(self, job: str) -> bool:
         return not self.is_over(job) and job not in self.started
 
-    def under_way(self, request: FetchRequest) -> set[str]:
-        """Fetches that some job needs and that are neither in nor failed, for the same bytes."""
+    def under_way(self, request: FetchRequest, owner: str) -> set[str]:
+        """Fetches that some job of the owner needs and that are neither in nor failed, for the same bytes."""
         return {
             fetch
             for job in self.jobs
@@ -140,6 +145,7 @@ class Oracle:
             for fetch in self.fetches_of[job]
             if fetch not in self.ready
             and fetch not in self.failed
+            and self.owners[fetch] == owner
             and (self.requests[fetch].key, self.requests[fetch].sha256) == (request.key, request.sha256)
         }
 
@@ -150,16 +156,22 @@ class Oracle:
             good = entry is not None and at_hand(request, entry.object, entry.fresh_until, now)
             if fetch not in self.requests:
                 self.requests[fetch] = request
+                self.owners[fetch] = new.owner
                 if good:
                     assert entry is not None
                     self.ready[fetch] = (entry.object, entry.fresh_until)
                 else:
-                    twins = set() if self._lost_twin(request) else self.under_way(request)
+                    twins = (
+                        set() if self._lost_twin(request, new.owner) else self.under_way(request, new.owner)
+                    )
                     assert not twins, f"a second transfer of {request.url} beside {twins}"
             else:
                 known = self.requests[fetch]
                 assert (known.key, known.sha256) == (request.key, request.sha256)
                 assert fetch not in self.failed, "a job joined a fetch that had failed"
+                assert self.locked.get(fetch, new.owner) == new.owner, (
+                    "a job waits for somebody else's credential"
+                )
                 assert not good or fetch in self.ready, "a job waits for bytes that are at hand"
                 if fetch in self.ready:
                     assert at_hand(request, *self.ready[fetch], now) or self._is_new(fetch, request, new), (
@@ -168,11 +180,12 @@ class Oracle:
         self.jobs[new.id] = new
         self.fetches_of[new.id] = fetches
 
-    def _lost_twin(self, request: FetchRequest) -> bool:
+    def _lost_twin(self, request: FetchRequest, owner: str) -> bool:
         """Whether such bytes were lost once: then two transfers may be under way, and a third begun when
         the one that jobs join is given up; the key lets them run one after the other."""
-        same = (request.key, request.sha256)
-        return any((r.key, r.sha256) == same for r in (self.requests[f] for f in self.lost_once))
+        same = (request.key, request.sha256, owner)
+        lost = ((self.requests[f], self.owners[f]) for f in self.lost_once)
+        return any((r.key, r.sha256, whose) == same for r, whose in lost)
 
     def _is_new(self, fetch: str, request: FetchRequest, new: NewJob) -> bool:
         """Whether the fetch was made for another input of the same job."""
@@ -185,6 +198,10 @@ class Oracle:
             self.ready[signal.fetch] = (signal.result.sha256, signal.result.fresh_until)
             return
         if isinstance(signal.error, HandedBackError):
+            return
+        if isinstance(signal.error, CredentialError):
+            self.locked[signal.fetch] = self.owners[signal.fetch]
+            self.fruitless[signal.fetch] = 0
             return
         self.fruitless[signal.fetch] += 1
         if signal.progressed or isinstance(signal.error, WorkerLostError):
@@ -367,7 +384,7 @@ class Simulation:
         record = self.machine.submit(new, now=self.now)
         for fetch in record.fetches:
             held = self.machine.fetches[fetch]
-            assert fetch in self.oracle.requests or held.owner == owner, "a fetch counts for somebody else"
+            assert held.owner == owner, "a fetch counts for somebody else"
             assert held.priority >= priority or held.state not in {FetchState.QUEUED, FetchState.RUNNING}
         self.oracle.submitted(new, record.fetches, self.now)
         if self.oracle.may_run(new.id):
@@ -389,6 +406,14 @@ class Simulation:
         self.machine.lose(fetch)
         self.oracle.lost(fetch)
 
+    def give_credential(self, owner: str) -> None:
+        """One that opens all that this owner's fetches wait for."""
+        wanted = {f for f, whose in self.oracle.locked.items() if whose == owner and self._is_wanted(f)}
+        assert self.machine.flights.unlock(lambda f: f.owner == owner, at=self.now + 1.0) == len(wanted)
+        for fetch in wanted:
+            del self.oracle.locked[fetch]
+            self.oracle.not_before[fetch] = self.now + 1.0
+
     # -- signals --------------------------------------------------------------------------------
 
     def answer(self, one: tuple[str, int], outcome: str, *, fresh_for: float | None = None) -> None:
@@ -403,7 +428,9 @@ class Simulation:
             until = None if fresh_for is None else self.now + fresh_for
             result = FetchResult(request.url, digest, 10, Path("object"), cached=False, fresh_until=until)
             signal = Ready(*one, result)
-        elif outcome == "permanent":
+        elif outcome == "wants a credential" and one not in self.world.stopped:
+            signal = Failed(*one, CredentialRequiredError("status 401", url=url, host="h"))
+        elif outcome in {"permanent", "wants a credential"}:
             error: StagerError = (
                 CancelledError("stopped", url=url)
                 if one in self.world.stopped
@@ -498,6 +525,7 @@ class Simulation:
         self.database.load_into(self.machine, now=self.now, keep_running=self.world.outlives)
         running = (f for f in self.machine.fetches.values() if f.state is FetchState.RUNNING)
         self.world.taken_over({(f.id, f.generation) for f in running})
+        self.oracle.locked.clear()  # all are tried: what was given meanwhile, nobody noticed
         self._note_failures()
 
     def _note(self, instructions: Sequence[Instruction]) -> None:
@@ -591,6 +619,8 @@ class Simulation:
         for name in {name for job in self.oracle.jobs.values() for name in job.after} - self.oracle.met:
             self.meet(name)
         for turn in range(400):
+            for owner in set(self.oracle.locked.values()):
+                self.give_credential(owner)
             self.settle()
             if all(self.oracle.is_over(job) for job in self.oracle.jobs) and not self.oracle.handed:
                 break

@@ -562,7 +562,18 @@ def test_a_file_system_that_refuses_without_saying_how_much_is_given_more_each_t
 # -- whose turn it is -----------------------------------------------------------------------------
 
 
-def test_a_fetch_counts_for_the_owner_of_the_job_that_wanted_it_first() -> None:
+def test_a_fetch_is_one_owners_and_one_of_a_key_runs_at_a_time() -> None:
+    bench = Bench(slots=2)
+    bench.submit("j1", URL, owner="ann")
+    bench.submit("j2", URL, owner="bob")
+    bench.submit("j3", URL, owner="bob")
+    assert orders(bench.run()) == [("f1", 1)]
+    bench.ready("f1")
+    assert orders(bench.run()) == [("f2", 1)], "and now it finds the bytes in the cache"
+    assert [bench.machine.fetches[f].owner for f in ("f1", "f2")] == ["ann", "bob"]
+
+
+def test_a_fetch_counts_for_its_owner() -> None:
     bench = Bench(slots=1)
     bench.submit("j1", URL, owner="ann")
     bench.run()
@@ -574,8 +585,8 @@ def test_a_fetch_counts_for_the_owner_of_the_job_that_wanted_it_first() -> None:
     for fetch in ("f1", "f2", "f5", "f3"):
         bench.ready(fetch)
         order += orders(bench.run())
-    assert order == [("f2", 1), ("f5", 1), ("f3", 1), ("f4", 1)]
-    assert bench.database.fetches["f4"].owner == "ann"
+    assert order == [("f2", 1), ("f5", 1), ("f3", 1), ("f6", 1)]
+    assert [bench.database.fetches[f].owner for f in ("f4", "f5")] == ["ann", "bob"]
 
 
 def test_a_job_of_higher_priority_lifts_a_running_fetch_for_its_next_try() -> None:

@@ -1,0 +1,35 @@
+"""A request with a credential, as a fetch of this machine would make it."""
+
+from __future__ import annotations
+
+from contextlib import closing
+
+from stager.clock import SystemClock
+from stager.model.credentials import CredentialRow
+from stager.model.fetches import FetchRequest
+from stager.settings import Settings
+from stager.transfer.http import HttpTransport
+from stager.transfer.trial import try_credential
+from stager.wiring import build_reach, transfer_options
+from stager.wiring.credentials import build_store, build_wallet
+
+
+def try_url(settings: Settings, request: FetchRequest) -> CredentialRow | None:
+    """What was shown to the origin that gave the file; None: nothing was needed.
+
+    Raises:
+        FetchError: it did not give it.
+    """
+    store = build_store(settings)
+    transport = HttpTransport(
+        connect_timeout_seconds=settings.connect_timeout_seconds,
+        ca_bundle=settings.ca_bundle,
+        reach=build_reach(settings),
+    )
+    before = {row.id: store.notes(row.id) for row in store.rows()}
+    with closing(transport):
+        wallet = build_wallet(settings, store)
+        shown = try_credential(wallet, transport, request, transfer_options(settings), SystemClock())
+    if shown is not None and before[shown.id].is_refused:
+        store.swap(shown, shown)  # whoever has seen that it was refused looks again
+    return shown
