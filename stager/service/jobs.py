@@ -8,6 +8,7 @@ from collections.abc import Callable, Collection, Iterator, Sequence
 from pathlib import Path
 from typing import BinaryIO
 
+from stager.cache.at_hand import at_hand
 from stager.cache.store import FileCache
 from stager.clock import Clock
 from stager.errors import (
@@ -94,7 +95,7 @@ class JobService:
                     remedy="make several jobs of it; whoever runs this site sets the limit (max_job_inputs)",
                     limit=self._max_inputs,
                 )
-        known: dict[str, Entry | None] = {}
+        known: dict[tuple[str, str | None], Entry | None] = {}
         new = [
             NewJob(
                 next(self._ids),
@@ -110,16 +111,17 @@ class JobService:
         return self._mapper.submit(list(zip(new, specs, strict=True))).result(ANSWER_SECONDS)
 
     def _with_entry(
-        self, request: FetchRequest, known: dict[str, Entry | None]
+        self, request: FetchRequest, known: dict[tuple[str, str | None], Entry | None]
     ) -> tuple[FetchRequest, Entry | None]:
-        if request.key not in known:
+        wanted = request.key, request.sha256
+        if wanted not in known:
             try:
-                known[request.key] = self._cache.lookup(request.key)
+                known[wanted] = at_hand(self._cache, request)
             except CacheError as error:  # the fetch will meet it again and say so
                 level = logging.DEBUG if isinstance(error, CacheGoneError) else logging.WARNING
                 log.log(level, "looking for %s: %s", parse_url(request.url).redacted, error)
-                known[request.key] = None
-        return request, known[request.key]
+                known[wanted] = None
+        return request, known[wanted]
 
     def cancel(self, word: str) -> bool:
         """Cancel a job; False when it was cancelled already.

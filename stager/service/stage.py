@@ -7,12 +7,13 @@ import threading
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import TypeVar
 
+from stager.cache.at_hand import at_hand
 from stager.cache.store import FileCache
 from stager.clock import Clock
 from stager.errors import CacheError, ConflictError, InputError, NotFoundError
 from stager.mapper.loop import Mapper
 from stager.model.entries import Entry
-from stager.model.fetches import FetchState
+from stager.model.fetches import FetchRequest, FetchState
 from stager.model.jobs import check_owner, check_priority
 from stager.model.records import FetchRecord
 from stager.model.stages import Stage, StageDetail, StagedFile, StagedState, StagedView, StageItem, StageView
@@ -107,7 +108,7 @@ class StageService:
                 number,
                 request.url,
                 request.expected,
-                entry=self._entry(request.key),
+                entry=self._entry(request),
                 mirrors=request.mirrors,
                 expected_size=request.size,
             )
@@ -117,11 +118,11 @@ class StageService:
         self._mapper.repair(lambda machine, _: machine.stages.add(files)).result(ANSWER_SECONDS)
         return stage.id
 
-    def _entry(self, key: str) -> Entry | None:
+    def _entry(self, request: FetchRequest) -> Entry | None:
         try:
-            return self._cache.lookup(key)
+            return at_hand(self._cache, request)
         except CacheError as error:  # the fetch will meet it again and say so
-            log.warning("looking for %s: %s", parse_url(key).redacted, error)
+            log.warning("looking for %s: %s", parse_url(request.url).redacted, error)
             return None
 
     def cancel(self, word: str, urls: Sequence[str] | None = None) -> int:

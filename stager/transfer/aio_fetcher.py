@@ -12,6 +12,7 @@ from concurrent.futures import Executor
 from functools import partial
 from typing import TYPE_CHECKING, cast
 
+from stager.cache.at_hand import at_hand
 from stager.cache.space import LocalPromises, Space
 from stager.cache.store import FileCache
 from stager.clock import Clock, SystemClock
@@ -141,7 +142,7 @@ class AioAttempt:
         means, order = self._means, self._order
         started = means.clock.monotonic()
         means.cache.check()  # before an origin is asked for what can't be kept
-        entry = means.cache.lookup(order.request.key)
+        entry = at_hand(means.cache, order.request, now=means.clock.time)
         hit = means.hit(order.request, entry, started)
         if hit is not None:
             return hit

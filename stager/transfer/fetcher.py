@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import TYPE_CHECKING
 
+from stager.cache.at_hand import at_hand
 from stager.cache.space import LocalPromises, Space
 from stager.cache.store import FileCache
 from stager.clock import Clock, SystemClock
@@ -93,7 +94,7 @@ class Fetcher:
         started = clock.monotonic()
         plan = self._announced.pop(request.key, None)
         # It looks whether the cache is there, before an origin is asked for what can't be kept.
-        entry = None if plan is not None else cache.lookup(request.key)
+        entry = None if plan is not None else at_hand(cache, request, now=clock.time)
         hit = self._means.hit(request, entry, started)
         if hit is not None:
             return hit
@@ -110,7 +111,7 @@ class Fetcher:
         request = order.request
         if request.mirrors or self._means.access(request) is not None:
             return
-        if self.cache.lookup(request.key) is None:
+        if at_hand(self.cache, request, now=self._means.clock.time) is None:
             plan = self._announced[request.key] = TransferPlan(request, self._means.options)
             self._transport.announce(plan.next_request())
 
