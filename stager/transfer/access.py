@@ -17,7 +17,7 @@ from stager.model.credentials import CredentialRow, Kind
 from stager.model.urls import WEB, Url
 from stager.transfer.asks import Fill, Open
 from stager.transfer.cookies import Jar
-from stager.transfer.decisions import Account, Again, ClientCertificate, Finish, Receive, Unchanged
+from stager.transfer.decisions import Again, ClientCertificate, Finish, Identity, Receive, Unchanged
 from stager.transfer.login import Login
 from stager.transfer.plan import TransferPlan
 from stager.transfer.transport import Answer, Pulse
@@ -81,7 +81,7 @@ class Access:
         if at is not self._at:
             self._choose(at)
         headers: dict[str, str] = {}
-        certificate = account = None
+        certificate = identity = None
         credential = self._credential
         if credential is not None:
             session = None
@@ -90,12 +90,12 @@ class Access:
             if at.scheme in WEB:
                 headers, certificate = shown(credential, session, at, self._clock.time())
             else:
-                account = account_of(credential)
+                identity = identity_of(credential)
             self._was_shown = True
         cookies = [text for text in (headers.get("Cookie"), self._jar.header(at, self._clock.time())) if text]
         if cookies:
             headers["Cookie"] = "; ".join(cookies)
-        plan.present(headers, certificate, account, is_secret=self._was_shown)
+        plan.present(headers, certificate, identity, is_secret=self._was_shown)
 
     def decide(self, plan: TransferPlan, answer: Answer) -> Again | Receive | Unchanged | Finish:
         """What `plan` says to the answer; to a refusal, whether there is another way.
@@ -239,15 +239,15 @@ def shown(
             return {}, None
 
 
-def account_of(credential: Credential) -> Account:
+def identity_of(credential: Credential) -> Identity:
     """The same for the schemes that have no headers."""
     parts = credential.parts
     match credential.kind:
         case Kind.S3:
-            return Account(parts["access_key"], parts["secret_key"], token=parts.get("session_token", ""))
+            return Identity(parts["access_key"], parts["secret_key"], token=parts.get("session_token", ""))
         case Kind.SSH:
-            return Account(parts["user"], key=parts["key"], passphrase=parts.get("passphrase", ""))
+            return Identity(parts["user"], key=parts["key"], passphrase=parts.get("passphrase", ""))
         case Kind.BEARER:
-            return Account(token=parts["token"])
+            return Identity(token=parts["token"])
         case _:
-            return Account(parts["user"], parts["password"])
+            return Identity(parts["user"], parts["password"])

@@ -27,7 +27,7 @@ class ClientCertificate(NamedTuple):
         return f"ClientCertificate({self.name!r})"
 
 
-class Account(NamedTuple):
+class Identity(NamedTuple):
     """Who asks, where that is no matter of headers. What a scheme has no use for is empty.
 
     Attributes:
@@ -45,7 +45,7 @@ class Account(NamedTuple):
     token: str = ""
 
     def __repr__(self) -> str:
-        return f"Account({self.user!r})"
+        return f"Identity({self.user!r})"
 
 
 class Request(NamedTuple):
@@ -57,7 +57,7 @@ class Request(NamedTuple):
     """To be shown within TLS."""
     form: bytes | None = None
     """The body of a POST, urlencoded; None: it is a GET."""
-    account: Account | None = None
+    identity: Identity | None = None
     """For the schemes beside http; None: nobody in particular asks."""
 
     def __repr__(self) -> str:  # a header or a form may hold a secret

@@ -24,7 +24,7 @@ from stager.model.urls import parse_url
 from stager.transfer import refusals
 from stager.transfer.asking import headers_to_ask, headers_to_resume
 from stager.transfer.classify import status_error
-from stager.transfer.decisions import Account, Again, ClientCertificate, Finish, Receive, Request, Unchanged
+from stager.transfer.decisions import Again, ClientCertificate, Finish, Identity, Receive, Request, Unchanged
 from stager.transfer.fields import Headers, parse_content_range, proposed_name
 from stager.transfer.freshness import sharing
 from stager.transfer.integrity import digest_of, wants_checksum
@@ -144,12 +144,12 @@ class TransferPlan:
         self,
         secrets: Mapping[str, str],
         certificate: ClientCertificate | None = None,
-        account: Account | None = None,
+        identity: Identity | None = None,
         *,
         is_secret: bool = True,
     ) -> None:
         """Send these headers with the next requests, and show this certificate, until another origin is asked."""
-        self._route.show(secrets, certificate, account)
+        self._route.show(secrets, certificate, identity)
         self._was_shown = self._was_shown or is_secret
 
     def next_request(self) -> Request:
@@ -166,7 +166,7 @@ class TransferPlan:
             headers.update(route.secrets)
         elif wants_checksum(route.at.host, route.at.target):
             headers["x-amz-checksum-mode"] = "ENABLED"
-        return Request(route.at, headers, route.certificate, None, route.account)
+        return Request(route.at, headers, route.certificate, None, route.identity)
 
     # -- answers ----------------------------------------------------------------------------------
 

@@ -7,7 +7,7 @@ from urllib.parse import urljoin
 
 from stager.errors import InputError, ProtocolError, RedirectError
 from stager.model.urls import Url, parse_web_url
-from stager.transfer.decisions import Account, Again, ClientCertificate
+from stager.transfer.decisions import Again, ClientCertificate, Identity
 from stager.transfer.fields import Headers, as_sent
 
 REFUSED_SIGNATURE = frozenset({400, 403})
@@ -29,7 +29,7 @@ class Route:
         self._own = secrets or {}
         self.secrets: Mapping[str, str] = self._own
         self.certificate: ClientCertificate | None = None
-        self.account: Account | None = None
+        self.identity: Identity | None = None
         self._visited = {url.text}
         self._hops = 0
         self._resolved_again = False
@@ -46,10 +46,10 @@ class Route:
         self._visited, self._hops = {self.url.text}, 0
 
     def show(
-        self, secrets: Mapping[str, str], certificate: ClientCertificate | None, account: Account | None
+        self, secrets: Mapping[str, str], certificate: ClientCertificate | None, identity: Identity | None
     ) -> None:
         """With the next requests, until another origin is asked."""
-        self.secrets, self.certificate, self.account = secrets, certificate, account
+        self.secrets, self.certificate, self.identity = secrets, certificate, identity
 
     def revisit(self) -> None:
         """What the origin was told has changed (a cookie): a redirect to where we were is no circle now."""

@@ -71,14 +71,15 @@ def reply(version: Version, asked: Mapping[str, str], *, fresh: str = "") -> Rep
         headers["cache-control"] = fresh
     if tag and asked.get("If-None-Match") == tag:
         return Reply(304, headers, 0, 0)
-    first = 0
+    first, stop = 0, size
     if "Range" in asked and asked.get("If-Range", tag) == tag:  # without one, a digest is the proof
-        first = int(asked["Range"].removeprefix("bytes=").removesuffix("-"))
-        if first >= size:
+        begin, _, last = asked["Range"].removeprefix("bytes=").partition("-")
+        first, stop = int(begin), min(size, int(last) + 1) if last else size
+        if first >= stop:
             return Reply(416, headers | {"content-range": f"bytes */{size}"}, 0, 0)
-        headers["content-range"] = f"bytes {first}-{size - 1}/{size}"
-    headers["content-length"] = str(size - first)
-    return Reply(206 if first else 200, headers, first, size)
+        headers["content-range"] = f"bytes {first}-{stop - 1}/{size}"
+    headers["content-length"] = str(stop - first)
+    return Reply(206 if "content-range" in headers else 200, headers, first, stop)
 
 
 def changed(url: Url) -> OriginChangedError:

@@ -33,7 +33,7 @@ class Metered:
         self.port: int = self._listening.getsockname()[1]
         self._sockets: list[socket.socket] = []
         self._all: list[socket.socket] = []
-        self._threads = [threading.Thread(target=self._accept)]
+        self._threads = [threading.Thread(target=self._accept, daemon=True)]
         self._threads[0].start()
 
     def cut(self) -> None:
@@ -60,7 +60,7 @@ class Metered:
                 self._sockets += [client, server]
                 self._all += [client, server]
             for arguments in ((client, server, False), (server, client, True)):
-                thread = threading.Thread(target=self._pass_on, args=arguments)
+                thread = threading.Thread(target=self._pass_on, args=arguments, daemon=True)
                 self._threads.append(thread)
                 thread.start()
 

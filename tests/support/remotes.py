@@ -19,11 +19,11 @@ from urllib.parse import quote
 
 import boto3
 
-from stager.transfer.decisions import Account, Request
+from stager.transfer.decisions import Identity, Request
 from stager.transfer.remote.base import Site
 from stager.transfer.remote.transport import RemoteTransport
 from stager.transfer.schemes import SchemesTransport
-from stager.transfer.transport import Pulse, Response, Transport
+from stager.transfer.transport import Lane, Pulse, Response, Transport
 from tests.support.metered import Metered
 from tests.support.needs import needs
 from tests.support.reach import LOOPBACK
@@ -36,15 +36,18 @@ RATE = 4 << 20
 
 
 class _Asking(SchemesTransport):
-    """Another transport, with an account for those requests that have none."""
+    """Another transport, with an identity for those requests that have none."""
 
-    def __init__(self, transport: Transport, account: Callable[[], Account]) -> None:
+    def __init__(self, transport: Transport, identity: Callable[[], Identity]) -> None:
         super().__init__({"": transport})
         self._transport = transport
-        self._account = account
+        self._identity = identity
 
     def open(self, request: Request, pulse: Pulse) -> Response:
-        return self._transport.open(request._replace(account=request.account or self._account()), pulse)
+        return self._transport.open(request._replace(identity=request.identity or self._identity()), pulse)
+
+    def spare(self, origin: str) -> Lane | None:
+        return self._transport.spare(origin)
 
 
 class Remote(ABC):
@@ -55,8 +58,8 @@ class Remote(ABC):
     """
 
     scheme = ""
-    account = Account()
-    wrong = Account("ada", "no")
+    identity = Identity()
+    wrong = Identity("ada", "no")
     replaces = False
     """Whether a new file is put in the place of the old one, which whoever reads it keeps."""
 
@@ -95,9 +98,9 @@ class Remote(ABC):
     def site(self) -> Site:
         return Site(connect_timeout_seconds=5.0, read_timeout_seconds=10.0, reach=LOOPBACK)
 
-    def transport(self, account: Account | None = None, site: Site | None = None) -> Transport:
-        """One for which `account` asks, by default the one that may."""
-        return _Asking(RemoteTransport(site or self.site()), lambda: account or self.account)
+    def transport(self, identity: Identity | None = None, site: Site | None = None) -> Transport:
+        """One for which `identity` asks, by default the one that may."""
+        return _Asking(RemoteTransport(site or self.site()), lambda: identity or self.identity)
 
     def start(self) -> None:
         with (self.root / "said").open("ab") as said:
@@ -152,7 +155,7 @@ class Remote(ABC):
 
 class FtpRemote(Remote):
     scheme = "ftp"
-    account = Account("ada", "lovelace")
+    identity = Identity("ada", "lovelace")
 
     def url(self, name: str) -> str:
         return f"ftp://{self.place}/{quote(name)}"
@@ -161,7 +164,7 @@ class FtpRemote(Remote):
         rate = str(RATE if self.slow else 0)
         log = self.root / "log"
         return [sys.executable, "-m", "tests.support.ftp_server", str(self.port), str(self.files),
-                self.account.password, rate, str(log)]  # fmt: skip
+                self.identity.password, rate, str(log)]  # fmt: skip
 
     def log(self) -> list[str]:
         path = self.root / "log"
@@ -223,8 +226,8 @@ class SftpRemote(MeteredRemote):
             "PasswordAuthentication no\nSubsystem sftp internal-sftp\n"
         )
         user = subprocess.run(["id", "-un"], capture_output=True, text=True, check=True).stdout.strip()
-        self.account = Account(user, key=(root / "user").read_text())
-        self.wrong = Account(user, key=(root / "stranger").read_text())
+        self.identity = Identity(user, key=(root / "user").read_text())
+        self.wrong = Identity(user, key=(root / "stranger").read_text())
         self.know("host")
 
     def know(self, key: str) -> None:
@@ -243,7 +246,7 @@ class S3Remote(MeteredRemote):
     """moto's server, which asks who asks; it forgets everything when it ends, so that is put anew."""
 
     scheme = "s3"
-    wrong = Account("AKIAIOSFODNN7EXAMPLE", "no")
+    wrong = Identity("AKIAIOSFODNN7EXAMPLE", "no")
     replaces = True
 
     def __init__(self, root: Path) -> None:
@@ -267,23 +270,23 @@ class S3Remote(MeteredRemote):
         super().start()
         endpoint = f"http://127.0.0.1:{self.port}"
 
-        def client(service: str, account: Account) -> Any:
+        def client(service: str, identity: Identity) -> Any:
             return boto3.client(
                 service,
                 endpoint_url=endpoint,
                 region_name="us-east-1",
-                aws_access_key_id=account.user,
-                aws_secret_access_key=account.password,
+                aws_access_key_id=identity.user,
+                aws_secret_access_key=identity.password,
             )
 
-        iam = client("iam", Account("first", "first"))
+        iam = client("iam", Identity("first", "first"))
         iam.create_user(UserName="ada")
         rule = {"Effect": "Allow", "Action": "s3:*", "Resource": "*"}
         policy = json.dumps({"Version": "2012-10-17", "Statement": [rule]})
         iam.put_user_policy(UserName="ada", PolicyName="all", PolicyDocument=policy)
         key = iam.create_access_key(UserName="ada")["AccessKey"]
-        self.account = Account(key["AccessKeyId"], key["SecretAccessKey"])
-        self._client = client("s3", self.account)
+        self.identity = Identity(key["AccessKeyId"], key["SecretAccessKey"])
+        self._client = client("s3", self.identity)
         self._client.create_bucket(Bucket="bucket")
         self._client.put_bucket_versioning(Bucket="bucket", VersioningConfiguration={"Status": "Enabled"})
         for name, data in self._put.items():

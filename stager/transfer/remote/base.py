@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Protocol, TypeVar
 
 from stager.model.urls import DEFAULT_PORTS, Url
-from stager.transfer.decisions import Account
+from stager.transfer.decisions import Identity
 from stager.transfer.reach import Reach, RefusedError
 from stager.transfer.source import Version
 
@@ -69,8 +69,8 @@ class Backend(Protocol):
         """Size and version of the file."""
         ...
 
-    def read(self, url: Url, version: Version, offset: int) -> Generator[bytes, None, None]:
-        """The file's bytes from `offset` on, in pieces as they come; closing it ends the transfer."""
+    def read(self, url: Url, version: Version, offset: int, end: int) -> Generator[bytes, None, None]:
+        """The file's bytes from `offset` to `end`, in pieces as they come; closing it ends the transfer."""
         ...
 
     def abort(self) -> None:
@@ -82,7 +82,7 @@ class Backend(Protocol):
         ...
 
 
-Connect = Callable[[Url, Account, Site], Backend]
+Connect = Callable[[Url, Identity, Site], Backend]
 """Connects and logs in; raises as the methods of a `Backend` do."""
 
 

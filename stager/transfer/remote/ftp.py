@@ -15,7 +15,7 @@ from fsspec.implementations.ftp import FTPFileSystem
 
 from stager.errors import ProtocolError
 from stager.model.urls import Url
-from stager.transfer.decisions import Account
+from stager.transfer.decisions import Identity
 from stager.transfer.remote.base import Refused, Site, at_one_place
 from stager.transfer.source import Version, timed_version
 
@@ -33,8 +33,8 @@ class FtpBackend:
 
     pins = False
 
-    def __init__(self, url: Url, account: Account, site: Site) -> None:
-        self._fs = at_one_place(url, site, lambda address: _connected(address, url, account, site))
+    def __init__(self, url: Url, identity: Identity, site: Site) -> None:
+        self._fs = at_one_place(url, site, lambda address: _connected(address, url, identity, site))
         self._ftp: ftplib.FTP = self._fs.ftp
         self._patience = site.read_timeout_seconds
         if self._ftp.sock is not None:
@@ -53,7 +53,7 @@ class FtpBackend:
             )
         return timed_version(size, self._modified(url), time.time())
 
-    def read(self, url: Url, version: Version, offset: int) -> Generator[bytes, None, None]:
+    def read(self, url: Url, version: Version, offset: int, end: int) -> Generator[bytes, None, None]:
         """See `Backend.read`."""
         command = f"RETR {url.path}"
         skip = 0
@@ -66,19 +66,24 @@ class FtpBackend:
             sock = _said(lambda: self._ftp.transfercmd(command))
         with sock:
             sock.settimeout(self._patience)
-            left = version.size - offset
+            left = end - offset
             while left > 0:
                 piece = sock.recv(PIECE_BYTES)
                 if not piece:
                     return
                 if skip:
                     skip, piece = max(0, skip - len(piece)), piece[skip:]
+                piece = piece[:left]
                 left -= len(piece)
                 if piece:
                     yield piece
-            if sock.recv(1):
+            if end == version.size and sock.recv(1):
                 return  # it grew: the look that follows tells
-        self._ftp.voidresp()
+        try:
+            self._ftp.voidresp()
+        except ftplib.error_temp:
+            if end == version.size:  # else it says so of what nobody wanted
+                raise
 
     def abort(self) -> None:
         """See `Backend.abort`."""
@@ -101,13 +106,13 @@ class FtpBackend:
         return timegm(time.strptime(found[1], "%Y%m%d%H%M%S")) + float(found[2] or 0)
 
 
-def _connected(address: str, url: Url, account: Account, site: Site) -> FTPFileSystem:
+def _connected(address: str, url: Url, identity: Identity, site: Site) -> FTPFileSystem:
     return _said(
         lambda: FTPFileSystem(
             address,  # data, too, come from there, whatever the server says (see ftplib's trust_server_pasv_ipv4_address)
             url.port,
-            username=account.user,
-            password=account.password,
+            username=identity.user,
+            password=identity.password,
             timeout=site.connect_timeout_seconds,
             skip_instance_cache=True,
             use_listings_cache=False,

@@ -9,7 +9,7 @@ from fsspec.asyn import sync
 from s3fs import S3FileSystem
 
 from stager.model.urls import Url
-from stager.transfer.decisions import Account
+from stager.transfer.decisions import Identity
 from stager.transfer.remote.base import Refused, Site
 from stager.transfer.source import Version
 
@@ -21,12 +21,12 @@ class S3Backend:
 
     pins = True
 
-    def __init__(self, url: Url, account: Account, site: Site) -> None:
+    def __init__(self, url: Url, identity: Identity, site: Site) -> None:
         self._fs = S3FileSystem(
-            anon=not account.user,
-            key=account.user or None,
-            secret=account.password or None,
-            token=account.token or None,
+            anon=not identity.user,
+            key=identity.user or None,
+            secret=identity.password or None,
+            token=identity.token or None,
             endpoint_url=site.endpoint(url),
             client_kwargs={"verify": site.ca_bundle or True},
             config_kwargs={
@@ -52,12 +52,10 @@ class S3Backend:
             found.get("ContentType") or "",
         )
 
-    def read(self, url: Url, version: Version, offset: int) -> Generator[bytes, None, None]:
+    def read(self, url: Url, version: Version, offset: int, end: int) -> Generator[bytes, None, None]:
         """See `Backend.read`."""
-        if version.size == offset:
-            return
         more = {"IfMatch": f'"{version.tag}"'} if version.tag else {}
-        body = self._call("get_object", url, Range=f"bytes={offset}-", **more)["Body"]
+        body = self._call("get_object", url, Range=f"bytes={offset}-{end - 1}", **more)["Body"]
         try:
             while piece := sync(self._fs.loop, body.read, PIECE_BYTES):
                 yield piece

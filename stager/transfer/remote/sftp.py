@@ -15,7 +15,7 @@ from sshfs import SSHFileSystem
 
 from stager.errors import CredentialUnreadableError, HostKeyError, OriginRefusedError
 from stager.model.urls import Url
-from stager.transfer.decisions import Account
+from stager.transfer.decisions import Identity
 from stager.transfer.remote.base import Refused, Site, at_one_place, in_blocks
 from stager.transfer.source import Version, timed_version
 
@@ -39,8 +39,8 @@ class SftpBackend:
 
     pins = False
 
-    def __init__(self, url: Url, account: Account, site: Site) -> None:
-        if not account.user:
+    def __init__(self, url: Url, identity: Identity, site: Site) -> None:
+        if not identity.user:
             raise Refused(401)
         known = b"\n".join(path.read_bytes() for path in site.known_hosts if path.is_file())
         met: list[asyncssh.SSHKey] = []
@@ -52,9 +52,9 @@ class SftpBackend:
                     address,
                     port=url.port,
                     host_key_alias=url.host.strip("[]"),
-                    username=account.user,
-                    password=account.password or None,
-                    client_keys=[_key(account, url)] if account.key else None,
+                    username=identity.user,
+                    password=identity.password or None,
+                    client_keys=[_key(identity, url)] if identity.key else None,
                     client_factory=partial(_Client, met),
                     known_hosts=known,
                     config=None,  # nothing of this user's own SSH
@@ -89,7 +89,7 @@ class SftpBackend:
         modified = info["mtime"]
         return timed_version(info["size"], None if modified is None else modified.timestamp(), time.time())
 
-    def read(self, url: Url, version: Version, offset: int) -> Generator[bytes, None, None]:
+    def read(self, url: Url, version: Version, offset: int, end: int) -> Generator[bytes, None, None]:  # noqa: ARG002 - the port's
         """See `Backend.read`."""
         try:
             file = self._fs.open(url.path, "rb")
@@ -98,7 +98,7 @@ class SftpBackend:
         except (PermissionError, asyncssh.SFTPPermissionDenied):
             raise Refused(403) from None
         try:
-            yield from in_blocks(lambda first, length: _at(file, first, length), offset, version.size)
+            yield from in_blocks(lambda first, length: _at(file, first, length), offset, end)
         finally:
             with suppress(OSError, asyncssh.Error):  # the connection is gone
                 file.close()
@@ -122,9 +122,9 @@ def _at(file: Any, offset: int, length: int) -> bytes:
     return bytes(file.read(length))
 
 
-def _key(account: Account, url: Url) -> asyncssh.SSHKey:
+def _key(identity: Identity, url: Url) -> asyncssh.SSHKey:
     try:
-        return asyncssh.import_private_key(account.key, account.passphrase or None)
+        return asyncssh.import_private_key(identity.key, identity.passphrase or None)
     except (ValueError, asyncssh.KeyImportError, asyncssh.KeyEncryptionError):
         raise CredentialUnreadableError(
             f"{url.redacted} can't be fetched",

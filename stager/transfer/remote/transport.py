@@ -18,7 +18,7 @@ from typing import NamedTuple
 from stager.errors import ConnectionFailedError, SchemeError, StagerError
 from stager.model.urls import Url
 from stager.transfer.classify import os_cause
-from stager.transfer.decisions import Account, Request
+from stager.transfer.decisions import Identity, Request
 from stager.transfer.exchange import SLICE_SECONDS, no_connection
 from stager.transfer.fields import Headers
 from stager.transfer.remote import BACKENDS
@@ -35,7 +35,7 @@ IDLE_SECONDS = 30.0
 
 
 _NOTHING_YET = object()
-NOBODY = Account()
+NOBODY = Identity()
 
 
 class _Idle(NamedTuple):
@@ -55,7 +55,7 @@ class RemoteTransport:
         self.site = site
         self._most = connections
         self._lock = threading.Lock()
-        self._idle: defaultdict[tuple[str, Account], list[_Idle]] = defaultdict(list)
+        self._idle: defaultdict[tuple[str, Identity], list[_Idle]] = defaultdict(list)
         self._closed = False
 
     def open(self, request: Request, pulse: Pulse) -> RemoteResponse:
@@ -87,10 +87,10 @@ class RemoteTransport:
         for backend in idle:
             backend.close()
 
-    def lease(self, url: Url, account: Account) -> Backend | None:
+    def lease(self, url: Url, identity: Identity) -> Backend | None:
         """A connection that is idle, and not for long."""
         with self._lock:
-            many = self._idle[url.origin, account]
+            many = self._idle[url.origin, identity]
             found = many.pop() if many else None
             old, many[:] = many[:], [one for one in many if time.monotonic() - one.since < IDLE_SECONDS]
         for one in old:
@@ -101,14 +101,14 @@ class RemoteTransport:
             return None
         return None if found is None else found.backend
 
-    def connect(self, url: Url, account: Account) -> Backend:
+    def connect(self, url: Url, identity: Identity) -> Backend:
         """A new connection."""
-        return _backend(url)(url, account, self.site)
+        return _backend(url)(url, identity, self.site)
 
-    def give_back(self, url: Url, account: Account, backend: Backend) -> None:
+    def give_back(self, url: Url, identity: Identity, backend: Backend) -> None:
         """Keep a connection for the next one who asks."""
         with self._lock:
-            many = self._idle[url.origin, account]
+            many = self._idle[url.origin, identity]
             keep = not self._closed and len(many) < self._most
             if keep:
                 many.append(_Idle(backend, time.monotonic()))
@@ -142,7 +142,7 @@ class RemoteResponse:
         self._transport = transport
         self._url = request.url
         self._asked = request.headers
-        self._account = request.account or NOBODY
+        self._identity = request.identity or NOBODY
         self._backend: Backend | None = None
         self._stopped = False
         self._made: Queue[Reply | bytes | BaseException | None] = Queue(maxsize=1)
@@ -225,7 +225,7 @@ class RemoteResponse:
             if self._stopped:
                 return
             # Before the end is told: whoever hears of it may ask for the next file at once.
-            self._transport.give_back(self._url, self._account, backend)
+            self._transport.give_back(self._url, self._identity, backend)
             backend = None
             self._hand_over(last or answer)
             self._hand_over(None)
@@ -239,17 +239,17 @@ class RemoteResponse:
 
     def _reach(self) -> tuple[Backend, Version]:
         """A connection, and what it says of the file; an idle one that was closed meanwhile does not count."""
-        idle = self._transport.lease(self._url, self._account)
+        idle = self._transport.lease(self._url, self._identity)
         if idle is not None:
             try:
                 return idle, idle.look(self._url)
             except (Refused, StagerError):
-                self._transport.give_back(self._url, self._account, idle)
+                self._transport.give_back(self._url, self._identity, idle)
                 raise
             except Exception as error:  # noqa: BLE001 - a new one will say what is wrong
                 _log.debug("an idle connection to %s: %s", self._url.place, error)
                 idle.close()
-        backend = self._transport.connect(self._url, self._account)
+        backend = self._transport.connect(self._url, self._identity)
         try:
             return backend, backend.look(self._url)
         except BaseException:
@@ -260,7 +260,7 @@ class RemoteResponse:
         """Hand over the body but for its last piece, which is not before the file is known to be what it was."""
         left = answer.end - answer.first
         last = b""
-        with closing(backend.read(self._url, version, answer.first)) as pieces:
+        with closing(backend.read(self._url, version, answer.first, answer.end)) as pieces:
             for piece in pieces:
                 if last and not self._hand_over(last):
                     return b""
