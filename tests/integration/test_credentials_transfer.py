@@ -21,6 +21,7 @@ from stager.errors import (
     CredentialUnreadableError,
     InputError,
     RedirectError,
+    StagerError,
 )
 from stager.model.fetches import FetchOrder, FetchRequest, FetchResult
 from stager.model.urls import parse_url
@@ -237,6 +238,18 @@ def test_a_token_is_renewed_before_it_ends(origin: Origin, fetch: Fetch, vault: 
         threading.Event().wait(0.05)
     fetch(url, refresh=True)
     assert len(tokens.issued) == 2, "in the last part of its life, and not after it"
+
+
+def test_points_78_and_81_a_credential_is_renewed_only_where_a_fetch_may_reach(
+    origin: Origin, fetch: Fetch, vault: Vault
+) -> None:
+    """Else whoever gives a credential could have the server post to what it alone can reach."""
+    inside = "http://169.254.169.254/latest/api/token"
+    vault.give(place(origin.base), "oauth2-client", client_id="me", client_secret="s", token_url=inside)
+    url = origin.serve("/a", guarded(DATA, lambda h: bool(bearer(h))))
+    with pytest.raises(StagerError, match=r"169\.254\.169\.254.*is not allowed here"):
+        fetch(url)
+    assert [seen.headers.get("authorization") for seen in origin.seen()] in ([], [None])
 
 
 def test_one_of_many_renews_for_all(origin: Origin, fetch: Fetch, vault: Vault) -> None:
