@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import signal
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -13,7 +14,7 @@ import pytest
 from stager.model.jobs import JobInput, JobSpec, JobState
 from stager.signals import keys
 from tests.support.farm import Farm, until
-from tests.support.origin import OVERLAP, Answer, Origin, content, status
+from tests.support.origin import OVERLAP, Answer, Counted, Exchange, Origin, content, status
 from tests.support.processes import ServerProcess
 
 LARGE = os.urandom(1 << 20) * 6
@@ -101,6 +102,35 @@ def test_a_worker_that_is_told_to_end_gives_its_transfer_back_at_once(tmp_path: 
         assert client.wait(one, 30).state is JobState.DONE, client.job(one)
         _before, after = origin.seen("/large.dat")
         assert after.headers["range"].startswith("bytes=")
+
+
+def test_point_62_all_workers_together_keep_to_the_limit_of_an_origin(tmp_path: Path, origin: Origin) -> None:
+    answer = Counted(slow(LARGE[: 1 << 20]))
+    urls = [origin.serve(f"/{number}.dat", answer) for number in range(8)]
+    with Farm(tmp_path, STAGER_ORIGIN_CONNECTIONS="2") as farm, farm.server.client() as client:
+        farm.start_worker()
+        farm.start_worker()
+        (one,) = client.submit([job(*urls)])
+        assert client.wait(one, 60).state is JobState.DONE, client.job(one)
+    assert answer.most == 2
+
+
+def test_point_62_what_an_origin_tells_one_worker_holds_for_all(tmp_path: Path, origin: Origin) -> None:
+    asked: list[float] = []
+
+    def noted(exchange: Exchange) -> None:
+        asked.append(time.monotonic())
+        first = len(asked) == 1
+        (status(503, {"Retry-After": "3"}) if first else content(b"x", etag='"x"'))(exchange)
+
+    urls = [origin.serve(f"/{number}.dat", noted) for number in range(6)]
+    with Farm(tmp_path, STAGER_ORIGIN_CONNECTIONS="1") as farm, farm.server.client() as client:
+        farm.start_worker()
+        farm.start_worker()
+        (one,) = client.submit([job(*urls)])
+        assert client.wait(one, 60).state is JobState.DONE, client.job(one)
+    assert len(asked) == 7
+    assert asked[1] - asked[0] > 2.5
 
 
 def test_cancelling_the_job_ends_the_transfer_within_seconds(tmp_path: Path, origin: Origin) -> None:

@@ -19,7 +19,7 @@ from stager.transfer import segments, streams
 from stager.transfer.account import ProgressReport
 from stager.transfer.options import TransferOptions
 from tests.support.drivers import DRIVERS, AnyFetcher, Driver
-from tests.support.origin import Answer, Exchange, Origin, content, status
+from tests.support.origin import Answer, Counted, Exchange, Origin, content, status
 
 DATA = Random(37).randbytes(6_000_000)
 PAUSE = 0.05
@@ -69,26 +69,6 @@ def fetch(fetcher: AnyFetcher, url: str, generation: int = 1, **options: Any) ->
 
 def slow(data: bytes = DATA, *, tag: str | None = TAG, **options: Any) -> Answer:
     return content(data, etag=tag, pause=PAUSE, **options)
-
-
-class Counted:
-    """An answer that counts how many connections are at it at the same time."""
-
-    def __init__(self, answer: Answer) -> None:
-        self.most = 0
-        self._answer = answer
-        self._now = 0
-        self._lock = threading.Lock()
-
-    def __call__(self, exchange: Exchange) -> None:
-        with self._lock:
-            self._now += 1
-            self.most = max(self.most, self._now)
-        try:
-            self._answer(exchange)
-        finally:
-            with self._lock:
-                self._now -= 1
 
 
 def leftovers(cache: FileCache) -> list[Path]:

@@ -353,6 +353,26 @@ def content(
     return answer
 
 
+class Counted:
+    """An answer that counts how many connections are at it at the same time."""
+
+    def __init__(self, answer: Answer) -> None:
+        self.most = 0
+        self._answer = answer
+        self._now = 0
+        self._lock = threading.Lock()
+
+    def __call__(self, exchange: Exchange) -> None:
+        with self._lock:
+            self._now += 1
+            self.most = max(self.most, self._now)
+        try:
+            self._answer(exchange)
+        finally:
+            with self._lock:
+                self._now -= 1
+
+
 _ENDS: dict[str, Callable[[Exchange], None]] = {
     "close": Exchange.close,
     "reset": Exchange.reset,
