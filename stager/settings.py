@@ -154,6 +154,8 @@ class Settings(BaseSettings):
     """From the first try to giving up."""
     unproven: Literal["refuse", "accept"] = "refuse"
     """What to do with a body that has neither length nor digest."""
+    absent_seconds: Annotated[float, Field(ge=0, le=3600)] = 5.0
+    """How long a file that its origin does not have (404, 410) is not asked for again; 0: it is at once."""
     html_hosts: tuple[str, ...] = ()
     """Hosts (``*`` is a pattern) whose pages are data, even if they look like a login."""
     fresh_min_seconds: Annotated[float, Field(ge=0, allow_inf_nan=False)] = 60.0

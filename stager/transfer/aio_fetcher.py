@@ -146,6 +146,7 @@ class AioAttempt:
         hit = means.hit(order.request, entry, started)
         if hit is not None:
             return hit
+        means.absences.check(order.request, means.clock.time())
         attempt = Try(means, order, entry, started, self._progress, self._cancelled, _nothing)
         return (yield from attempt.steps())
 

@@ -98,6 +98,8 @@ class Fetcher:
         hit = self._means.hit(request, entry, started)
         if hit is not None:
             return hit
+        if plan is None:
+            self._means.absences.check(request, clock.time())
         attempt = Try(self._means, order, entry, started, progress, cancelled, received, plan)
         try:
             return run(attempt.steps(), self._transport, clock)

@@ -11,6 +11,7 @@ from stager.cache.store import FileCache
 from stager.clock import Clock
 from stager.model.entries import Entry
 from stager.model.fetches import FetchRequest, FetchResult
+from stager.transfer.absences import Absences
 from stager.transfer.buffers import BufferPool
 from stager.transfer.options import TransferOptions
 from stager.transfer.plan import TransferPlan
@@ -34,6 +35,10 @@ class Means:
     space: Space
     wallet: Wallet | None = None
     standings: Standings = field(default_factory=Standings)
+    absences: Absences = field(init=False)
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "absences", Absences(self.options.absent_seconds))
 
     def plan(self, request: FetchRequest, **known: Any) -> TransferPlan:
         """The plan of a try; `known` as of `TransferPlan`. Where there are several sources, it begins with the best."""

@@ -23,6 +23,7 @@ class TransferOptions:
         fresh_max_seconds: longest guess from Last-Modified.
         segments: most streams that a large file is brought by, if one is slow; 1: always one.
         overlap_bytes: asked for again when a transfer is gone on with, and compared with what is in place.
+        absent_seconds: how long a file that the origin does not have is not asked for again; 0: it is.
         html_hosts: hosts (``*`` is a pattern) whose pages are data, even if they look like a login.
     """
 
@@ -37,4 +38,5 @@ class TransferOptions:
     fresh_max_seconds: float = 86_400.0
     segments: int = 6
     overlap_bytes: int = 65_536
+    absent_seconds: float = 0.0
     html_hosts: tuple[str, ...] = ()

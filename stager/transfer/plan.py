@@ -228,8 +228,9 @@ class TransferPlan:
         self._sources.learn(seen.digest)
         if "link" in headers:
             self._sources.add(duplicates(headers["link"], self._route.at))
-        most = self._options.max_file_bytes
-        length = refusals.allowed_length(self._url, most, self._offset, self._expected, seen.total)
+        length, most = self._expected, self._options.max_file_bytes
+        if most:
+            length = refusals.allowed_length(self._url, most, self._offset, length, seen.total)
         return Receive(self._offset, length, seen.total)
 
     def _on_nothing_left(self, headers: Headers, now: float) -> Again | Finish:

@@ -17,6 +17,8 @@ class Sources:
         given: the digest that the caller says it has, or None.
     """
 
+    __slots__ = ("_given", "_learnt", "_tried", "_urls")
+
     def __init__(self, urls: Iterable[Url], given: Digest | None) -> None:
         self._urls = list(urls)
         self._tried = 0  # before the present one

@@ -334,6 +334,7 @@ class Try:
             file.drop_digest()
         in_place = self._in_place
         name_url(error, self._url)
+        self._means.absences.note(self._request, error, self._clock.time())
         if isinstance(error, CacheFullError) and self._account.promised is not None:
             error.details.setdefault("needed", max(0, self._account.promised - in_place))
         refused = isinstance(error, OriginRefusedError) and not isinstance(error, CredentialError)

@@ -200,6 +200,7 @@ def transfer_options(settings: Settings, *, alone: bool = True) -> TransferOptio
         unproven=settings.unproven,
         max_file_bytes=settings.max_file_bytes,
         max_fetch_seconds=settings.max_fetch_seconds,
+        absent_seconds=settings.absent_seconds,
         html_hosts=settings.html_hosts,
         fresh_min_seconds=settings.fresh_min_seconds,
         fresh_max_seconds=settings.fresh_max_seconds,

@@ -114,7 +114,7 @@ def test_several_files_with_several_jobs_are_submitted_together(stager: Here) ->
         ('comand = ["x"]', "unknown key 'comand'; did you mean 'command'?"),
         ('command = "ls"', "command is text: a list is needed"),
         ("inputs = []", "no 'command'"),
-        ('command = ["x"]\ninputs = ["ftp://h/f"]', "unknown scheme in URL 'ftp://h/f'"),
+        ('command = ["x"]\ninputs = ["gopher://h/f"]', "unknown scheme in URL 'gopher://h/f'"),
         ('command = ["x"]\ninputs = [{url = "http://h/f", sha265 = "x"}]', "did you mean 'sha256'?"),
         ('command = ["x"]\ninputs = [{url = "http://h/f", name = "../f"}]', "it contains a slash"),
         ('command = ["x"]\ninputs = ["http://h/f", "http://g/f"]', "two inputs are named 'f'"),

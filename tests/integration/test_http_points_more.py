@@ -134,6 +134,19 @@ def test_point_36_an_origin_without_ranges_is_not_asked_for_one(origin: Origin, 
     assert "range" not in origin.seen()[1].headers
 
 
+@pytest.mark.parametrize("code", [404, 410])
+def test_point_45_that_a_file_is_not_there_is_remembered_for_a_short_time(
+    origin: Origin, fetch: Fetch, code: int
+) -> None:
+    url = origin.serve("/run.nxs", status(code, {}, b"no such file"), content(SMALL))
+    for _ in range(3):
+        with pytest.raises(OriginRefusedError, match=str(code)):
+            fetch(url, absent_seconds=60.0)
+    assert len(origin.seen()) == 1
+    assert is_right(fetch(url, absent_seconds=60.0, refresh=True), SMALL)
+    assert is_right(fetch(url), SMALL)
+
+
 def test_point_47_a_tag_that_looks_like_a_digest_is_only_a_tag(origin: Origin, fetch: Fetch) -> None:
     for tag in (md5(b"other").hexdigest(), sha256(b"other").hexdigest()):
         assert is_right(fetch(origin.serve(f"/{tag}", content(SMALL, etag=f'"{tag}"'))), SMALL)
