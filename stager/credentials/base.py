@@ -3,27 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Hashable
-from dataclasses import dataclass
 from typing import Protocol
 
-from stager.model.credentials import CredentialRow, Notes
-
-
-@dataclass(frozen=True, slots=True)
-class SealedSession:
-    """What was obtained with a credential (a token, cookies), sealed.
-
-    Attributes:
-        serial: of the secret with which it was obtained.
-        sealed: base64 of the sealed box.
-        key: which key opens it.
-        expires_at: when it ends, seconds since 1970 UTC; None: nobody said.
-    """
-
-    serial: int
-    sealed: str
-    key: str
-    expires_at: float | None = None
+from stager.model.credentials import CredentialRow, Notes, SealedSession
 
 
 class CredentialStore(Protocol):

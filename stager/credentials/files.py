@@ -25,9 +25,8 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-from stager.credentials.base import SealedSession
 from stager.errors import CredentialStoreError, InputError
-from stager.model.credentials import CredentialRow, Notes
+from stager.model.credentials import CredentialRow, Notes, SealedSession
 
 VERSION = 1
 """Of this directory."""

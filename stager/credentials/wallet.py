@@ -13,7 +13,7 @@ from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
 from stager.clock import Clock
-from stager.credentials.base import CredentialStore, SealedSession
+from stager.credentials.base import CredentialStore
 from stager.errors import (
     CredentialError,
     CredentialExpiredError,
@@ -23,7 +23,7 @@ from stager.errors import (
     CredentialUnreadableError,
     StagerError,
 )
-from stager.model.credentials import CredentialRow, Kind, Notes, narrowest
+from stager.model.credentials import CredentialRow, Kind, Notes, SealedSession, narrowest
 from stager.model.urls import Url
 
 if TYPE_CHECKING:  # nobody without a credential needs PyNaCl

@@ -160,6 +160,23 @@ class Notes:
         return self.refused_at is not None and (self.accepted_at or 0.0) < self.refused_at
 
 
+@dataclass(frozen=True, slots=True)
+class SealedSession:
+    """What was obtained with a credential (a token, cookies), sealed.
+
+    Attributes:
+        serial: of the secret with which it was obtained.
+        sealed: base64 of the sealed box.
+        key: which key opens it.
+        expires_at: when it ends, seconds since 1970 UTC; None: nobody said.
+    """
+
+    serial: int
+    sealed: str
+    key: str
+    expires_at: float | None = None
+
+
 class CredentialState(StrEnum):
     """What is known of a credential."""
 

@@ -35,7 +35,7 @@ class CredentialWatch:
         store: the credentials.
         mapper: whose machine holds what waits.
         clock: the time.
-        spread: told of all credentials when they changed, before anything is let go on.
+        spread: called at each look, before anything is let go on: brings credentials to workers on other hosts.
     """
 
     def __init__(
@@ -87,13 +87,13 @@ class CredentialWatch:
         Raises:
             StagerError: the credentials can't be read, or the machine does not answer.
         """
+        self._spread()
         stamp = self._store.stamp()
         if stamp == self._stamp:
             return 0
         rows = self._store.rows()
         known = {row.id: (row.serial, self._is_refused(row)) for row in rows}
         fresh = [row for row in rows if self._is_news(row, known)]
-        self._spread()
         count = 0
         if fresh:
             at = self._clock.time() + SETTLE_SECONDS

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from contextlib import ExitStack
 
 from stager.clock import SystemClock
 from stager.mapper.loop import Mapper
@@ -28,6 +29,15 @@ def build_credential_service(
     )
 
 
-def build_credential_watch(settings: Settings, mapper: Mapper) -> CredentialWatch:
-    """Lets go on what waited for a credential, once it is there."""
-    return CredentialWatch(build_store(settings), mapper, SystemClock())
+def build_credential_watch(settings: Settings, mapper: Mapper, made: ExitStack) -> CredentialWatch:
+    """Lets go on what waited for a credential, once it is there; workers of a farm get it sealed, through Redis."""
+    store = build_store(settings)
+    if settings.farm != "celery":
+        return CredentialWatch(store, mapper, SystemClock())
+    from stager.service.credential_spread import CredentialSpread
+    from stager.signals.vault import RedisStore
+    from stager.wiring.redis import redis_address
+
+    shared = RedisStore(redis_address(settings))
+    made.callback(shared.close)
+    return CredentialWatch(store, mapper, SystemClock(), CredentialSpread(store, shared))

@@ -108,7 +108,7 @@ class JobServer:
             self._keeper = build_keeper(settings, self.cache_site, self._mapper, clock)
             self._stage_pins = StagePins(self._mapper, self.cache_site.pins, store.stages, clock)
             made.callback(self._stage_pins.close)
-            self._credential_watch = build_credential_watch(settings, self._mapper)
+            self._credential_watch = build_credential_watch(settings, self._mapper, made)
             self.credentials = build_credential_service(settings, lambda _: self._credential_watch.kick())
             self._hearing = build_hearing(settings, made)
             self._job_place = build_job_place(

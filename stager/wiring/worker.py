@@ -10,7 +10,9 @@ from stager.settings import Settings
 from stager.signals.fetches import FetchBook
 from stager.signals.outbox import Outbox
 from stager.signals.promises import SharedPromises
+from stager.signals.vault import RedisStore
 from stager.wiring import build_cache, build_fetcher
+from stager.wiring.credentials import build_wallet
 from stager.wiring.redis import redis_address
 
 
@@ -31,7 +33,15 @@ class FetchWorkerParts:
         with ExitStack() as made:
             self._promises = SharedPromises(address)
             made.callback(self._promises.close)
-            fetcher = build_fetcher(settings, build_cache(settings), promises=self._promises, alone=False)
+            self._vault = RedisStore(address)
+            made.callback(self._vault.close)
+            fetcher = build_fetcher(
+                settings,
+                build_cache(settings),
+                promises=self._promises,
+                wallet=build_wallet(settings, self._vault),
+                alone=False,
+            )
             made.callback(fetcher.close)
             book = FetchBook(address, lease_seconds=settings.lease_seconds)
             made.callback(book.close)
@@ -46,3 +56,4 @@ class FetchWorkerParts:
     def __exit__(self, *_: object) -> None:
         self.worker.close()
         self._promises.close()
+        self._vault.close()

@@ -9,10 +9,9 @@ from pathlib import Path
 
 import pytest
 
-from stager.credentials.base import SealedSession
 from stager.credentials.files import FileStore
 from stager.errors import ConflictError, CredentialStoreError, InputError, NotFoundError
-from stager.model.credentials import Kind, Notes
+from stager.model.credentials import Kind, Notes, SealedSession
 from tests.support.vault import Vault
 
 
