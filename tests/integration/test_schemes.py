@@ -260,7 +260,7 @@ def test_a_scheme_whose_package_is_missing_names_the_extra(
     assert not caught.value.transient
 
 
-@pytest.mark.parametrize("farm", ["threads", "aio"])
+@pytest.mark.parametrize("farm", ["threads", "process", "aio"])
 def test_a_job_has_an_input_of_another_scheme(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], farm: str
 ) -> None:
