@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.support.commandline import command
+from tests.support.commandline import Here, command
 from tests.support.farm import until
 from tests.support.valkey import Valkey, free_port
 
@@ -124,3 +124,25 @@ def test_a_setting_that_makes_no_sense_is_one_line_and_nothing_starts(tmp_path: 
         assert workers.process.wait(PATIENCE) == 2
     assert len(workers.said) == 1
     assert "redis_url has the scheme 'http'" in workers.said[0]
+
+
+def test_the_processes_are_told_where_fetches_may_reach(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    told = []
+
+    class Told:
+        def __init__(self, _commands: object) -> None:
+            told.append(os.environ["STAGER_ALLOWED_NETWORKS"])
+
+        def run(self) -> int:
+            return 0
+
+    monkeypatch.setattr("stager.cli.supervise.Supervisor", Told)
+    stager = Here(capsys)
+    assert stager("worker", "--allowed-networks", "10.20.0.0/16").code == 0
+    assert told == ["10.20.0.0/16"]
+    monkeypatch.setenv("STAGER_ALLOWED_PORTS", "http")
+    refused = stager("worker")
+    assert (refused.code, "allowed_ports" in refused.error) == (2, True)
+    assert len(told) == 1
