@@ -96,6 +96,8 @@ class Settings(BaseSettings):
     """A fetch that waits this long gains one point of priority."""
     min_free_bytes: Annotated[int, Field(ge=0)] = 0
     """A fetch is not begun that would leave less than this free on the cache's file system."""
+    min_free_inodes: Annotated[int, Field(ge=0)] = 1000
+    """Likewise of names for files (inodes), where the file system counts them; each file of the cache takes two or more."""
     max_cache_bytes: Annotated[int, Field(ge=0)] = 0
     """The cache is made smaller when it holds more than this; 0: only the file system limits it."""
     max_used_percent: Percent = 95.0

@@ -22,7 +22,9 @@ _VERDICTS = {Verdict.UNFIT: Health.FAILED, Verdict.SLOW: Health.WARNING, Verdict
 _ELSEWHERE = ("free space", "free inodes")
 
 
-def cache_checks(root: str, *, shards: str, keep_free: int = 0, name: str = "cache") -> Iterator[Checked]:
+def cache_checks(
+    root: str, *, shards: str, keep_free: int = 0, keep_free_inodes: int = 0, name: str = "cache"
+) -> Iterator[Checked]:
     """All about the cache at `root`.
 
     Args:
@@ -30,6 +32,7 @@ def cache_checks(root: str, *, shards: str, keep_free: int = 0, name: str = "cac
         name: what the answers call it.
         shards: those of a new cache.
         keep_free: bytes that no fetch may use.
+        keep_free_inodes: likewise.
 
     Raises:
         CacheError: it can't be opened.
@@ -39,7 +42,8 @@ def cache_checks(root: str, *, shards: str, keep_free: int = 0, name: str = "cac
         return
     tree = open_tree(root, shards)
     yield Checked(name, Health.OK, f"{root} opens, with shards {tree.layout.shards}")
-    for one in (file_system(root), room(root, keep_free=keep_free), inodes(root), modes(root), clock(root)):
+    names = inodes(root, keep_free=keep_free_inodes)
+    for one in (file_system(root), room(root, keep_free=keep_free), names, modes(root), clock(root)):
         yield replace(one, name=f"{name} {one.name}")
 
 
@@ -81,7 +85,7 @@ def room(root: str, *, keep_free: int) -> Checked:
     return Checked("free space", Health.OK, text)
 
 
-def inodes(root: str) -> Checked:
+def inodes(root: str, *, keep_free: int = 0) -> Checked:
     """Files that can still be made."""
     found = os.statvfs(root)
     if not found.f_files:
@@ -89,8 +93,9 @@ def inodes(root: str) -> Checked:
     free = min(found.f_ffree, found.f_favail)
     text = f"{free:,} of {found.f_files:,} are free"
     remedy = "remove small files, or make the file system with more inodes"
-    if free == 0:
-        return Checked("free inodes", Health.FAILED, text, remedy)
+    if free < max(1, keep_free):
+        kept = f", and {keep_free:,} are kept free: no fetch begins" if keep_free else ""
+        return Checked("free inodes", Health.FAILED, text + kept, remedy)
     if free < found.f_files * LITTLE:
         return Checked("free inodes", Health.WARNING, text, remedy)
     return Checked("free inodes", Health.OK, text)

@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from typing import Protocol
 
 from stager.cache.failures import cache_error
-from stager.errors import CacheFullError
+from stager.errors import CacheFullError, CacheTooSmallError
 from stager.model.sizes import written
 
 
@@ -66,24 +66,47 @@ class Space:
         root: of the cache.
         promises: what is promised to whom.
         keep_free: bytes of the file system that are left alone.
+        keep_free_inodes: likewise, names for files.
+        at_most: bytes that the cache may hold; 0: as many as there are.
     """
 
-    def __init__(self, root: str | os.PathLike[str], promises: Promises, *, keep_free: int = 0) -> None:
+    def __init__(
+        self,
+        root: str | os.PathLike[str],
+        promises: Promises,
+        *,
+        keep_free: int = 0,
+        keep_free_inodes: int = 0,
+        at_most: int = 0,
+    ) -> None:
         self._root = os.fspath(root)
         self._promises = promises
         self._keep_free = keep_free
+        self._keep_free_inodes = keep_free_inodes
+        self._at_most = at_most
 
-    def reserve(self, fetch: str, size: int) -> None:
-        """Promise `size` bytes to the fetch.
+    def reserve(self, fetch: str, size: int, total: int | None = None) -> None:
+        """Promise `size` bytes to the fetch, whose whole file has `total`, some of which may be in place.
 
         Raises:
             CacheFullError: there is not so much room; nothing was promised.
+            CacheTooSmallError: there will never be, whatever is evicted; nothing was promised.
             CacheError: the file system does not say how much there is.
         """
         try:
             found = os.statvfs(self._root)
         except OSError as error:
             raise cache_error(error, self._root, "look at") from error
+        self._check_fits(size if total is None else total, found)
+        # A file system that does not count its inodes says 0 of them all.
+        if self._keep_free_inodes and found.f_files and found.f_favail < self._keep_free_inodes:
+            raise CacheFullError(
+                f"cache {self._root} has too few inodes for one more file",
+                cause=f"{found.f_favail:,} are free, {self._keep_free_inodes:,} are to be kept free",
+                remedy="make room: `stager cache purge --older-than 30d`, or any other; each file gives back two or more",
+                needed=size,
+                inodes=found.f_favail,
+            )
         free = found.f_bavail * found.f_frsize
         others = self._promises.promise(fetch, size, free - self._keep_free)
         if others is None:
@@ -99,6 +122,24 @@ class Space:
             needed=size,
             promised=others,
             free=free,
+        )
+
+    def _check_fits(self, total: int, found: os.statvfs_result) -> None:
+        whole = (found.f_blocks - found.f_bfree + found.f_bavail) * found.f_frsize
+        whole -= (
+            self._keep_free if self._keep_free < whole else 0
+        )  # else nothing fits, and the limit is at fault
+        limits = [(whole, f"its file system holds {whole:,} beside what is to be kept free")]
+        limits += [(self._at_most, f"max_cache_bytes allows {self._at_most:,}")] if self._at_most else []
+        most, why = min(limits)
+        if total <= most:
+            return
+        raise CacheTooSmallError(
+            f"a file of {total:,} bytes can't be in the cache {self._root}",
+            cause=f"{why}, even if all else were evicted",
+            remedy="raise that limit, or use a larger file system for cache_dir",
+            size=total,
+            most=max(0, most),
         )
 
     def written(self, fetch: str, left: int) -> None:

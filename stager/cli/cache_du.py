@@ -117,6 +117,7 @@ def _room(console: Console, space: CacheSpace) -> None:
         ("file system", output.size(space.size)),
         ("in use, by anybody", f"{output.size(used)} ({percent})"),
         ("free", output.size(space.free)),
+        ("free inodes", f"{space.free_inodes:,} of {space.inodes:,}" if space.inodes else "not counted"),
         ("reserved by fetches that run", output.size(space.reserved)),
         ("an eviction could free", output.size(space.evictable)),
         ("in the trash", f"{output.size(space.trash_bytes)}, {space.trash_files:,} files"),

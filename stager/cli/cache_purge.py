@@ -135,6 +135,11 @@ def _facts(view: LimitsView) -> Iterator[tuple[str, str]]:
     yield "the cache holds", size(view.size) + most
     share = 100 * view.used / view.total if view.total else 0.0
     yield "its file system", f"{share:.1f} % of {size(view.total)} in use, {size(view.free)} free"
+    if view.inodes:
+        yield (
+            "its inodes",
+            f"{view.free_inodes:,} of {view.inodes:,} free, {limits.min_free_inodes:,} are kept free",
+        )
     yield (
         "made smaller at",
         f"{limits.max_used_percent:g} % in use, to {limits.low_percent:g} % of the limits",

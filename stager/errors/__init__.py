@@ -46,6 +46,7 @@ __all__ = [
     "CacheGoneError",
     "CacheIOError",
     "CachePermissionError",
+    "CacheTooSmallError",
     "CancelledError",
     "CommandFailedError",
     "ConflictError",
@@ -176,6 +177,12 @@ class CacheFullError(CacheError):
 
     code = "cache-full"
     transient = True
+
+
+class CacheTooSmallError(CacheError):
+    """The file is larger than the cache may ever be: to make room would not help."""
+
+    code = "cache-too-small"
 
 
 class CacheIOError(CacheError):

@@ -97,6 +97,8 @@ class CacheSpace:
         trash_bytes: what they take.
         max_cache_bytes: limit on what the cache holds; 0: none.
         max_used_percent: limit on what is in use of the file system.
+        inodes: that the file system has; 0: it does not count them.
+        free_inodes: that are free.
     """
 
     size: int
@@ -107,6 +109,8 @@ class CacheSpace:
     trash_bytes: int
     max_cache_bytes: int
     max_used_percent: float
+    inodes: int = 0
+    free_inodes: int = 0
 
 
 @dataclass(frozen=True, slots=True)

@@ -73,6 +73,7 @@ class Limits:
     owner_quotas: Mapping[str, int] = field(default_factory=dict)
     protected: tuple[str, ...] = ()
     min_free_bytes: int = 0
+    min_free_inodes: int = 0
 
     def stays(
         self, rows: Sequence[CachedFile], now: float, *, named: bool = False, force: bool = False
@@ -115,6 +116,10 @@ class Limits:
         if not self.max_cache_bytes or size <= self.max_cache_bytes:
             return 0
         return size - int(self.max_cache_bytes * self.low_percent / 100)
+
+    def too_few(self, free_inodes: int, inodes: int) -> int:
+        """Names for files that are to be freed where so many of the file system's `inodes` are free."""
+        return max(0, self.min_free_inodes - free_inodes) if inodes else 0
 
     def too_full(self, used: int, total: int) -> int:
         """Bytes to evict when so much of the file system's `total` is in use."""
@@ -267,6 +272,7 @@ class Purged:
         size: bytes that the cache holds now.
         free: bytes that are free on its file system now.
         unknown: keys that a command named and that the cache does not have, as people may see them.
+        missing_inodes: that are too few still, after what went.
     """
 
     dry_run: bool
@@ -280,6 +286,7 @@ class Purged:
     size: int
     free: int
     unknown: tuple[str, ...] = ()
+    missing_inodes: int = 0
 
     @property
     def files(self) -> int:
@@ -301,6 +308,8 @@ class LimitsView:
         waiting_for: why that room can't be made now; empty: it can, or none is needed.
         looked_at: when the keeper last looked; None: not yet, or there is no server.
         last: what it evicted last.
+        inodes: that the file system has; 0: it does not count them.
+        free_inodes: that are free.
     """
 
     limits: Limits
@@ -312,3 +321,5 @@ class LimitsView:
     waiting_for: str = ""
     looked_at: float | None = None
     last: Purged | None = None
+    inodes: int = 0
+    free_inodes: int = 0

@@ -28,6 +28,7 @@ STATUS: Final[dict[type[StagerError], int]] = {
     errors.CredentialStoreError: HTTPStatus.SERVICE_UNAVAILABLE,
     errors.SignalsError: HTTPStatus.SERVICE_UNAVAILABLE,
     errors.CacheFullError: HTTPStatus.INSUFFICIENT_STORAGE,
+    errors.CacheTooSmallError: HTTPStatus.INSUFFICIENT_STORAGE,
 }
 """The nearest class in the error's ancestry counts; any other is 500."""
 

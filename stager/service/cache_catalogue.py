@@ -147,6 +147,8 @@ class CatalogueService:
             trash_bytes=trash_bytes,
             max_cache_bytes=self._max_cache_bytes,
             max_used_percent=self._max_used_percent,
+            inodes=found.f_files,
+            free_inodes=found.f_favail,
         )
 
     def _evictable(self) -> int:

@@ -21,6 +21,8 @@ from stager.service.outside import File, Outside
 from stager.service.results import EVICTED
 from stager.state.catalogue import Catalogue
 
+INODES = 2
+"""That a file of the cache takes at least: its object and its entry."""
 AT_ONCE = 1000
 """Rows read from the catalogue together."""
 Holders = Callable[[Sequence[str]], Mapping[str, Sequence[str]]]
@@ -33,10 +35,12 @@ def _nothing() -> tuple[()]:
 
 @dataclass(frozen=True, slots=True)
 class Room:
-    """Bytes of a file system: in use by anybody, free for this user."""
+    """Bytes of a file system: in use by anybody, free for this user; and its inodes, 0 where it does not count them."""
 
     used: int
     free: int
+    inodes: int = 0
+    free_inodes: int = 0
 
     @property
     def total(self) -> int:
@@ -105,7 +109,17 @@ class EvictionService:
         """
         room = self._room()
         size = self._catalogue.size()[1]
-        return self.kept(LimitsView(self._limits, size, room.used, room.total, room.free))
+        return self.kept(
+            LimitsView(
+                self._limits,
+                size,
+                room.used,
+                room.total,
+                room.free,
+                inodes=room.inodes,
+                free_inodes=room.free_inodes,
+            )
+        )
 
     # -- what people ask for ---------------------------------------------------------------------
 
@@ -201,7 +215,11 @@ class EvictionService:
         for choice in self._quotas():
             yield from run.take(choice)
         room = self._room()
-        goal = max(limits.too_large(self._catalogue.size()[1]), limits.too_full(room.used, room.total))
+        goal = max(
+            limits.too_large(self._catalogue.size()[1]),
+            limits.too_full(room.used, room.total),
+            self._holding(limits.too_few(room.free_inodes, room.inodes)),
+        )
         freed = run.freed
         emptied = self._empty_trash() if limits.too_full(room.used, room.total) else 0
         for choice in self._for_room(max(0, goal - emptied)):
@@ -215,8 +233,10 @@ class EvictionService:
             size: bytes that are wanted beside those that are to be kept free.
             regardless: the file system refused although it says that there is room (a quota): evict so much.
         """
-        missing = size + self._limits.min_free_bytes - self._room().free
-        goal = max(0, missing, size if regardless else 0)
+        room = self._room()
+        missing = size + self._limits.min_free_bytes - room.free
+        names = self._holding(self._limits.too_few(room.free_inodes, room.inodes))
+        goal = max(0, missing, size if regardless else 0, names)
         run = self._run(at_once=True)
         emptied = self._empty_trash() if goal else 0
         for choice in (*self._quotas(), *self._for_room(goal)):
@@ -270,6 +290,7 @@ class EvictionService:
         )
 
     def _result(self, run: EvictionRun, goal: int, emptied: int, *, dry_run: bool = False) -> Purged:
+        room = self._room()
         return Purged(
             dry_run=dry_run,
             gone=run.gone,
@@ -280,7 +301,8 @@ class EvictionService:
             went=tuple(run.went),
             left=tuple(run.left),
             size=self._catalogue.size()[1],
-            free=self._room().free,
+            free=room.free,
+            missing_inodes=self._limits.too_few(room.free_inodes, room.inodes),
         )
 
     def _with_holders(self, left: Sequence[Example]) -> tuple[Example, ...]:
@@ -303,4 +325,20 @@ class EvictionService:
             found = os.statvfs(self._cache.root)
         except OSError as error:
             raise cache_error(error, self._cache.root, "look at") from error
-        return Room((found.f_blocks - found.f_bfree) * found.f_frsize, found.f_bavail * found.f_frsize)
+        return Room(
+            (found.f_blocks - found.f_bfree) * found.f_frsize,
+            found.f_bavail * found.f_frsize,
+            found.f_files,
+            found.f_favail,
+        )
+
+    def _holding(self, inodes: int) -> int:
+        """Bytes of the longest unused files that take so many inodes."""
+        files = -(-inodes // INODES)
+        size = 0
+        for rows in self._catalogue.matching(Selection(), at_once=AT_ONCE) if files else ():
+            size += sum(max(1, row.size) for row in rows[:files])
+            files -= len(rows)
+            if files <= 0:
+                break
+        return size

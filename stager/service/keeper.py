@@ -145,7 +145,7 @@ class Keeper:
         if purged.files:
             self._remember(purged, "room is needed")
         made = purged.bytes + purged.trash_bytes
-        if made or not (purged.missing or order.regardless):
+        if made or not (purged.missing or purged.missing_inodes or order.regardless):
             now = self._clock.monotonic()
             if not made and now - self._answered < APART_SECONDS:
                 self._freed = (
@@ -188,6 +188,8 @@ class Keeper:
 def why_not(purged: Purged, size: int) -> str:
     """Why there is no room and none can be made, in words."""
     parts = [f"{written(size)} needed", f"{written(purged.free)} free"]
+    if purged.missing_inodes:
+        parts.append(f"{purged.missing_inodes:,} inodes too few")
     stayed = _stayed(purged)
     return ", ".join([*parts, stayed] if stayed else [*parts, "nothing is left to evict"])
 

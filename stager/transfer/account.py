@@ -48,9 +48,10 @@ class Account:
 
         Raises:
             CacheFullError: there is none.
+            CacheTooSmallError: nor can there ever be.
         """
         if total is not None:
-            self._space.reserve(self._fetch, total - in_place)
+            self._space.reserve(self._fetch, total - in_place, total)
             self.promised = total
 
     def report(self, in_place: int, total: int | None) -> None:

@@ -12,6 +12,7 @@ from typing import Any
 
 from stager.errors import (
     CacheFullError,
+    CacheTooSmallError,
     CredentialError,
     DigestMismatchError,
     FetchError,
@@ -338,7 +339,7 @@ class Try:
         if isinstance(error, CacheFullError) and self._account.promised is not None:
             error.details.setdefault("needed", max(0, self._account.promised - in_place))
         refused = isinstance(error, OriginRefusedError) and not isinstance(error, CredentialError)
-        useless = refused or isinstance(error, DigestMismatchError | FileTooLargeError)
+        useless = refused or isinstance(error, DigestMismatchError | FileTooLargeError | CacheTooSmallError)
         if (
             useless
             or not self._plan.can_resume

@@ -123,7 +123,13 @@ def build_space(settings: Settings, cache: FileCache, promises: Promises | None 
     """The room of the cache; `promises` are those of this process alone unless given."""
     from stager.cache.space import LocalPromises, Space
 
-    return Space(cache.root, promises or LocalPromises(), keep_free=settings.min_free_bytes)
+    return Space(
+        cache.root,
+        promises or LocalPromises(),
+        keep_free=settings.min_free_bytes,
+        keep_free_inodes=settings.min_free_inodes,
+        at_most=settings.max_cache_bytes,
+    )
 
 
 def build_fetcher(

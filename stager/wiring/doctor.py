@@ -57,7 +57,12 @@ def database_url(settings: Settings) -> str:
 
 def _cache(settings: Settings) -> list[Checked]:
     return list(
-        cache_checks(str(settings.cache_dir), shards=settings.shards, keep_free=settings.min_free_bytes)
+        cache_checks(
+            str(settings.cache_dir),
+            shards=settings.shards,
+            keep_free=settings.min_free_bytes,
+            keep_free_inodes=settings.min_free_inodes,
+        )
     )
 
 

@@ -36,6 +36,7 @@ def build_limits(settings: Settings) -> Limits:
         owner_quotas=settings.owner_quotas,
         protected=settings.protected,
         min_free_bytes=settings.min_free_bytes,
+        min_free_inodes=settings.min_free_inodes,
     )
 
 

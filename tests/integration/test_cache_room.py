@@ -273,3 +273,67 @@ def test_a_keeper_that_has_nothing_to_do_uses_no_time(tmp_path: Path) -> None:
             (name,) = server.jobs.submit([JobSpec(("/bin/true",))])
             server.jobs.wait(name, PATIENCE)
         assert time.clock_gettime(clock) - before < 0.01
+
+
+@pytest.mark.parametrize("farm", ["threads", "process", "aio"])
+@pytest.mark.parametrize("limit", [0, 3 * MEGABYTE])
+def test_a_file_that_can_never_fit_fails_at_once_and_nothing_is_evicted_for_it(
+    tmp_path: Path, small_disk: Path, origin: Origin, farm: str, limit: int
+) -> None:
+    size = 30 * MEGABYTE if not limit else 4 * MEGABYTE
+    url = origin.serve("/large.dat", content(os.urandom(size), etag='"1"'))
+    with JobServer(settings(tmp_path, small_disk / "c", farm=farm, max_cache_bytes=limit)) as server:
+        old = fill(server, 2)
+        (name,) = server.jobs.submit([job(url)])
+        view = server.jobs.wait(name, PATIENCE)
+        assert view.state is JobState.FAILED
+        error = server.jobs.job(name).inputs[0].error
+        assert error is not None
+        assert error["code"] == "cache-too-small", error
+        assert ("max_cache_bytes" if limit else "its file system holds") in error["cause"]
+        assert kept(server, old) == old
+    assert not [path for path in (small_disk / "c" / "partial").rglob("*") if path.is_file()]
+
+
+@pytest.fixture
+def few_inodes(tmp_path: Path) -> Iterator[Path]:
+    needs(os.geteuid() == 0, "root, to mount a file system with few inodes")
+    path = tmp_path / "few"
+    path.mkdir()
+    mount = ["mount", "-t", "tmpfs", "-o", "size=64m,nr_inodes=700,mode=755", "none", str(path)]
+    done = subprocess.run(mount, capture_output=True, check=False)
+    needs(done.returncode == 0, f"the right to mount: {done.stderr.decode()}")
+    yield path
+    subprocess.run(["umount", path], check=True)
+
+
+def test_inodes_are_made_free_like_bytes_and_waited_for_with_the_reason(
+    tmp_path: Path, few_inodes: Path, origin: Origin
+) -> None:
+    data = os.urandom(2 * MEGABYTE)
+    url = origin.serve("/run.dat", content(data, etag='"1"'))
+    more = {"shards": "flat", "min_free_inodes": 450, "retry_deadline_seconds": 0.001}
+    with JobServer(settings(tmp_path, few_inodes / "c", **more)) as server:
+        for number in range(140):
+            server.cache.put(f"old/{number}", f"body {number}".encode())
+        for _ in server.cache_site.files.rebuild():
+            pass
+        for number in range(140):  # as jobs do; in memory a link takes an inode too
+            held = server.cache.object_path(sha256(f"body {number}".encode()).hexdigest())
+            (few_inodes / f"held{number}").hardlink_to(held)
+        (name,) = server.jobs.submit([job(url)])
+
+        def waits() -> bool:
+            error = server.jobs.job(name).inputs[0].error
+            return error is not None and "inodes too few" in str(error["cause"])
+
+        until(waits, "the fetch says that it waits for inodes", PATIENCE)
+        view = server.cache_site.eviction.limits()
+        assert (view.inodes, view.limits.min_free_inodes) == (700, 450)
+        assert view.free_inodes < 450
+        assert "inodes too few" in view.waiting_for
+        for number in range(140):
+            (few_inodes / f"held{number}").unlink()
+        server.cache_site.eviction.freed()
+        assert printed(server, name) == sha256(data).hexdigest()
+        assert 80 < len(server.cache) < 140, "no more went than was needed"
