@@ -33,7 +33,7 @@ from stager.transfer.remote.base import Site
 from stager.transfer.remote.transport import RemoteTransport
 from stager.transfer.tries import SMALL_BYTES
 from stager.wiring.schemes import scheme_checks
-from tests.support.commandline import Here
+from tests.support.commandline import Here, command
 from tests.support.reach import THIS_MACHINE
 from tests.support.remotes import FtpRemote, Remote, S3Remote, SftpRemote
 from tests.support.vault import Vault
@@ -288,6 +288,14 @@ def test_the_command_line_reads_buckets_at_the_endpoint_that_is_set(
     done = Here(capsys)("fetch", s3.url("a"), "--cache", tmp_path / "cache")
     assert "wants a credential" in done.err
     assert b"bucket" in s3.wire.requests
+    for name in ("STATE", "CACHE"):
+        monkeypatch.setenv(f"STAGER_{name}_DIR", str(tmp_path / name.lower()))
+    user, secret = s3.identity[:2]
+    given = command("credentials", "add", "bucket", "--kind", "s3", "--user", user, "--stdin")
+    subprocess.run(given, input=secret, text=True, check=True, capture_output=True, timeout=30)
+    done = Here(capsys)("fetch", s3.url("a"))
+    assert Path(done.out.strip()).read_bytes() == b"bytes", done.err
+    assert secret not in done.err
 
 
 def test_doctor_says_what_can_be_read_and_what_is_missing_for_it(
