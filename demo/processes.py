@@ -82,6 +82,7 @@ class Server:
         self.settings = {
             "STAGER_CACHE_DIR": str(self.cache),
             "STAGER_STATE_DIR": str(self._state),
+            "STAGER_SEGMENTS": "1",  # what this run shows is how one connection goes on where it was
             "STAGER_PORT": "0",  # any free one; the commands find it by the state directory
             "STAGER_JOB_GRACE_SECONDS": "2",
             **(settings or {}),
