@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import stat
 from base64 import b64decode, b64encode
+from contextlib import suppress
 from pathlib import Path
 
 from stager.credentials.seal import KEY_BYTES, Closer, Opener, new_key, public_of
@@ -34,7 +35,10 @@ class KeyFiles:
         Raises:
             CredentialStoreError: they can't be written.
         """
-        if self.private.exists() or self.public.exists():
+        if self.public.exists():
+            return
+        if self.private.exists():
+            self.write_public()  # a process was killed between the two files
             return
         key = new_key()
         try:  # the name is taken by whoever comes first: its key counts, also if both run at once
@@ -56,13 +60,14 @@ class KeyFiles:
         return Opener(self._keys())
 
     def closer(self) -> Closer:
-        """What closes them.
+        """What closes them: for the present private key, where that can be read, else for the public one.
 
         Raises:
             CredentialStoreError: there is no public key, or it is none.
         """
-        if not self.public.exists() and self.private.exists():
-            self.write_public()  # a process was killed between the two files
+        if self.private.exists():
+            with suppress(CredentialStoreError):  # who needs to open one is told
+                return Closer(public_of(self._keys()[0]))
         found = _read(self.public, _PUBLIC)
         if len(found) != 1:
             raise _unusable(self.public, "one line with a public key is needed")

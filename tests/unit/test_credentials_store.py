@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 
 from stager.credentials.files import FileStore
+from stager.credentials.keys import KeyFiles
 from stager.errors import ConflictError, CredentialStoreError, InputError, NotFoundError
 from stager.model.credentials import Kind, Notes, SealedSession
 from tests.support.vault import Vault
@@ -189,7 +190,16 @@ def test_keys_are_made_once_also_by_many_at_once(tmp_path: Path) -> None:
 
 def test_a_public_key_that_a_kill_left_out_is_written_again(vault: Vault) -> None:
     vault.keys.public.unlink()
-    assert vault.keys.closer().key == vault.keys.opener().keys[0]
+    vault.keys.make()
+    vault.keys.private.rename(vault.root / "elsewhere")
+    assert vault.keys.closer().key == KeyFiles(vault.root / "elsewhere", vault.keys.public).opener().keys[0]
+
+
+def test_a_host_that_got_another_private_key_seals_for_that(vault: Vault, tmp_path: Path) -> None:
+    """Not for the public key that it had written before: nobody could open what it obtains."""
+    another = Vault(tmp_path / "another")
+    vault.keys.private.write_bytes(another.keys.private.read_bytes())
+    assert vault.keys.closer().key == another.keys.opener().keys[0]
 
 
 @pytest.mark.parametrize("mode", [0o640, 0o604, 0o660])
