@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from stager.clock import Clock, SystemClock
 from stager.credentials.files import FileStore
 from stager.credentials.wallet import Wallet
+from stager.errors import CredentialStoreError
+from stager.model.checks import Checked, Health
+from stager.model.credentials import view_of
 from stager.settings import Settings
 
 if TYPE_CHECKING:
@@ -60,3 +64,36 @@ def build_wallet(
         return key_files(settings).opener()
 
     return Wallet(store or build_store(settings), opener, lambda: closer(settings), clock or SystemClock())
+
+
+def credential_checks(settings: Settings) -> Iterator[Checked]:
+    """Whether what is kept can be read, opened here, and used."""
+    name = "credentials"
+    store = build_store(settings)
+    try:
+        rows = store.rows()
+        if not rows:
+            yield Checked(name, Health.SKIPPED, "none were given")
+            return
+        keys = key_files(settings)
+        if settings.farm == "celery" and not keys.private.exists():
+            yield Checked(name, Health.OK, f"{len(rows)}, sealed; the key is where fetches run")
+            return
+        live = keys.opener().keys
+    except CredentialStoreError as error:
+        finding = f"{error.what}: {error.cause}"
+        yield Checked(name, Health.FAILED, finding, error.remedy)
+        return
+    now = SystemClock().time()
+    views = [view_of(row, store.notes(row.id), now) for row in rows]
+    lost = [row.id for row in rows if row.key not in live]
+    bad = [f"{one.id} ({one.state})" for one in views if one.state in {"refused", "expired"}]
+    if lost:
+        remedy = "give them again: `stager credentials rotate ID`"
+        yield Checked(name, Health.FAILED, f"no key opens {', '.join(lost)}", remedy)
+    elif bad:
+        yield Checked(
+            name, Health.WARNING, f"not used any more: {', '.join(bad)}", "`stager credentials rotate ID`"
+        )
+    else:
+        yield Checked(name, Health.OK, f"{len(rows)}, sealed, and opened here")

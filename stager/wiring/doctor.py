@@ -16,6 +16,7 @@ from stager.model.checks import Checked, Health, judged_skew
 from stager.service.examination import Check
 from stager.settings import Settings
 from stager.wiring import build_reach, check_farm_installed
+from stager.wiring.credentials import credential_checks
 from stager.wiring.provenance import file_check, setting_checks
 from stager.wiring.schemes import scheme_checks
 from stager.wiring.versions import version_checks
@@ -36,6 +37,7 @@ def checks(settings: Settings, given: Mapping[str, Any]) -> list[Check]:
         Check("cache", partial(_cache, settings)),
         Check("fetches", lambda: list(reach_checks(settings))),
         Check("schemes", lambda: list(scheme_checks(settings))),
+        Check("credentials", lambda: list(credential_checks(settings))),
         Check("state directory", lambda: list(state_directory(settings.state_dir))),
         Check("database", lambda: _database("database", database_url(settings))),
         Check("catalogue", partial(_catalogue, settings)),

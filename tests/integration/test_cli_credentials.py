@@ -214,6 +214,20 @@ def test_keys_are_rotated_and_what_can_not_be_opened_is_named(stager: Here, stat
     assert "stager credentials rotate" in lost.error
 
 
+def test_doctor_says_what_is_wrong_with_them(stager: Here, state: Path) -> None:
+    def found() -> tuple[str, str]:
+        lines = [json.loads(line) for line in stager("doctor", "--json").lines]
+        (one,) = [line for line in lines if line["check"] == "credentials"]
+        return one["verdict"], one["finding"]
+
+    assert found() == ("skipped", "none were given")
+    give("add", HOST, "--stdin", said="canary-1")
+    assert found() == ("ok", "1, sealed, and opened here")
+    (state / "credentials" / "key").chmod(0o644)
+    assert found()[0] == "failed"
+    assert "open to others" in found()[1]
+
+
 def test_a_configured_server_takes_them_and_its_api_says_the_same(
     stager: Here, origin: Origin, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
