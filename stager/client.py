@@ -182,7 +182,8 @@ class Client:
 
     def status(self) -> dict[str, Any]:
         """Version, uptime and number of jobs by state."""
-        return self._ask("GET", "status")
+        found: dict[str, Any] = self._ask("GET", "status")
+        return found
 
     def remove_results(self, word: str, names: Sequence[str] | None = None) -> list[ResultView]:
         """Remove what the job left (all of it, or these), whatever was promised; those that were there."""
@@ -260,13 +261,14 @@ class Client:
         json: Any = None,
         patience: float = ANSWER_SECONDS,
         data: Any = None,
-    ) -> dict[str, Any]:
+        kind: type = dict,
+    ) -> Any:
         with self._send(method, path, params=params, json=json, patience=patience, data=data) as answer:
             try:
                 found = answer.json()
             except requests.RequestException:
                 found = None
-        if not isinstance(found, dict):
+        if not isinstance(found, kind):
             raise _foreign(self.url, answer)
         return found
 

@@ -8,7 +8,7 @@ from typing import Any, Protocol
 from urllib.parse import quote
 
 from stager.client_cache import view
-from stager.model.stages import StageDetail, StageItem, StageView
+from stager.model.stages import ArchiveInfo, StageDetail, StageItem, StageView
 
 MOST = 1000
 """Stage requests in one answer."""
@@ -35,7 +35,7 @@ class StageCalls:
         patiently: waits for the end of a request.
     """
 
-    def __init__(self, ask: Callable[..., dict[str, Any]], patiently: Patiently) -> None:
+    def __init__(self, ask: Callable[..., Any], patiently: Patiently) -> None:
         self._ask = ask
         self._patiently = patiently
 
@@ -51,6 +51,11 @@ class StageCalls:
         files = [{name: value for name, value in asdict(item).items() if value} for item in items]
         body = {"files": files, "keep_seconds": keep_seconds, "priority": priority, "owner": owner}
         return str(self._ask("POST", "stage", json=body)["id"])
+
+    def archive_info(self, paths: Sequence[str]) -> list[ArchiveInfo]:
+        """See `StageService.archive_info`."""
+        answer = self._ask("POST", "archiveinfo", json={"paths": list(paths)}, kind=list)
+        return [view(ArchiveInfo, one) for one in answer]
 
     def cancel(self, word: str, urls: Sequence[str] | None = None) -> int:
         """See `StageService.cancel`."""

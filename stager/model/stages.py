@@ -194,3 +194,29 @@ class StageDetail(StageView):
     """A stage request with its files, in the order in which they were given."""
 
     all_files: list[StagedView] = field(default_factory=list)
+
+
+class Locality(StrEnum):
+    """Where a file is, in the words of the WLCG Tape REST API: the cache is the disk, the origin the tape."""
+
+    DISK = "DISK"
+    """In the cache, and of no origin."""
+    TAPE = "TAPE"
+    """Not in the cache; whether its origin has it only staging can tell."""
+    DISK_AND_TAPE = "DISK_AND_TAPE"
+    """In the cache, from its origin."""
+
+
+@dataclass(frozen=True, slots=True)
+class ArchiveInfo:
+    """Where one file is; or why that can't be said.
+
+    Attributes:
+        path: as it was asked for.
+        locality: where it is.
+        error: why that can't be said.
+    """
+
+    path: str
+    locality: Locality | None = None
+    error: str | None = None

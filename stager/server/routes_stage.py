@@ -9,7 +9,7 @@ from fastapi import APIRouter, Body, Query, Response
 from pydantic import BaseModel, ConfigDict, Discriminator, Field, Tag
 
 from stager.errors import ConflictError
-from stager.model.stages import StageDetail, StageItem, StageView
+from stager.model.stages import ArchiveInfo, StageDetail, StageItem, StageView
 from stager.server.problems import described
 from stager.server.waiting import LONGEST_SECONDS, Waiting
 from stager.service.stage import MAX_FILES, StageService
@@ -74,6 +74,15 @@ class SomeFiles(_Shape):
     urls: list[str] | None = Field(default=None, description="Only these; null: all.")
 
 
+class Paths(_Shape):
+    """Some files, by their URLs."""
+
+    paths: list[str] = Field(
+        description=f"URLs, or other keys of the cache; at most {MAX_FILES}.",
+        examples=[["https://example.org/run7.nxs"]],
+    )
+
+
 @dataclass(frozen=True)
 class Staged:
     """Id of the stage request."""
@@ -97,13 +106,27 @@ class Unstaged:
 
 
 def stage_routes(stages: StageService | None, waiting: Waiting) -> APIRouter:
-    """Routes below ``/v1/stage``."""
-    router = APIRouter(prefix="/stage", tags=["stage requests"])
+    """``/v1/archiveinfo``, and the routes below ``/v1/stage``."""
+    both = APIRouter(tags=["stage requests"])
+    router = APIRouter(prefix="/stage")
 
     def service() -> StageService:
         if stages is None:
             raise ConflictError("this server takes no stage requests", remedy="ask the one that does")
         return stages
+
+    @both.post(
+        "/archiveinfo",
+        response_model_exclude_none=True,
+        responses=described(409, 413),
+        summary="Where files are",
+    )
+    def archive_info(body: Paths) -> list[ArchiveInfo]:
+        """For each file whether the cache has it (DISK, DISK_AND_TAPE) or it would have to be staged (TAPE).
+
+        No origin is asked.
+        """
+        return service().archive_info(body.paths)
 
     @router.post("", status_code=201, responses=described(409, 413, 503), summary="Stage files")
     def stage(body: StageIn, response: Response) -> Staged:
@@ -152,4 +175,5 @@ def stage_routes(stages: StageService | None, waiting: Waiting) -> APIRouter:
         """Cancel and release all of it, and forget the request."""
         return Unstaged(service().delete(stage))
 
-    return router
+    both.include_router(router)
+    return both

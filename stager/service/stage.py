@@ -16,7 +16,17 @@ from stager.model.entries import Entry
 from stager.model.fetches import FetchRequest, FetchState
 from stager.model.jobs import check_owner, check_priority
 from stager.model.records import FetchRecord
-from stager.model.stages import Stage, StageDetail, StagedFile, StagedState, StagedView, StageItem, StageView
+from stager.model.stages import (
+    ArchiveInfo,
+    Locality,
+    Stage,
+    StageDetail,
+    StagedFile,
+    StagedState,
+    StagedView,
+    StageItem,
+    StageView,
+)
 from stager.model.urls import parse_url
 from stager.service.watch import Watch
 from stager.state.store import Store
@@ -124,6 +134,28 @@ class StageService:
         except CacheError as error:  # the fetch will meet it again and say so
             log.warning("looking for %s: %s", parse_url(request.url).redacted, error)
             return None
+
+    def archive_info(self, paths: Sequence[str]) -> list[ArchiveInfo]:
+        """Where files are (URLs, or other keys of the cache): at once, without asking their origins.
+
+        Raises:
+            InputError: too many.
+        """
+        if len(paths) > MAX_FILES:
+            raise InputError(f"{len(paths)} files", cause=f"{MAX_FILES} are allowed", remedy="ask in parts")
+        return [self._locality(path) for path in paths]
+
+    def _locality(self, path: str) -> ArchiveInfo:
+        try:
+            key = parse_url(path).text if "://" in path else path
+            entry = self._cache.lookup(key)
+        except (InputError, CacheError) as error:
+            return ArchiveInfo(path, error=str(error))
+        if entry is not None:
+            return ArchiveInfo(path, Locality.DISK if entry.url is None else Locality.DISK_AND_TAPE)
+        if key == path and "://" not in path:
+            return ArchiveInfo(path, error="the cache does not have it, and it is no URL")
+        return ArchiveInfo(path, Locality.TAPE)
 
     def cancel(self, word: str, urls: Sequence[str] | None = None) -> int:
         """Give up the files (all, or those of these URLs) that are not there yet; how many that were.

@@ -94,6 +94,24 @@ def test_files_are_staged_pinned_for_a_while_and_released(
     assert len(origin.seen("/one")) == 1
 
 
+def test_where_files_are_is_told_in_the_shape_of_the_tape_api(server: ServerProcess, origin: Origin) -> None:
+    there, away = origin.serve("/at-hand", content(b"x")), origin.serve("/away", content(b"y"))
+    with server.client() as client:
+        client.staging.wait(client.staging.stage(items(there)), PATIENCE)
+        asked = len(origin.requests)
+        found = client.staging.archive_info([there, away, "no URL", "http://h.test/a b"])
+        assert len(origin.requests) == asked, "no origin is asked"
+        assert [(one.path, one.locality) for one in found] == [
+            (there, "DISK_AND_TAPE"),
+            (away, "TAPE"),
+            ("no URL", None),
+            ("http://h.test/a b", None),
+        ]
+        assert "malformed URL" in str(found[3].error)
+        raw = client._ask("POST", "archiveinfo", json={"paths": [there, "no URL"]}, kind=list)
+        assert list(map(sorted, raw)) == [["locality", "path"], ["error", "path"]]
+
+
 def test_a_stage_request_and_a_job_share_one_transfer(server: ServerProcess, origin: Origin) -> None:
     gate = threading.Event()
 
