@@ -19,6 +19,7 @@ import tempfile
 import threading
 import time
 from contextlib import ExitStack
+from itertools import islice
 from pathlib import Path
 
 from contest import make_file
@@ -36,12 +37,12 @@ SETS = {"1 x 1 GiB": (1, 1 << 30), "2000 x 4 KiB": (2000, 4 << 10), "64 x 8 MiB"
 
 
 def alone(driver: str, urls: list[str], cache_dir: Path, connections: int) -> dict[str, float]:
-    """Fetch all through that farm; seconds that passed, seconds computed, MiB at the peak."""
+    """Fetch all through that farm, which is given the next when one ends: seconds that passed and that it computed, peak MiB."""
     settings = Settings(
         cache_dir=cache_dir, farm=driver, fetch_threads=connections, origin_connections=connections
     )
-    left, over, failed = len(urls), threading.Event(), []
-    lock = threading.Lock()
+    orders = (FetchOrder(str(number), 1, FetchRequest(url)) for number, url in enumerate(urls))
+    over, failed, lock, left = threading.Event(), [], threading.Lock(), len(urls)
 
     def hear(signal: Signal) -> None:
         nonlocal left
@@ -51,15 +52,20 @@ def alone(driver: str, urls: list[str], cache_dir: Path, connections: int) -> di
         elif isinstance(signal, Ready):
             with lock:
                 left -= 1
-            if not left:
+                order = next(orders, None)
+            if order is not None:
+                farm.start(order)
+            elif not left:
                 over.set()
 
     with ExitStack() as made:
         farm = build_farm(settings, FileCache(cache_dir), hear, None, made)
         before = resource.getrusage(resource.RUSAGE_SELF)
         began = time.perf_counter()
-        for number, url in enumerate(urls):
-            farm.start(FetchOrder(str(number), 1, FetchRequest(url)))
+        with lock:
+            first = list(islice(orders, connections))
+        for order in first:
+            farm.start(order)
         over.wait()
         seconds, after = time.perf_counter() - began, resource.getrusage(resource.RUSAGE_SELF)
     if failed:

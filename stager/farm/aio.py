@@ -20,8 +20,8 @@ _log = logging.getLogger(__name__)
 class Attempt(Protocol):
     """One try in an event loop."""
 
-    async def run(self) -> FetchResult:
-        """See `Fetch`."""
+    async def run(self, begun: Callable[[], object], ended: Callable[[FetchResult], object]) -> FetchResult:
+        """See `Fetch`; `begun`, and `ended` with what it delivers, are called in a thread that may wait."""
         ...
 
     def wake(self) -> None:
@@ -162,36 +162,51 @@ class AioFarm:
 
     async def _try(self, taken: _Taken) -> None:
         order = taken.order
-        await self._tell(Started(order.fetch, order.generation))
-        end: Signal
+        failed: Failed
         try:
             if taken.stopped:
+                await self._tell(Started(order.fetch, order.generation))
                 raise cancelled_error(order.request)  # noqa: TRY301 - it ends like any other
-            end = Ready(order.fetch, order.generation, await self._fetch(taken))
+            await self._fetch(taken)
         except StagerError as error:
             progressed = bool(error.details.get("progressed"))
-            end = Failed(order.fetch, order.generation, error, progressed=progressed)
+            failed = Failed(order.fetch, order.generation, error, progressed=progressed)
         except Exception as error:  # noqa: BLE001 - a fault of one try must not end the farm
             _log.exception("fetch %s broke", order.fetch)
-            end = Failed(order.fetch, order.generation, unexpected_error(order.request, error))
-        with self._lock:
-            del self._tries[order.fetch, order.generation]
-        await self._tell(end)
+            failed = Failed(order.fetch, order.generation, unexpected_error(order.request, error))
+        else:
+            return
+        self._forget(order)
+        await self._tell(failed)
 
-    async def _fetch(self, taken: _Taken) -> FetchResult:
-        fetch, generation = taken.order.fetch, taken.order.generation
+    async def _fetch(self, taken: _Taken) -> None:
+        order = taken.order
+        fetch, generation = order.fetch, order.generation
+
+        def begun() -> None:
+            self._take(Started(fetch, generation))
 
         def progress(received: int, total: int | None, resumed_from: int) -> None:
             self._take(Progress(fetch, generation, received, total, resumed_from))
 
-        attempt = self._fetcher.attempt(taken.order, progress=progress, cancelled=taken.is_stopped)
+        def ended(result: FetchResult) -> None:
+            self._forget(order)
+            self._take(Ready(fetch, generation, result))
+
+        attempt = self._fetcher.attempt(order, progress=progress, cancelled=taken.is_stopped)
         taken.attempt = attempt
         if taken.stopped:
             attempt.wake()
-        return await attempt.run()
+        await attempt.run(begun, ended)
 
     async def _tell(self, signal: Signal) -> None:
         await self._loop.run_in_executor(self._off, self._take, signal)
+
+    # -- in any thread ----------------------------------------------------------------------------
+
+    def _forget(self, order: FetchOrder) -> None:
+        with self._lock:
+            del self._tries[order.fetch, order.generation]
 
     # -- in the other threads ---------------------------------------------------------------------
 

@@ -67,6 +67,7 @@ class AioAnswer:
         if "transfer-encoding" in self.headers:
             self.headers.pop("content-length", None)
         self._framed = "content-length" in self.headers or "transfer-encoding" in self.headers
+        self._whole = self._all_here()
         self._look_for_end()
 
     @property
@@ -74,8 +75,13 @@ class AioAnswer:
         """See `Answer.trailer`: aiohttp reads it and shows it to nobody."""
         return NO_FIELDS
 
-    def take(self) -> None:
-        """See `Answer.take`: aiohttp hands bodies out as they come."""
+    def take(self) -> bytes | None:
+        """See `Answer.take`; may be called in any thread, while no `fill` is under way."""
+        whole, self._whole = self._whole, None
+        if whole is not None:
+            self._touched = True
+            self.end = End.COMPLETE
+        return whole
 
     async def fill(self, room: memoryview, patience: Patience, silence: float) -> Filled:
         """Read into `room` until it is full, the body ends, or it is time to do something else.
@@ -86,6 +92,8 @@ class AioAnswer:
             FetchError: the body's framing is broken. A connection that breaks is an `end`.
         """
         self._touched = True
+        if self._whole is not None:
+            return self._hand_out(self._whole, room)
         began = now = self._loop.time()
         filled = 0
         while self.end is None and filled < len(room):
@@ -124,6 +132,26 @@ class AioAnswer:
             return self._rest(most)
         return b""
 
+    def _all_here(self) -> bytes | None:
+        """The body, if it came with the head, as that of nearly every small file does."""
+        content = self._content
+        if (
+            "content-length" not in self.headers
+            or not content.is_eof()
+            or content.at_eof()
+            or content.exception()
+        ):
+            return None
+        return content.read_nowait()
+
+    def _hand_out(self, whole: bytes, room: memoryview) -> Filled:
+        count = min(len(whole), len(room))
+        room[:count] = whole[:count]
+        self._whole = whole[count:] or None
+        if self._whole is None:
+            self.end = End.COMPLETE
+        return Filled(count, 0.0)
+
     def _rest(self, most: int) -> bytes:
         data = self._content.read_nowait(most)
         if not data:
@@ -131,7 +159,7 @@ class AioAnswer:
         return data
 
     def _look_for_end(self) -> None:
-        if self.end is None and self._content.at_eof() and not self._broken:
+        if self.end is None and self._whole is None and self._content.at_eof() and not self._broken:
             if self._framed or self.status in {204, 304}:
                 self.end = End.COMPLETE
             elif self._response.tls is None or _said_goodbye(self._response.tls):

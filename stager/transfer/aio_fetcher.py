@@ -37,8 +37,8 @@ LOOKS = 4
 """Looks at the time within the shortest of the limits that a silent origin can exceed."""
 
 
-def _nothing() -> None:
-    """Nobody waits for the bytes to be here."""
+def _nothing(*_: object) -> None:
+    """Nobody waits for it."""
 
 
 class AioFetcher:
@@ -120,10 +120,20 @@ class AioAttempt:
         self._look = min(limits) / LOOKS
         self._beside: dict[asyncio.Task[None], Patience] = {}
 
-    async def run(self) -> FetchResult:
-        """See `Fetcher.fetch`."""
+    async def run(
+        self,
+        begun: Callable[[], object] = _nothing,
+        ended: Callable[[FetchResult], object] = _nothing,
+    ) -> FetchResult:
+        """See `Fetcher.fetch`.
+
+        Args:
+            begun: called in a thread of `off`, before anything else.
+            ended: called in such a thread with what was delivered. Each way there and back costs as much as a
+                request.
+        """
         loop = asyncio.get_running_loop()
-        steps = self._steps()
+        steps = self._told_steps(begun, ended)
         outcome: Callable[[], Ask] = partial(next, steps)
         while True:
             ask = await loop.run_in_executor(self._off, _step, outcome)
@@ -137,6 +147,12 @@ class AioAttempt:
     def wake(self) -> None:
         """Look again at `cancelled`, which has turned True; in the loop's thread."""
         self._patience.urge()
+
+    def _told_steps(self, begun: Callable[[], object], ended: Callable[[FetchResult], object]) -> Steps:
+        begun()
+        result = yield from self._steps()
+        ended(result)
+        return result
 
     def _steps(self) -> Steps:
         means, order = self._means, self._order
