@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from stager.errors import InputError
-from stager.model.credentials import MAX_SECRET_BYTES, PARTS, SECRET_PARTS, Kind
+from stager.model.credentials import MAX_SECRET_BYTES, PARTS, SECRET_PARTS, Kind, check_parts
 
 _KEYS = frozenset({Kind.CERTIFICATE, Kind.SSH})
 
@@ -59,6 +59,7 @@ def gather(
     more: Sequence[str] = (),
     certificate: Path | None = None,
     known: str = "",
+    allow_http: bool = False,
 ) -> dict[str, str]:
     """The parts of a credential, the secret ones among them.
 
@@ -78,6 +79,8 @@ def gather(
         return parts | {secret: _of_file(source.file, private=kind in _KEYS)}
     if source.stdin:
         return parts | _of_stdin(secret, keep_lines=kind in _KEYS)
+    if "device_url" in parts:
+        return parts | {secret: _granted(parts, allow_http=allow_http)}
     if kind in _KEYS:
         raise InputError(
             f"a credential of kind {kind} needs its key", remedy="give its file with --from-file"
@@ -101,6 +104,27 @@ def _public(more: Sequence[str]) -> dict[str, str]:
             )
         parts[name] = value
     return parts
+
+
+def _granted(parts: dict[str, str], *, allow_http: bool) -> str:
+    import time
+
+    from stager.cli import output
+    from stager.settings import load_settings
+    from stager.wiring.credential_trial import granted
+
+    for name in ("client_id", "token_url"):
+        if name not in parts:
+            raise InputError(
+                f"a device grant needs {name}", remedy="give --user CLIENT_ID --set token_url=URL"
+            )
+    check_parts(Kind.OAUTH2_REFRESH, parts | {"refresh_token": "to come"}, allow_http=allow_http)
+    return granted(
+        load_settings(),
+        parts,
+        time.sleep,
+        lambda found: output.note(f"open {found.address} and enter {found.code}; waiting"),
+    )
 
 
 def _asked(prompt: str) -> str:

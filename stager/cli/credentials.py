@@ -105,7 +105,15 @@ def add(
     scope = Scope(host, prefix, "" if site else owner or login_name(), allow_http)
     source = Source(stdin=stdin, file=from_file, netrc=netrc)
     chosen = kind_of(kind, user, source)
-    parts = gather(chosen, scope.host, source, user=user, more=more or (), certificate=certificate)
+    parts = gather(
+        chosen,
+        scope.host,
+        source,
+        user=user,
+        more=more or (),
+        certificate=certificate,
+        allow_http=allow_http,
+    )
     new = NewCredential(scope, chosen, parts, _end(expires))
     with credential_source() as credentials:
         _tell(credentials.add(new), as_json=as_json)

@@ -58,7 +58,7 @@ PARTS: dict[Kind, Parts] = {
     Kind.FORM: Parts("password", ("user", "login_url"), ("user_field", "password_field", "fields")),
     Kind.OAUTH2_CLIENT: Parts("client_secret", ("client_id", "token_url"), ("scope", "client_auth")),
     Kind.OAUTH2_REFRESH: Parts(
-        "refresh_token", ("client_id", "token_url"), ("client_secret", "scope", "client_auth")
+        "refresh_token", ("client_id", "token_url"), ("client_secret", "scope", "client_auth", "device_url")
     ),
     Kind.CERTIFICATE: Parts("key", ("certificate",), ("passphrase",)),
     Kind.S3: Parts("secret_key", ("access_key",), ("session_token",)),
@@ -314,7 +314,7 @@ def check_parts(kind: Kind, parts: Mapping[str, str], *, allow_http: bool = Fals
         raise InputError("client_auth of the credential is unknown", remedy="write basic or post")
     if kind is Kind.BASIC and ":" in parts["user"]:
         raise InputError("user of the credential has a colon", cause="basic authentication can't send one")
-    for name in ("login_url", "token_url"):
+    for name in ("login_url", "token_url", "device_url"):
         if name in parts and parse_url(parts[name]).scheme in PLAIN_SCHEMES and not allow_http:
             raise InputError(
                 f"{name} of the credential is not https",

@@ -86,7 +86,9 @@ class Login:
             form["client_id"] = parts["client_id"]
             if secret:
                 form["client_secret"] = secret
-        status, fields, body = yield from self._ask(Request(url, headers, form=urlencode(form).encode()))
+        status, fields, body = yield from read_answer(
+            Request(url, headers, form=urlencode(form).encode()), self._pulse
+        )
         if status in {400, 401, 403}:
             raise self._refused(url, f"{status}, {_oauth_error(body)}")
         if status != 200:  # noqa: PLR2004 - HTTP's own numbers
@@ -118,7 +120,7 @@ class Login:
         parts = self._parts
         url = self._allowed(parts["login_url"])
         jar = Jar()
-        status, fields, body = yield from self._ask(Request(url, dict(_HEADERS)))
+        status, fields, body = yield from read_answer(Request(url, dict(_HEADERS)), self._pulse)
         jar.take(url, fields, self._now())
         if is_transient(status):
             raise self._not_now(url, status, fields)
@@ -134,7 +136,7 @@ class Login:
             cookies = jar.header(at, self._now())
             if cookies:
                 headers["Cookie"] = cookies
-            status, fields, body = yield from self._ask(Request(at, headers, form=sent))
+            status, fields, body = yield from read_answer(Request(at, headers, form=sent), self._pulse)
             jar.take(at, fields, self._now())
             location = fields.get("location")
             if status not in _REDIRECTS or not location:
@@ -156,24 +158,6 @@ class Login:
         return Session(self._credential.row.serial, values, self._now(), jar.expires_at)
 
     # -- parts ----------------------------------------------------------------------------------
-
-    def _ask(self, request: Request) -> Generator[Open | Fill, Any, Answered]:
-        answer = yield Open(request, self._pulse)
-        try:
-            body = answer.take()
-            if body is None:
-                room = memoryview(bytearray(MAX_ANSWER_BYTES))
-                filled, took = 0, 0.0
-                while answer.end is None and filled < MAX_ANSWER_BYTES:
-                    count, seconds = yield Fill(answer, room[filled:])
-                    filled, took = filled + count, took + seconds
-                    self._pulse(0.0)
-                    if took > MAX_SECONDS:
-                        raise no_connection(request.url, f"its answer took more than {MAX_SECONDS:.0f} s")
-                body = bytes(room[:filled])
-            return answer.status, dict(answer.headers), bytes(body)
-        finally:
-            answer.close()
 
     def _allowed(self, text: str) -> Url:
         try:
@@ -197,6 +181,26 @@ class Login:
 
     def _not_now(self, url: Url, status: int, fields: Headers) -> FetchError:
         return status_error(url, status, fields, self._now())
+
+
+def read_answer(request: Request, pulse: Pulse) -> Generator[Open | Fill, Any, Answered]:
+    """Send a request and read the whole answer, which is to be small: status, fields, body."""
+    answer = yield Open(request, pulse)
+    try:
+        body = answer.take()
+        if body is None:
+            room = memoryview(bytearray(MAX_ANSWER_BYTES))
+            filled, took = 0, 0.0
+            while answer.end is None and filled < MAX_ANSWER_BYTES:
+                count, seconds = yield Fill(answer, room[filled:])
+                filled, took = filled + count, took + seconds
+                pulse(0.0)
+                if took > MAX_SECONDS:
+                    raise no_connection(request.url, f"its answer took more than {MAX_SECONDS:.0f} s")
+            body = bytes(room[:filled])
+        return answer.status, dict(answer.headers), bytes(body)
+    finally:
+        answer.close()
 
 
 def _no_token(url: Url) -> ProtocolError:

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Mapping
 from contextlib import closing
 
 from stager.clock import SystemClock
 from stager.model.credentials import CredentialRow
 from stager.model.fetches import FetchRequest
 from stager.settings import Settings
+from stager.transfer.device import Invitation, refresh_token
 from stager.transfer.http import HttpTransport
 from stager.transfer.trial import try_credential
 from stager.wiring import build_reach, transfer_options
@@ -21,11 +23,7 @@ def try_url(settings: Settings, request: FetchRequest) -> CredentialRow | None:
         FetchError: it did not give it.
     """
     store = build_store(settings)
-    transport = HttpTransport(
-        connect_timeout_seconds=settings.connect_timeout_seconds,
-        ca_bundle=settings.ca_bundle,
-        reach=build_reach(settings),
-    )
+    transport = _transport(settings)
     before = {row.id: store.notes(row.id) for row in store.rows()}
     with closing(transport):
         wallet = build_wallet(settings, store)
@@ -33,3 +31,22 @@ def try_url(settings: Settings, request: FetchRequest) -> CredentialRow | None:
     if shown is not None and before[shown.id].is_refused:
         store.swap(shown, shown)  # whoever has seen that it was refused looks again
     return shown
+
+
+def granted(
+    settings: Settings,
+    parts: Mapping[str, str],
+    sleep: Callable[[float], None],
+    invite: Callable[[Invitation], None],
+) -> str:
+    """A refresh token, once somebody has said yes; see `stager.transfer.device`."""
+    with closing(_transport(settings)) as transport:
+        return refresh_token(parts, transport, SystemClock(), sleep, invite)
+
+
+def _transport(settings: Settings) -> HttpTransport:
+    return HttpTransport(
+        connect_timeout_seconds=settings.connect_timeout_seconds,
+        ca_bundle=settings.ca_bundle,
+        reach=build_reach(settings),
+    )

@@ -15,7 +15,7 @@ import pytest
 from stager.credentials.files import FileStore
 from stager.credentials.keys import KeyFiles
 from tests.support.commandline import Here, command
-from tests.support.origin import Origin, content
+from tests.support.origin import Answer, Origin, content, status
 from tests.support.processes import ServerProcess
 from tests.support.vault import basic, guarded, place
 
@@ -212,6 +212,42 @@ def test_keys_are_rotated_and_what_can_not_be_opened_is_named(stager: Here, stat
     lost = stager("credentials", "rotate-keys")
     assert lost.code == 1
     assert "stager credentials rotate" in lost.error
+
+
+def test_a_refresh_token_is_granted_in_a_browser(stager: Here, state: Path, origin: Origin) -> None:
+    def said(code: int, **values: object) -> Answer:
+        return status(code, {"Content-Type": "application/json"}, json.dumps(values).encode())
+
+    page = "https://portal.example/device"
+    device = origin.serve(
+        "/device", said(200, device_code="canary-d", user_code="ABCD", verification_uri=page, interval=0)
+    )
+    pending, done = (
+        said(400, error="authorization_pending"),
+        said(200, access_token="a", refresh_token="canary-r"),
+    )
+    token = origin.serve("/token", pending, pending, done)
+    given = stager(
+        "credentials", "add", HOST, "--kind", "oauth2-refresh", "--user", "me", "--allow-http",
+        "--set", f"device_url={device}", "--set", f"token_url={token}",
+    )  # fmt: skip
+    assert given.code == 0, given.err
+    assert f"open {page} and enter ABCD" in given.err
+    assert "canary" not in given.out + given.err
+    assert [parts["refresh_token"] for parts in opened(state)] == ["canary-r"]
+    origin.serve("/token", said(400, error="access_denied"))
+    denied = stager(
+        "credentials", "add", HOST, "--kind", "oauth2-refresh", "--user", "me", "--allow-http",
+        "--set", f"device_url={device}", "--set", f"token_url={token}",
+    )  # fmt: skip
+    assert denied.code == 8
+    asked = len(origin.seen())
+    plain = stager(
+        "credentials", "add", HOST, "--kind", "oauth2-refresh", "--user", "me",
+        "--set", f"device_url={device}", "--set", f"token_url={token}",
+    )  # fmt: skip
+    assert (plain.code, "not https" in plain.error, len(origin.seen())) == (2, True, asked)
+    assert len(opened(state)) == 1
 
 
 def test_doctor_says_what_is_wrong_with_them(stager: Here, state: Path) -> None:
