@@ -19,6 +19,7 @@ from stager.client_credentials import CredentialCalls
 from stager.client_stage import StageCalls
 from stager.errors import RemoteError, ServerUnreachableError, StagerError, StateError, error_from_dict
 from stager.model.fetches import FetchState
+from stager.model.grants import GrantView
 from stager.model.jobs import JobSpec, JobState
 from stager.model.views import (
     InputView,
@@ -165,6 +166,16 @@ class Client:
     def origins(self) -> list[OriginView]:
         """Origins that have work or had some lately, and how they cope."""
         return [_view(OriginView, one) for one in self._ask("GET", "origins")["origins"]]
+
+    def grants(self, user: str | None = None) -> list[GrantView]:
+        """See `GrantService.held`."""
+        params = {} if user is None else {"user": user}
+        return [_view(GrantView, one) for one in self._ask("GET", "grants", params=params)["grants"]]
+
+    def revoke(self, words: Sequence[str] = (), *, user: str | None = None) -> list[GrantView]:
+        """See `GrantService.revoke`."""
+        params = {"grant": list(words)} | ({} if user is None else {"user": user})
+        return [_view(GrantView, one) for one in self._ask("DELETE", "grants", params=params)["grants"]]
 
     def workers(self) -> WorkersView:
         """Who fetches files and runs jobs, where that is not the server itself."""

@@ -164,6 +164,8 @@ class Settings(BaseSettings):
     """How long a copy is used without asking when the origin says nothing."""
     fresh_max_seconds: Annotated[float, Field(ge=0, allow_inf_nan=False)] = 86_400.0
     """Longest guess from Last-Modified (a tenth of the age)."""
+    grant_seconds: Annotated[float, Field(gt=0, le=86_400.0)] = 300.0
+    """For so long after an origin gave or confirmed a restricted file to a user that user's jobs get it unasked."""
     ca_bundle: str = ""
     """File with the certificates to trust; empty: the usual ones."""
     file_roots: tuple[Path, ...] = ()

@@ -21,9 +21,17 @@ from collections.abc import Iterator
 from contextlib import suppress
 
 from stager.cache.failures import LINK_REFUSED, cache_error
-from stager.cache.files import remove_quietly, sync_directory, unless_stale, write_all
+from stager.cache.files import is_private, remove_quietly, sync_directory, unless_stale, write_all
 from stager.cache.fresh import refresh
-from stager.cache.layout import ENTRIES, OBJECTS, SHARED_FILE_MODE, Layout, is_digest, is_hex
+from stager.cache.layout import (
+    ENTRIES,
+    OBJECTS,
+    PRIVATE_FILE_MODE,
+    SHARED_FILE_MODE,
+    Layout,
+    is_digest,
+    is_hex,
+)
 from stager.cache.nameless import link_nameless, open_nameless
 from stager.cache.objects import bring_object, find_object
 from stager.cache.owner import new_owner, retire
@@ -181,11 +189,11 @@ class EntryFiles:
 
     def _write(self, entry: Entry, digest: str, text: bytes, *, new: bool) -> bool:
         path, durable = self._tree.entry(digest), entry.keep_until is not None
-        if new and self._create(path, self._tree.link(digest), text, durable=durable):
+        if new and self._create(path, self._tree.link(digest), text, _mode(entry), durable=durable):
             return True
         linked = self._drop_link(digest, entry)
         old = None if linked or new else self.read(digest)
-        self._replace(path, text, durable=durable)
+        self._replace(path, text, _mode(entry), durable=durable)
         self._drop_link(digest, entry)
         return new or entry.object != (old.object if old else linked)
 
@@ -292,9 +300,9 @@ class EntryFiles:
                 return True
         return False
 
-    def _create(self, path: str, link: str, content: bytes, *, durable: bool) -> bool:
+    def _create(self, path: str, link: str, content: bytes, mode: int, *, durable: bool) -> bool:
         """Make the first entry of a key; False if there is one, or if that takes a name."""
-        fd = open_nameless(self._tree, path, SHARED_FILE_MODE)
+        fd = open_nameless(self._tree, path, mode)
         if fd is None:
             return False
         try:
@@ -309,11 +317,11 @@ class EntryFiles:
         finally:
             os.close(fd)
 
-    def _replace(self, path: str, content: bytes, *, durable: bool) -> None:
+    def _replace(self, path: str, content: bytes, mode: int, *, durable: bool) -> None:
         owner = new_owner()
         private = f"{path}.{owner}"
         try:
-            fd = self._tree.creating(private, lambda: os.open(private, _CREATE, SHARED_FILE_MODE))
+            fd = self._tree.creating(private, lambda: os.open(private, _CREATE, mode))
             try:
                 write_all(fd, content)
                 if durable:
@@ -334,6 +342,10 @@ def read_entry(fd: int) -> bytes:
     return text if len(text) < _USUAL_BYTES else text + os.read(fd, _MAX_BYTES)
 
 
+def _mode(entry: Entry) -> int:
+    return PRIVATE_FILE_MODE if entry.restricted else SHARED_FILE_MODE
+
+
 def _parse(text: bytes | None) -> Entry | None:
     try:
         return None if text is None else Entry.from_json(text)
@@ -342,10 +354,15 @@ def _parse(text: bytes | None) -> Entry | None:
 
 
 def _read(tree: Tree, path: str) -> bytes | None:
-    """What the file says; None when there is none, and none that another host made just now."""
+    """What the file says; None when there is none for us, and none that another host made just now."""
 
-    def content() -> bytes:
-        fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+    def content() -> bytes | None:
+        try:
+            fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+        except PermissionError:
+            if is_private(path):
+                return None
+            raise
         try:
             return read_entry(fd)
         finally:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import os
+import stat
 from collections.abc import Callable
 from contextlib import suppress
 from typing import TypeVar
@@ -64,3 +65,11 @@ def remove_quietly(path: str) -> None:
     """Remove a private file of ours; what can't be removed now is found by the next claim or scrub."""
     with suppress(OSError):
         os.unlink(path)
+
+
+def is_private(path: str) -> bool:
+    """Whether the file is for its owner alone, as the entry of a restricted object is."""
+    try:
+        return not stat.S_IMODE(os.stat(path).st_mode) & 0o077
+    except OSError:
+        return False

@@ -11,7 +11,7 @@ from contextlib import suppress
 from stager.cache.fresh import list_names, refresh
 from stager.cache.layout import JOBS, is_digest
 from stager.cache.objects import find_object
-from stager.cache.pinned import LINK, pin_directory, pinned_objects
+from stager.cache.pinned import LINKS, pin_directory, pinned_objects
 from stager.cache.removal import DIRECTORY
 from stager.cache.tree import Tree
 
@@ -51,9 +51,10 @@ def held_files(tree: Tree) -> dict[tuple[int, int], int]:
     """
     sizes = {(there.st_dev, there.st_ino): there.st_size for _, _, there in _inputs(tree)}
     for sha256 in pinned_objects(tree):
-        with suppress(FileNotFoundError):
-            there = os.stat(f"{pin_directory(tree, sha256)}/{LINK}")
-            sizes[there.st_dev, there.st_ino] = there.st_size
+        for link in LINKS:
+            with suppress(FileNotFoundError):
+                there = os.stat(f"{pin_directory(tree, sha256)}/{link}")
+                sizes[there.st_dev, there.st_ino] = there.st_size
     return sizes
 
 

@@ -5,7 +5,7 @@ The tree (with the usual shards ``2+2``)::
     CACHEDIR.TAG  layout.json
     objects/ab/cd/<sha256>             immutable bytes, mode 0444
     objects/ab/cd/<sha256>.shared      empty: more than one entry has used this object
-    restricted/ab/cd/<sha256>          objects that need a grant
+    restricted/ab/cd/<sha256>          objects that need a grant, mode 0400; their entries have mode 0600
     entries/ab/cd/<sha256 of key>.json the entry
     entries/ab/cd/<sha256 of key>      symbolic link to the entry's object: a hit without parsing
     partial/ab/<sha256 of key>.<generation>.<owner>.part, .json   unfinished, with how to go on
@@ -51,9 +51,12 @@ PROBE = ".stager-probe."
 """Beginning of the names, in any directory, of what a probe of it needs for a while."""
 OBJECT_MODE = 0o444
 """Nobody writes to an object, not even its owner."""
+RESTRICTED_OBJECT_MODE = 0o400
+"""Nor does anybody else read one that needs a grant, wherever a link to it may lie."""
 ROOT_MODE = 0o755
 PRIVATE_FILE_MODE = 0o600
 SHARED_FILE_MODE = 0o644
+"""Of an entry; one of a restricted object is for the service alone (`PRIVATE_FILE_MODE`)."""
 _MODES = {
     OBJECTS: 0o755,
     ENTRIES: 0o755,

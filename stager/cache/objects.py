@@ -43,17 +43,17 @@ def find_object(tree: Tree, sha256: str, *, restricted: bool = False) -> tuple[s
     return tree.seek(look)
 
 
-def object_path(tree: Tree, sha256: str) -> str:
+def object_path(tree: Tree, sha256: str, *, restricted: bool = False) -> str:
     """Where the object is, or would be.
 
     Raises:
         CacheError: layout.json can't be read.
     """
     try:
-        found = find_object(tree, sha256)
+        found = find_object(tree, sha256, restricted=restricted)
     except OSError:  # said to whoever opens it
         found = None
-    return tree.object(sha256) if found is None else found[0]
+    return tree.object(sha256, restricted=restricted) if found is None else found[0]
 
 
 def object_names(tree: Tree, sha256: str, *, restricted: bool = False) -> list[str]:
@@ -65,7 +65,7 @@ def object_names(tree: Tree, sha256: str, *, restricted: bool = False) -> list[s
     return [f"{tree.root}/{path}" for path in reversed(paths)]
 
 
-def place_for(tree: Tree, sha256: str, *, checked: bool = False) -> str:
+def place_for(tree: Tree, sha256: str, *, restricted: bool = False, checked: bool = False) -> str:
     """Where to publish the object; if a migration has not got to it yet, it is there afterwards.
 
     `checked` says that `Tree.check` was called just now.
@@ -76,9 +76,9 @@ def place_for(tree: Tree, sha256: str, *, checked: bool = False) -> str:
     """
     if tree.remote or not checked:
         tree.look_again(at_once=False)
-    final = tree.object(sha256)
+    final = tree.object(sha256, restricted=restricted)
     if len(tree.layouts) > 1:
-        bring_object(tree, sha256)
+        bring_object(tree, sha256, restricted=restricted)
     return final
 
 
@@ -192,7 +192,7 @@ def share_object(tree: Tree, entry: Entry, before: Entry | None) -> None:
         if error.errno not in {errno.ENOENT, errno.ESTALE}:
             raise cache_error(error, path, "find") from error
         found = None
-    if found is None and not restricted:  # who has a grant is given those, and publishes none
+    if found is None:
         raise ObjectLostError(
             f"object {sha256} is gone",
             cause="it was removed just now, with another key that had the same bytes",

@@ -27,7 +27,17 @@ from stager.cache.fresh import list_names
 from stager.cache.layout import PRIVATE_FILE_MODE, TRASH
 from stager.cache.objects import find_object
 from stager.cache.owner import is_alive, is_here, new_owner, retire
-from stager.cache.pinned import LINK, is_pinned, pin_directory, pin_time, pinned, pinned_objects, records
+from stager.cache.pinned import (
+    LINK,
+    LINKS,
+    is_pinned,
+    pin_directory,
+    pin_link,
+    pin_time,
+    pinned,
+    pinned_objects,
+    records,
+)
 from stager.cache.stamp import file_system_time
 from stager.cache.trash import EVICTING
 from stager.cache.tree import Tree
@@ -125,7 +135,7 @@ class PinFiles:
         if not is_pinned(self._tree, sha256):
             return False
         final = self._tree.object(sha256, restricted=restricted)
-        link = f"{pin_directory(self._tree, sha256)}/{LINK}"
+        link = pin_link(self._tree, sha256, restricted=restricted)
         try:
             with suppress(FileExistsError):
                 self._tree.creating(final, lambda: os.link(link, final))
@@ -162,7 +172,7 @@ class PinFiles:
 
     def _hold(self, sha256: str, directory: str, *, restricted: bool) -> bool:
         """Let the link name the object; False if there is no object."""
-        link = f"{directory}/{LINK}"
+        link = pin_link(self._tree, sha256, restricted=restricted)
         for _ in range(_TRIES):
             found = find_object(self._tree, sha256, restricted=restricted)
             if found is None:
@@ -225,12 +235,21 @@ class PinFiles:
 
     def _let_go(self, directory: str, *, old: bool = False) -> None:
         """Remove the link, and the directory, unless there is a record; `old`: what others left there, too."""
-        link = f"{directory}/{LINK}"
+        for link in LINKS:
+            self._let_go_of(link, directory, old=old)
+        try:
+            os.rmdir(directory)
+        except OSError as error:
+            if error.errno not in {errno.ENOTEMPTY, errno.EEXIST, errno.ENOENT}:
+                raise
+
+    def _let_go_of(self, link_name: str, directory: str, *, old: bool) -> None:
+        link = f"{directory}/{link_name}"
         names = list_names(directory)
-        if any(parse_file_name(name) for name in names):
+        if any(parse_file_name(name) for name in names) or link_name not in {LINK, *names}:
             return
         owner = new_owner()
-        aside = f"{directory}/.{LINK}.{owner}"
+        aside = f"{directory}/.{link_name}.{owner}"
         try:
             with suppress(FileNotFoundError):
                 os.rename(link, aside)
@@ -246,21 +265,16 @@ class PinFiles:
         finally:
             remove_quietly(aside)
             retire(owner)
-        try:
-            os.rmdir(directory)
-        except OSError as error:
-            if error.errno not in {errno.ENOTEMPTY, errno.EEXIST, errno.ENOENT}:
-                raise
 
     def _mend(self, directory: str, sha256: str, age: float) -> str:
         """A pinned object whose link is missing, or names damaged bytes that were fetched again; leftovers of kills."""
-        link = f"{directory}/{LINK}"
         private = [name for name in list_names(directory) if name.startswith(".")]
         if age > LINK_SECONDS:
             for name in private:
                 remove_quietly(f"{directory}/{name}")
         for restricted in (False, True):
             found = find_object(self._tree, sha256, restricted=restricted)
+            link = pin_link(self._tree, sha256, restricted=restricted)
             if found is not None and not _is_same(found[0], link):
                 held = self._hold(sha256, directory, restricted=restricted)
                 return PIN_LINK if held and os.access(link, os.F_OK) else ""
@@ -314,7 +328,7 @@ def _is_same(path: str, link: str) -> bool:
 def _replace(path: str, link: str) -> bool:
     """Let `link` name the file at `path` in one step; False if that has gone."""
     owner = new_owner()
-    private = f"{os.path.dirname(link)}/.{LINK}.{owner}"
+    private = f"{os.path.dirname(link)}/.{os.path.basename(link)}.{owner}"
     try:
         os.link(path, private)
         os.rename(private, link)

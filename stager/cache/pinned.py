@@ -22,12 +22,20 @@ from stager.cache.tree import Tree
 from stager.model.pins import Pin, longest, parse_file_name, unreadable_pin
 
 LINK = "object"
+RESTRICTED_LINK = "restricted"
+"""The links to the public object of that digest and to the one that needs a grant: they are different files."""
+LINKS = (LINK, RESTRICTED_LINK)
 _MAX_BYTES = 1 << 16
 
 
 def pin_directory(tree: Tree, sha256: str) -> str:
     """Where the pins of that object are."""
     return f"{tree.root}/{PINS}/{sha256[:2]}/{sha256}"
+
+
+def pin_link(tree: Tree, sha256: str, *, restricted: bool = False) -> str:
+    """The link by which pins hold the object."""
+    return f"{pin_directory(tree, sha256)}/{RESTRICTED_LINK if restricted else LINK}"
 
 
 def is_pinned(tree: Tree, sha256: str, now: float | None = None) -> bool:

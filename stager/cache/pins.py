@@ -53,7 +53,7 @@ def make_job_directory(tree: Tree, job: str) -> str:
     return directory
 
 
-def pin(tree: Tree, job: str, name: str, sha256: str, size: int) -> str:
+def pin(tree: Tree, job: str, name: str, sha256: str, size: int, *, restricted: bool = False) -> str:
     """Show the object to the job as ``inputs/<name>``, opened once and found to have its size.
 
     Doing it again changes nothing; an input of that name with other content is replaced.
@@ -70,7 +70,7 @@ def pin(tree: Tree, job: str, name: str, sha256: str, size: int) -> str:
     path = f"{inputs}/{name}"
     try:
         _check_directory(inputs)
-        _link(tree, sha256, path, job)
+        _link(tree, sha256, path, job, restricted=restricted)
         found = _size(path)
         if found == size:
             return path
@@ -83,7 +83,7 @@ def pin(tree: Tree, job: str, name: str, sha256: str, size: int) -> str:
         f"object {sha256} is damaged" if found is not None else f"object {sha256} is gone",
         cause=f"it has {found} bytes instead of {size}"
         if found is not None
-        else f"{tree.object(sha256)} does not exist",
+        else f"{tree.object(sha256, restricted=restricted)} does not exist",
         remedy="fetch it again",
         sha256=sha256,
     )
@@ -149,15 +149,17 @@ def _check_directory(path: str) -> None:
         )
 
 
-def _link(tree: Tree, sha256: str, path: str, job: str) -> None:
+def _link(tree: Tree, sha256: str, path: str, job: str, *, restricted: bool) -> None:
     """Link the object if it is there; if not, the caller finds that out when it looks at `path`."""
-    target = tree.object(sha256)
+    target = tree.object(sha256, restricted=restricted)
     for _ in range(_LINK_TRIES):
         try:
             _link_once(tree, target, path, job)
         except FileNotFoundError:  # of the object or of the directory
             make_job_directory(tree, job)
-            found = find_object(tree, sha256)  # another host made it just now, or a migration moves it
+            found = find_object(
+                tree, sha256, restricted=restricted
+            )  # another host made it just now, or a migration moves it
             if found is None:
                 return
             target = found[0]

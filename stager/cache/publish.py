@@ -7,7 +7,7 @@ import os
 
 from stager.cache.failures import LINK_REFUSED, cache_error
 from stager.cache.files import remove_quietly, write_all
-from stager.cache.layout import OBJECT_MODE, PRIVATE_FILE_MODE
+from stager.cache.layout import OBJECT_MODE, PRIVATE_FILE_MODE, RESTRICTED_OBJECT_MODE
 from stager.cache.nameless import link_nameless, open_nameless
 from stager.cache.objects import place_for, renew
 from stager.cache.owner import new_owner, retire
@@ -19,11 +19,12 @@ from stager.steps import reached
 _CREATE = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC
 
 
-def publish(tree: Tree, partial: Partial, sha256: str, size: int) -> bool:
+def publish(tree: Tree, partial: Partial, sha256: str, size: int, *, restricted: bool = False) -> bool:
     """Make the bytes of `partial`, whose digest its writer computed, visible under that digest.
 
     A reader sees nothing or the whole object, wherever this process is killed. Two processes may publish
     the same object at once: one makes it, the other finds it made. No lock is needed for any of this.
+    What is `restricted` goes from a private directory straight into another one.
 
     Returns:
         Whether the object is new.
@@ -32,11 +33,11 @@ def publish(tree: Tree, partial: Partial, sha256: str, size: int) -> bool:
         CacheError: nothing became visible. If the bytes are known to be on stable storage they stay for
             the next claim, otherwise they are deleted.
     """
-    final = tree.object(sha256)
+    final = tree.object(sha256, restricted=restricted)
     try:
-        final = place_for(tree, sha256)
+        final = place_for(tree, sha256, restricted=restricted)
         _check_size(partial, size)
-        os.fchmod(partial.fd, OBJECT_MODE)  # from here on nobody opens it for writing
+        os.fchmod(partial.fd, _mode(restricted))  # from here on nobody opens it for writing
         os.fsync(partial.fd)  # a full disk or quota may come out here, after writes that succeeded ...
         partial.close_checked()  # ... or, on NFS, here
     except OSError as error:
@@ -60,29 +61,32 @@ def publish(tree: Tree, partial: Partial, sha256: str, size: int) -> bool:
     return new
 
 
-def publish_bytes(tree: Tree, digest: str, data: bytes | memoryview, sha256: str) -> bool:
+def publish_bytes(
+    tree: Tree, digest: str, data: bytes | memoryview, sha256: str, *, restricted: bool = False
+) -> bool:
     """`publish` for a small body in memory: the same guarantees in six system calls where files can be nameless.
 
     Raises:
         CacheError: nothing became visible, nothing is left.
     """
     tree.check()
-    final = tree.object(sha256)
+    final = tree.object(sha256, restricted=restricted)
+    mode = _mode(restricted)
     try:
-        final = place_for(tree, sha256, checked=True)
-        new = _publish_nameless(tree, final, data)
-        return _publish_private(tree, digest, data, final) if new is None else new
+        final = place_for(tree, sha256, restricted=restricted, checked=True)
+        new = _publish_nameless(tree, final, data, mode)
+        return _publish_private(tree, digest, data, final, mode) if new is None else new
     except OSError as error:
         raise cache_error(error, final, "store") from error
 
 
-def _publish_nameless(tree: Tree, final: str, data: bytes | memoryview) -> bool | None:
+def _publish_nameless(tree: Tree, final: str, data: bytes | memoryview, mode: int) -> bool | None:
     """Whether the object is new; None where that takes a name: no nameless files, or a damaged object."""
-    fd = open_nameless(tree, final, OBJECT_MODE, checked=True)
+    fd = open_nameless(tree, final, mode, checked=True)
     if fd is None:
         return None
     try:
-        _store(fd, data)  # local file systems only: after fsync there is no error left for close
+        _store(fd, data, mode)  # local file systems only: after fsync there is no error left for close
         reached("publish.synced")
         if not link_nameless(tree, fd, final):
             return None
@@ -99,13 +103,13 @@ def _publish_nameless(tree: Tree, final: str, data: bytes | memoryview) -> bool 
     return new
 
 
-def _publish_private(tree: Tree, digest: str, data: bytes | memoryview, final: str) -> bool:
+def _publish_private(tree: Tree, digest: str, data: bytes | memoryview, final: str, mode: int) -> bool:
     owner = new_owner()
     private = f"{tree.partial_directory(digest)}/{digest}.{owner}.tmp"
     try:
         fd = tree.creating(private, lambda: os.open(private, _CREATE, PRIVATE_FILE_MODE))
         try:
-            _store(fd, data)
+            _store(fd, data, mode)
         finally:
             os.close(fd)
         reached("publish.synced")
@@ -118,9 +122,13 @@ def _publish_private(tree: Tree, digest: str, data: bytes | memoryview, final: s
     return new
 
 
-def _store(fd: int, data: bytes | memoryview) -> None:
+def _mode(restricted: bool) -> int:
+    return RESTRICTED_OBJECT_MODE if restricted else OBJECT_MODE
+
+
+def _store(fd: int, data: bytes | memoryview, mode: int) -> None:
     write_all(fd, data)
-    os.fchmod(fd, OBJECT_MODE)  # whatever the umask
+    os.fchmod(fd, mode)  # whatever the umask
     os.fsync(fd)
 
 

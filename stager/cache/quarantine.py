@@ -18,7 +18,7 @@ from stager.cache.fresh import list_names
 from stager.cache.holders import jobs_holding
 from stager.cache.layout import JOBS, TRASH
 from stager.cache.objects import MARK, object_names
-from stager.cache.pinned import LINK, pin_directory
+from stager.cache.pinned import pin_link
 from stager.cache.scrub import Scrubbed
 from stager.cache.trash import DAMAGED, Trash
 from stager.cache.tree import Tree
@@ -127,7 +127,7 @@ class Quarantine:
 
     def _drop_link_of_pins(self, damaged: Scrubbed) -> None:
         """A pin holds the object by a link: to the damaged bytes it is of no use."""
-        link = f"{pin_directory(self._tree, damaged.name.sha256)}/{LINK}"
+        link = pin_link(self._tree, damaged.name.sha256, restricted=damaged.name.restricted)
         if damaged.file is not None and _file(link) == damaged.file:
             with suppress(FileNotFoundError):
                 os.unlink(link)

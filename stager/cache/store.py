@@ -7,9 +7,8 @@ import os
 import weakref
 from collections.abc import Iterator
 from functools import lru_cache, partial
-from hashlib import sha256
 from pathlib import Path
-from typing import TYPE_CHECKING, BinaryIO, Literal, cast
+from typing import TYPE_CHECKING, Any, BinaryIO, Literal, cast
 
 from stager.cache import objects, pins
 from stager.cache.access import AccessTimes, touch
@@ -17,13 +16,14 @@ from stager.cache.claim import claim, clear_leftovers
 from stager.cache.entries import EntryFiles
 from stager.cache.failures import cache_error
 from stager.cache.files import STALE
-from stager.cache.partial import Partial, create_unnamed
+from stager.cache.layout import RESTRICTED
+from stager.cache.partial import Partial
 from stager.cache.publish import publish, publish_bytes
+from stager.cache.putting import file_writer, put_file
 from stager.cache.recent import Recent
 from stager.cache.sweep import sweep
 from stager.cache.tree import open_tree
 from stager.cache.vacant import VacantDirectories
-from stager.cache.writer import BLOCK_BYTES, ObjectWriter
 from stager.clock import Clock, SystemClock
 from stager.errors import CacheIOError, InputError, NotFoundError
 from stager.model.entries import Entry
@@ -31,7 +31,7 @@ from stager.model.keys import key_digest, parse_sha256
 from stager.steps import reached
 
 if TYPE_CHECKING:
-    from stager.cache.writer import Record, Source
+    from stager.cache.writer import Source
 
 RECHECK_SECONDS = 1.0
 """How long a hit is answered from memory before the file system is asked again."""
@@ -147,35 +147,34 @@ class FileCache:
         if mode == "rb":
             return self._open_for_reading(key)
         if mode == "wb":
-            return cast("BinaryIO", self._writer(key, partial(self._put_entry, key))[0])
+            return cast("BinaryIO", file_writer(self, key, partial(self._entry, key))[0])
         raise InputError(f"mode {mode!r} of a cached file", cause="it is read ('rb') or written anew ('wb')")
 
-    def put(self, key: str, source: Source, *, owner: str = "", keep_until: float | None = None) -> Entry:
+    def put(
+        self,
+        key: str,
+        source: Source,
+        *,
+        owner: str = "",
+        keep_until: float | None = None,
+        restricted: bool = False,
+    ) -> Entry:
         """Copy `source` (a path, bytes, or a file open for reading) into the cache as the key's file.
 
-        `owner` is whose file it is; until `keep_until` (seconds since 1970 UTC) it is promised to stay.
+        `owner` is whose file it is; until `keep_until` (seconds since 1970 UTC) it is promised to stay. What is
+        `restricted` is readable for the user that this process runs as, and for no other.
 
         Raises:
             InputError: the source can't be read.
             CacheError: it can't be stored; the key keeps what it had.
         """
-        record = partial(self._put_entry, key, owner=owner, keep_until=keep_until)
-        if isinstance(source, (bytes, bytearray, memoryview)):
-            data = memoryview(source).cast("B")
-            digest = sha256(data).hexdigest()
-
-            def store() -> Entry:
-                self.publish_bytes(key, data, digest)
-                return record(digest, len(data))
-
-            return objects.unless_lost(store)
-        if isinstance(source, (str, os.PathLike)):
-            try:
-                with open(source, "rb", buffering=0) as file:
-                    return self._copy(key, cast("BinaryIO", file), record)
-            except OSError as error:
-                raise InputError(f"can't read {source!s}", cause=error.strerror or str(error)) from error
-        return self._copy(key, source, record)
+        return put_file(
+            self,
+            key,
+            source,
+            partial(self._entry, key, owner=owner, keep_until=keep_until, restricted=restricted),
+            restricted=restricted,
+        )
 
     def remove(self, key: str) -> bool:
         """Forget the key and give its space back; whether it was there.
@@ -233,16 +232,16 @@ class FileCache:
         self.access.note(digest, self._monotonic())
         return entry
 
-    def object_path(self, sha256: str) -> Path:
-        """Where the object of that digest is, or would be.
+    def object_path(self, sha256: str, *, restricted: bool = False) -> Path:
+        """Where the object of that digest is, or would be; the public one, or the one that needs a grant.
 
         Raises:
             InputError: not a digest.
         """
-        return Path(objects.object_path(self.tree, parse_sha256(sha256)))
+        return Path(objects.object_path(self.tree, parse_sha256(sha256), restricted=restricted))
 
     def has_object(self, sha256: str, size: int | None = None) -> bool:
-        """Whether the object exists (and has that size)."""
+        """Whether there is such a public object (and it has that size)."""
         try:
             found = objects.find_object(self.tree, sha256)
         except OSError:
@@ -274,26 +273,28 @@ class FileCache:
         except OSError as error:
             raise cache_error(error, directory, "read") from error
 
-    def publish(self, partial: Partial, sha256: str, size: int) -> Path:
+    def publish(self, partial: Partial, sha256: str, size: int, *, restricted: bool = False) -> Path:
         """Make the partial's bytes visible as the object `sha256`. See `publish.publish`.
 
         Raises:
             CacheError: nothing became visible.
         """
-        if publish(self.tree, partial, sha256, size):
-            self._fresh.set(sha256, True)
+        if publish(self.tree, partial, sha256, size, restricted=restricted):
+            self._fresh.set(_place(sha256, restricted), True)
         clear_leftovers(self.tree, partial.name)
-        return Path(self._published(sha256))
+        return Path(self._published(sha256, restricted=restricted))
 
-    def publish_bytes(self, key: str, data: bytes | memoryview, sha256: str) -> str:
+    def publish_bytes(
+        self, key: str, data: bytes | memoryview, sha256: str, *, restricted: bool = False
+    ) -> str:
         """`publish` for a small body in memory, the path as text. See `publish.publish_bytes`.
 
         Raises:
             CacheError: nothing became visible, nothing is left.
         """
-        if publish_bytes(self.tree, _digest_again(key), data, sha256):
-            self._fresh.set(sha256, True)
-        return self._published(sha256)
+        if publish_bytes(self.tree, _digest_again(key), data, sha256, restricted=restricted):
+            self._fresh.set(_place(sha256, restricted), True)
+        return self._published(sha256, restricted=restricted)
 
     def link_object(self, fd: int, sha256: str) -> None:
         """Let the open file be the object. See `objects.link_object`."""
@@ -308,7 +309,7 @@ class FileCache:
             CacheError: the key keeps what it had, or has nothing.
         """
         digest = _digest_again(entry.key)
-        new = self._fresh.pop(entry.object) is not None
+        new = self._fresh.pop(_place(entry.object, entry.restricted)) is not None
         if not new:
             objects.share_object(self.tree, entry, self._entries.read(digest))
         self._entries.write(entry, digest, new=new)
@@ -326,7 +327,7 @@ class FileCache:
         """
         return Path(pins.make_job_directory(self.tree, job))
 
-    def pin(self, job: str, name: str, sha256: str, size: int) -> Path:
+    def pin(self, job: str, name: str, sha256: str, size: int, *, restricted: bool = False) -> Path:
         """Show the object to the job as ``inputs/<name>``. See `pins.pin`.
 
         Raises:
@@ -334,7 +335,7 @@ class FileCache:
             InputError: no file can have that name.
             CacheError: the file system failed.
         """
-        return Path(pins.pin(self.tree, job, name, sha256, size))
+        return Path(pins.pin(self.tree, job, name, sha256, size, restricted=restricted))
 
     def unpin(self, job: str) -> None:
         """Remove the job's inputs; its results stay.
@@ -370,31 +371,15 @@ class FileCache:
                 self._seen.pop(key)
         raise CacheIOError(f"the object of {key!r} comes and goes", remedy="try again", key=key)
 
-    def _writer(self, key: str, record: Record) -> tuple[ObjectWriter, list[Entry]]:
-        made: list[Entry] = []
+    def _entry(self, key: str, sha256: str, size: int, **more: Any) -> Entry:
+        return Entry(key, sha256, size, self._clock.time(), **more)
 
-        def finish(partial: Partial, digest: str, size: int) -> None:
-            self.publish(partial, digest, size)
-            made.append(record(digest, size))
+    def _published(self, sha256: str, *, restricted: bool) -> str:
+        if self.tree.layouts[1:]:
+            return objects.object_path(self.tree, sha256, restricted=restricted)
+        return self.tree.object(sha256, restricted=restricted)
 
-        return ObjectWriter(create_unnamed(self.tree, key_digest(key)), finish), made
 
-    def _copy(self, key: str, source: BinaryIO, record: Record) -> Entry:
-        def copy() -> Entry:
-            writer, made = self._writer(key, record)
-            with writer:
-                while block := source.read(BLOCK_BYTES):
-                    writer.write(block)
-            return made[0]
-
-        return objects.unless_lost(copy, source)
-
-    def _put_entry(
-        self, key: str, digest: str, size: int, *, owner: str = "", keep_until: float | None = None
-    ) -> Entry:
-        entry = Entry(key, digest, size, self._clock.time(), owner=owner, keep_until=keep_until)
-        self.record(entry)
-        return entry
-
-    def _published(self, sha256: str) -> str:
-        return objects.object_path(self.tree, sha256) if self.tree.layouts[1:] else self.tree.object(sha256)
+def _place(sha256: str, restricted: bool) -> str:
+    """What tells the public object of that digest from the one that needs a grant."""
+    return f"{RESTRICTED}/{sha256}" if restricted else sha256

@@ -218,7 +218,7 @@ class TreeReader:
         """The row of the entry at `path`; None: it is gone, nobody can use it, or its object is not there."""
         try:
             text, accessed = _content(path)
-        except (FileNotFoundError, NotADirectoryError):
+        except (FileNotFoundError, NotADirectoryError, PermissionError):  # gone, or of a restricted object
             return None
         try:
             data, _ = _decode(text.decode())

@@ -18,12 +18,8 @@ if TYPE_CHECKING:
 
     from typing_extensions import Buffer
 
-    from stager.model.entries import Entry
-
     Source = str | PathLike[str] | bytes | bytearray | memoryview | BinaryIO
     """What can be put into the cache: a path, bytes, or a file open for reading."""
-    Record = Callable[[str, int], Entry]
-    """Writes the entry of an object, given its digest and size."""
 
 BLOCK_BYTES = 1 << 20
 """Bytes per write and per hashing step: calls stop counting here, and it still fits a core's cache."""

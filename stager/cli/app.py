@@ -21,6 +21,7 @@ from stager.cli import (
     doctor,
     fetch,
     fetch_process,
+    grants,
     jobs,
     logs,
     met,
@@ -92,7 +93,7 @@ WITH_COMMAND: tuple[Callable[..., int | None], ...] = (submit.submit, run_.run, 
 """They take a command of the user's, or options for another program, after ``--``."""
 HIDDEN: tuple[Callable[..., int | None], ...] = (fetch_process.fetch_process,)
 """They are for the server, not for people."""
-GROUPS = (results, cache, credentials)
+GROUPS = (results, cache, credentials, grants)
 
 
 _HELP = """Stages the inputs of jobs: fetched once, verified, cached."""

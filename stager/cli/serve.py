@@ -68,6 +68,7 @@ def serve(
             cache=server.cache_site,
             stages=server.stages,
             credentials=server.credentials,
+            grants=server.grants,
         )
         api = ApiServer(app, ready)
         tune_collector()

@@ -58,7 +58,7 @@ class CeleryFarm:
         emit: told of progress, and of the loss of a worker; all other signals come by the stream.
         lease_seconds: how long a worker may be silent.
         clock: monotonic.
-        locate: the path of an object in the cache, by its digest.
+        locate: the path of an object in the cache, by its digest; with ``restricted=True`` one that needs a grant.
         queues: where tasks of this farm may lie.
     """
 
@@ -72,7 +72,7 @@ class CeleryFarm:
         *,
         lease_seconds: float,
         clock: Clock,
-        locate: Callable[[str], Path],
+        locate: Callable[..., Path],
         queues: Sequence[str] = (FETCH_QUEUE,),
     ) -> None:
         self._book = book
@@ -150,7 +150,7 @@ class CeleryFarm:
         self._over.append(signal.fetch)
         if isinstance(signal, Failed):
             return signal
-        path = self._locate(signal.result.sha256)
+        path = self._locate(signal.result.sha256, restricted=signal.result.restricted)
         return replace(signal, result=replace(signal.result, url=given.order.request.url, location=path))
 
     def alive(self, reports: Sequence[Progress], held: Sequence[Try]) -> None:

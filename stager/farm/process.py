@@ -53,13 +53,13 @@ class ProcessFarm:
         command: program and arguments; what it runs is `stager.farm.process_loop.serve`.
         greeting: plain values for it, such as settings; they are seen by nobody else.
         emit: told of every signal, in one thread; its exceptions are logged.
-        locate: the path of an object in the cache, by its digest.
+        locate: the path of an object in the cache, by its digest; with ``restricted=True`` one that needs a grant.
     """
 
     outlives = False
 
     def __init__(
-        self, command: Sequence[str], greeting: Any, emit: Emit, *, locate: Callable[[str], Path]
+        self, command: Sequence[str], greeting: Any, emit: Emit, *, locate: Callable[..., Path]
     ) -> None:
         self._command = list(command)
         self._greeting = greeting
@@ -241,7 +241,7 @@ class ProcessFarm:
             elif not isinstance(signal, Progress):
                 del self._tries[key]
         if isinstance(signal, Ready):
-            path = self._locate(signal.result.sha256)
+            path = self._locate(signal.result.sha256, restricted=signal.result.restricted)
             result = replace(signal.result, url=given.order.request.url, location=path)
             signal = Ready(*key, result)
         self._tell(signal)

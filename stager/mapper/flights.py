@@ -5,7 +5,7 @@ The half of the machine (`stager.mapper.machine`) that knows nothing of jobs but
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 
 from stager.errors import (
     CacheFullError,
@@ -13,10 +13,13 @@ from stager.errors import (
     CachePermissionError,
     CredentialError,
     HandedBackError,
+    OriginRefusedError,
     WorkerLostError,
 )
 from stager.mapper.admission import Admission
+from stager.mapper.grants import Grants
 from stager.mapper.instructions import MakeRoom, StartFetch, StopFetch
+from stager.mapper.joining import UNDER_WAY, Wanted, by_worth_joining, is_good, wanted_of
 from stager.mapper.shortage import Shortage, waiting_for_room
 from stager.model.backoff import RetryPolicy
 from stager.model.entries import Entry
@@ -32,17 +35,9 @@ from stager.model.fetches import (
     Started,
     check_fetch_transition,
 )
+from stager.model.grants import Access
 from stager.model.records import FetchRecord
 from stager.model.urls import origin_of
-
-_UNDER_WAY: Collection[FetchState] = frozenset({FetchState.QUEUED, FetchState.RUNNING})
-_Wanted = tuple[str, str] | tuple[str, str, str | None, int | None]
-"""Which requests one fetch serves: those for a key by one owner, with a digest or a size if one is asked for.
-
-Each owner has a fetch of his own, since it is made with his credentials; one of a key runs at a time, and the next
-usually finds the bytes in the cache.
-"""
-
 
 CACHE_SECONDS = 15.0
 """While the cache can't be used, a fetch is tried again so often, for as long as it takes."""
@@ -55,12 +50,16 @@ class Flights:
         admission: the queue of fetches.
         retry: when a failed try is repeated.
         ids: makes the id of a new fetch.
+        grants: who has proved that he may read what is restricted.
     """
 
-    def __init__(self, admission: Admission, retry: RetryPolicy, ids: Iterator[str]) -> None:
+    def __init__(
+        self, admission: Admission, retry: RetryPolicy, ids: Iterator[str], grants: Grants | None = None
+    ) -> None:
+        self.grants = Grants() if grants is None else grants
         self.admission = admission
         self.fetches: dict[str, FetchRecord] = {}
-        self.joinable: dict[_Wanted, str] = {}  # → fetch to join
+        self.joinable: dict[Wanted, str] = {}  # → fetch to join
         self.stale_signals = 0
         self._retry = retry
         self._ids = ids
@@ -75,10 +74,10 @@ class Flights:
     def load(self, fetches: Iterable[FetchRecord]) -> None:
         """Take in what was written; `resume` follows when it is known which jobs need what."""
         moments: dict[float, float] = {}  # fetches of one submission share the number again
-        for fetch in sorted(fetches, key=_by_worth_joining):
+        for fetch in sorted(fetches, key=by_worth_joining):
             fetch.created_at = moments.setdefault(fetch.created_at, fetch.created_at)
             self.fetches[fetch.id] = fetch
-            self.joinable[_wanted(fetch.url, fetch.owner, fetch.expected, fetch.expected_size)] = fetch.id
+            self.joinable[wanted_of(fetch.url, fetch.owner, fetch.expected, fetch.expected_size)] = fetch.id
 
     def resume(self, now: float, *, keep_running: bool = False) -> list[FetchOrder]:
         """After `load`: what was running starts anew with the next generation; what nobody needs goes.
@@ -109,20 +108,24 @@ class Flights:
     ) -> FetchRecord:
         """The fetch that brings this request: one that is under way or still good, or a new one.
 
-        `entry` is what the cache holds of the key.
+        `entry` is what the cache holds of the key. What is restricted is at hand for an owner with a grant alone.
         """
         at_hand = entry if entry and entry.answers(request.expected, request.size) else None
-        if at_hand is not None and not _is_good(request, at_hand.fresh_until, now):
+        if at_hand is not None and not is_good(request, at_hand.fresh_until, now):
             at_hand = None
-        wanted = _wanted(request.key, owner, request.expected, request.size)
+        if at_hand is not None and at_hand.restricted:
+            granted = self.grants.allows(owner, request.key, at_hand.object, now)
+            at_hand = at_hand if granted else None
+        wanted = wanted_of(request.key, owner, request.expected, request.size)
         flight = self.fetches.get(self.joinable.get(wanted, ""))
-        under_way = flight is not None and flight.state in _UNDER_WAY
+        under_way = flight is not None and flight.state in UNDER_WAY
         if flight is not None:
             if (under_way or flight.state is FetchState.LOCKED) and at_hand is None:
                 self._lift(flight, priority)
                 self._add_mirrors(flight, request)
                 return flight
-            if flight.state is FetchState.READY and _is_good(request, flight.fresh_until, now):
+            good = is_good(request, flight.fresh_until, now)
+            if flight.state is FetchState.READY and good and self.is_granted(flight, now):
                 return flight
         fetch = FetchRecord(
             id=next(self._ids),
@@ -138,6 +141,7 @@ class Flights:
         if at_hand is not None:
             fetch.state, fetch.cached, fetch.ended_at = FetchState.READY, True, now
             fetch.sha256, fetch.size, fetch.fresh_until = at_hand.object, at_hand.size, at_hand.fresh_until
+            fetch.restricted = at_hand.restricted
         else:
             self._enqueue(fetch)
         self.fetches[fetch.id] = fetch
@@ -172,8 +176,16 @@ class Flights:
             return self._failed(fetch, signal, now, jitter)
         return self._ready(fetch, signal, now)
 
+    def is_granted(self, fetch: FetchRecord, now: float) -> bool:
+        """Whether its owner may read, now, what the ready fetch brought."""
+        return not fetch.restricted or self.grants.allows(fetch.owner, fetch.url, fetch.sha256, now)
+
+    def ungranted(self, fetches: Iterable[str], now: float) -> list[str]:
+        """Those of these ready fetches whose owner has to prove again that he may read what they brought."""
+        return [one for one in fetches if not self.is_granted(self.fetches[one], now)]
+
     def lose(self, fetch_id: str) -> FetchRecord | None:
-        """The object of a ready fetch is gone: fetch it again; the fetch, None if it was not ready."""
+        """The object of a ready fetch is gone, or its grant: fetch it again; the fetch, None if it was not ready."""
         fetch = self.fetches.get(fetch_id)
         if fetch is None or fetch.state is not FetchState.READY:
             return None
@@ -252,6 +264,9 @@ class Flights:
         self._shortage.over(fetch.id)
         fetch.sha256, fetch.size, fetch.fresh_until = result.sha256, result.size, result.fresh_until
         fetch.cached = result.cached
+        fetch.restricted = result.restricted
+        if result.restricted:
+            self.grants.give(Access(fetch.owner, fetch.url, result.sha256), result.credentials, now)
         fetch.received += result.received
         fetch.resumed_from = result.resumed_from or fetch.resumed_from
         fetch.error, fetch.ended_at = None, now
@@ -259,6 +274,8 @@ class Flights:
 
     def _failed(self, fetch: FetchRecord, signal: Failed, now: float, jitter: float) -> FetchRecord | None:
         error = signal.error
+        if isinstance(error, OriginRefusedError):
+            self.grants.refuse(fetch.owner, fetch.url)
         fetch.received += int(error.details.get("received", 0))
         if isinstance(error, HandedBackError):
             self._try_again(fetch, at=0.0)
@@ -345,14 +362,14 @@ class Flights:
         if fetch.state is FetchState.RUNNING:
             stop = StopFetch(fetch.id, fetch.generation)
             self._stopping[fetch.id] = fetch.generation
-        if fetch.state in _UNDER_WAY:
+        if fetch.state in UNDER_WAY:
             self.admission.remove(fetch.id)
-        if fetch.state in _UNDER_WAY or fetch.state is FetchState.LOCKED:
+        if fetch.state in UNDER_WAY or fetch.state is FetchState.LOCKED:
             self.move(fetch, FetchState.CANCELLED)
             self.locked.discard(fetch.id)
             fetch.ended_at = now
         del self.fetches[fetch.id]
-        wanted = _wanted(fetch.url, fetch.owner, fetch.expected, fetch.expected_size)
+        wanted = wanted_of(fetch.url, fetch.owner, fetch.expected, fetch.expected_size)
         if self.joinable.get(wanted) == fetch.id:
             del self.joinable[wanted]
         return stop
@@ -368,19 +385,3 @@ class Flights:
             self.admission.ended(signal.fetch, size=signal.result.size, now=now)
         else:
             self.admission.ended(signal.fetch, error=signal.error, now=now)
-
-
-def _wanted(key: str, owner: str, expected: str | None, size: int | None) -> _Wanted:
-    return (key, owner) if expected is None and size is None else (key, owner, expected, size)
-
-
-def _by_worth_joining(fetch: FetchRecord) -> tuple[bool, float, str]:
-    """Sorts last what a new job should join: a fetch under way before one that is over, then the newest."""
-    return fetch.state in _UNDER_WAY, fetch.created_at, fetch.id
-
-
-def _is_good(request: FetchRequest, fresh_until: float | None, now: float) -> bool:
-    """Whether bytes at hand, which are as the request says, answer it without asking the origin."""
-    if request.refresh:
-        return False
-    return request.expected is not None or fresh_until is None or now < fresh_until

@@ -321,7 +321,8 @@ class Mapper:
             known = known | self._store.fetches(missing)
         fetches = [known[f] for f in job.fetches]
         inputs = tuple(
-            DispatchInput(i.name, f.sha256, f.size, f.id) for i, f in zip(spec.inputs, fetches, strict=True)
+            DispatchInput(i.name, f.sha256, f.size, f.id, f.restricted)
+            for i, f in zip(spec.inputs, fetches, strict=True)
         )
         return DispatchOrder(
             job=job.id,

@@ -18,6 +18,7 @@ from collections.abc import Collection, Iterable, Iterator
 from stager.errors import ConflictError, NotFoundError
 from stager.mapper.admission import Admission
 from stager.mapper.flights import Flights
+from stager.mapper.grants import Grants
 from stager.mapper.instructions import AdoptFetch, Dispatch, Instruction, NewJob, StopJob
 from stager.mapper.stages import Stages
 from stager.mapper.verdicts import input_failed, inputs_lost, job_too_large
@@ -45,6 +46,7 @@ class Machine:
         job_slots: jobs that may be handed over at once; None: no limit.
         fetch_ids: makes the id of a new fetch.
         job_bytes: what the inputs of a job may take in all; 0: no limit.
+        grants: who may read what is restricted, as it was written.
     """
 
     def __init__(
@@ -55,8 +57,9 @@ class Machine:
         job_slots: int | None,
         fetch_ids: Iterator[str],
         job_bytes: int = 0,
+        grants: Grants | None = None,
     ) -> None:
-        self.flights = Flights(admission, retry, fetch_ids)
+        self.flights = Flights(admission, retry, fetch_ids, grants)
         self.stages = Stages(self.flights)
         self._wants = Wants(self.flights)
         self.job_slots = job_slots
@@ -294,6 +297,7 @@ class Machine:
             self.flights.take_changes(),
             self._wants.take_changes(),
             staged=self.stages.take_changes(),
+            grants=self.flights.grants.take_changes(),
         )
         self._dirty_jobs = {}
         return changes
@@ -337,6 +341,10 @@ class Machine:
             limit -= 1
             job = self.jobs.get(heapq.heappop(self.ready_queue)[1])
             if job is None or job.state is not JobState.READY:
+                continue
+            for fetch in self.flights.ungranted(job.fetches, now):
+                self.lose(fetch)  # the origin is asked again, for its owner; this job waits
+            if job.unmet:
                 continue
             self._move_job(job, JobState.DISPATCHED)
             job.epoch += 1

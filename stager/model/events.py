@@ -9,12 +9,16 @@ from stager.errors import StagerError
 
 @dataclass(frozen=True, slots=True)
 class DispatchInput:
-    """One input as the dispatcher needs it: under which name, which bytes, brought by which fetch."""
+    """One input as the dispatcher needs it: under which name, which bytes, brought by which fetch.
+
+    `restricted`: the object needs a grant; the job's owner had one when the job was handed over.
+    """
 
     name: str
     sha256: str
     size: int
     fetch: str
+    restricted: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,6 +33,11 @@ class DispatchOrder:
     inputs: tuple[DispatchInput, ...]
     results: tuple[str, ...]
     owner: str = ""
+
+    @property
+    def restricted(self) -> bool:
+        """Whether what the job leaves may have in it what needs a grant."""
+        return any(item.restricted for item in self.inputs)
 
 
 @dataclass(frozen=True, slots=True)

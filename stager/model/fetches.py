@@ -80,7 +80,8 @@ class FetchRequest:
         sha256: digest they must have (``HEX``, ``sha256:HEX`` or ``sha256-BASE64``), or None.
         refresh: ask the origin even if the cached copy is still fresh.
         priority: higher goes first.
-        owner: for whom; the entry remembers it, and whose quota the file counts in. No part of what is asked.
+        owner: for whom, and with whose credentials; the entry remembers it, and whose quota the file counts in.
+            No part of what is asked.
         digest: the same as `sha256` in any form that `parse_digest` reads; kept, as ``ALGORITHM:HEX``, if it is
             of another algorithm, else moved to `sha256`.
         mirrors: other URLs of the same file, tried after `url`; the file is known by `url` alone.
@@ -171,6 +172,8 @@ class FetchResult:
         fresh_until: see `Entry.fresh_until`.
         tried: URLs at which it was not to be had, each with ``url`` and ``error`` (`StagerError.to_dict`).
         source: the URL that the bytes came from, without secrets; empty where that is not known.
+        restricted: see `Entry.restricted`; then the origin gave it, or confirmed it, in this try, for this owner.
+        credentials: ids of the credentials that were shown for it.
     """
 
     url: str
@@ -185,6 +188,8 @@ class FetchResult:
     fresh_until: float | None = None
     tried: tuple[dict[str, Any], ...] = ()
     source: str = ""
+    restricted: bool = False
+    credentials: tuple[str, ...] = ()
 
     @property
     def path(self) -> Path:

@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from stager.errors import StagerError
 from stager.model.events import JobResult
 from stager.model.fetches import FetchRequest, FetchState
+from stager.model.grants import Access, Grant
 from stager.model.idset import IdSet
 from stager.model.jobs import JobState
 from stager.model.stages import StagedFile
@@ -44,7 +45,7 @@ class FetchRecord:
     """Tries in a row without progress."""
     priority: int = 0
     owner: str = ""
-    """Whose share it counts in: the owner of the job that wanted it first."""
+    """Whose share it counts in, and with whose credentials it asks: the owner of the jobs that want it."""
     created_at: float = 0.0
     first_try_at: float | None = None
     not_before: float = 0.0
@@ -58,8 +59,10 @@ class FetchRecord:
     resumed_from: int = 0
     """Offset at which the last try that resumed went on."""
     error: StagerError | None = None
+    restricted: bool = False
+    """The object needs a grant, of this owner."""
     jobs: IdSet = field(default_factory=IdSet)
-    """Jobs, not yet running, that need it."""
+    """Jobs, not yet running, that need it; all of the same owner."""
     saved: bool = False
     """The database has a row of it."""
     mirrors: tuple[str, ...] = ()
@@ -129,6 +132,8 @@ class Changes:
     position: Position | None = None
     """Up to where the stream of signals is in these changes."""
     staged: list[StagedFile] = field(default_factory=list)
+    grants: dict[Access, Grant | None] = field(default_factory=dict)
+    """None: it is over."""
 
     def __bool__(self) -> bool:
-        return bool(self.jobs or self.fetches or self.names or self.staged or self.position)
+        return bool(self.jobs or self.fetches or self.names or self.staged or self.grants or self.position)

@@ -19,6 +19,7 @@ from stager.server.routes_cache import cache_routes
 from stager.server.routes_content import content_routes
 from stager.server.routes_credentials import credential_routes
 from stager.server.routes_files import file_routes
+from stager.server.routes_grants import grant_routes
 from stager.server.routes_jobs import job_routes
 from stager.server.routes_pins import pin_routes
 from stager.server.routes_purge import purge_routes
@@ -29,6 +30,7 @@ from stager.server.routes_verify import verify_routes
 from stager.server.waiting import Waiting
 from stager.service.cache_site import CacheSite
 from stager.service.credentials import CredentialService
+from stager.service.grants import GrantService
 from stager.service.jobs import JobService
 from stager.service.runs import RunService
 from stager.service.site import SiteService
@@ -51,6 +53,7 @@ def create_app(
     cache: CacheSite | None = None,
     stages: StageService | None = None,
     credentials: CredentialService | None = None,
+    grants: GrantService | None = None,
 ) -> FastAPI:
     """The HTTP API of a job server.
 
@@ -64,6 +67,7 @@ def create_app(
         cache: the cache and what can be asked of it; None: it is another server's.
         stages: takes stage requests; None: it takes none.
         credentials: takes credentials; None: it takes none.
+        grants: who has proved what; None: there are none.
 
     Returns:
         The application; ``app.state.waiting.close()`` answers all long polls at once, for a quick end.
@@ -89,6 +93,7 @@ def create_app(
     api.include_router(run_routes(runs))
     api.include_router(status_routes(jobs, site or SiteService(), clock or SystemClock()))
     api.include_router(stage_routes(stages, app.state.waiting))
+    api.include_router(grant_routes(grants))
     api.include_router(pin_routes(cache))
     api.include_router(verify_routes(cache))
     api.include_router(purge_routes(cache))

@@ -78,8 +78,13 @@ class PinService:
             CacheError: the file system failed.
         """
         pin = Pin(sha256, holder, key, reason, self._clock.time(), until)
-        if not self._try(pin, restricted=False):
+        if not self._try(pin, restricted=False) and not self._try_restricted(pin):
             raise _not_there(key)
+
+    def _try_restricted(self, pin: Pin) -> bool:
+        entry = self._cache.lookup(pin.key)
+        needs_grant = entry is not None and entry.restricted and entry.object == pin.object
+        return needs_grant and self._try(pin, restricted=True)
 
     def _try(self, pin: Pin, *, restricted: bool) -> bool:
         """Pin it; False if the object, or its key, was evicted just now."""
@@ -87,7 +92,10 @@ class PinService:
             self._files.pin(pin, restricted=restricted)
         except ObjectLostError:
             return False
-        if not pin.key or self._cache.lookup(pin.key) is not None:
+        entry = self._cache.lookup(pin.key) if pin.key else None
+        if entry is not None and entry.restricted and not restricted and entry.object == pin.object:
+            return self._try(pin, restricted=True)  # besides the public object with the same bytes
+        if not pin.key or entry is not None:
             return True
         self._files.unpin(pin.object, pin.id)
         return False

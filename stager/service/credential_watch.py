@@ -36,6 +36,7 @@ class CredentialWatch:
         mapper: whose machine holds what waits.
         clock: the time.
         spread: called at each look, before anything is let go on: brings credentials to workers on other hosts.
+        changed: told, first, of the ids of all credentials when they changed.
     """
 
     def __init__(
@@ -43,12 +44,15 @@ class CredentialWatch:
         store: CredentialStore,
         mapper: Mapper,
         clock: Clock,
-        spread: Callable[[], None] = lambda: None,
+        spread: Callable[[], object] = lambda: None,
+        changed: Callable[[list[str]], object] = lambda _: None,
     ) -> None:
         self._store = store
         self._mapper = mapper
         self._clock = clock
         self._spread = spread
+        self._tell_all = changed
+        self._told_of: Hashable = object()
         self._stamp: Hashable = object()
         self._known: _Known = {}
         self._told: set[tuple[str, str]] = set()
@@ -87,6 +91,10 @@ class CredentialWatch:
         Raises:
             StagerError: the credentials can't be read, or the machine does not answer.
         """
+        stamp = self._store.stamp()
+        if stamp != self._told_of:
+            self._tell_all([row.id for row in self._store.rows()])
+            self._told_of = stamp
         self._spread()
         stamp = self._store.stamp()
         if stamp == self._stamp:

@@ -99,11 +99,13 @@ def _result_to_list(result: FetchResult) -> list[Any]:
         result.resumed_from,
         result.unproven,
         result.fresh_until,
+        *([result.restricted, result.credentials] if result.restricted else ()),
     ]
 
 
 def _result_from_list(item: list[Any]) -> FetchResult:
-    sha256, size, cached, seconds, received, resumed_from, unproven, fresh_until = item
+    sha256, size, cached, seconds, received, resumed_from, unproven, fresh_until, *more = item
+    restricted, credentials = more or (False, ())
     return FetchResult(
         url="",  # the server knows it, and its own path to the object
         sha256=sha256,
@@ -115,6 +117,8 @@ def _result_from_list(item: list[Any]) -> FetchResult:
         resumed_from=resumed_from,
         unproven=unproven,
         fresh_until=fresh_until,
+        restricted=restricted,
+        credentials=tuple(credentials),
     )
 
 
@@ -151,7 +155,9 @@ def job_order_to_json(order: DispatchOrder) -> str:
             "name": order.name,
             "command": order.command,
             "environment": order.environment,
-            "inputs": [[i.name, i.sha256, i.size, i.fetch] for i in order.inputs],
+            "inputs": [
+                [i.name, i.sha256, i.size, i.fetch, *([True] if i.restricted else ())] for i in order.inputs
+            ],
             "results": order.results,
             "owner": order.owner,
         }

@@ -98,6 +98,7 @@ def fetch_row(fetch: FetchRecord) -> dict[str, Any]:
         "received": fetch.received,
         "resumed_from": fetch.resumed_from,
         "error": _error_text(fetch.error),
+        "restricted": fetch.restricted,
     }
 
 
@@ -124,6 +125,7 @@ def fetch_record(row: RowMapping) -> FetchRecord:
         received=row["received"],
         resumed_from=row["resumed_from"],
         error=_error(row["error"]),
+        restricted=bool(row["restricted"]),
         saved=True,
         mirrors=mirrors_of(row["mirrors"]),
         expected_size=row["expected_size"],

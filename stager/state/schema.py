@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from sqlalchemy import BigInteger, Boolean, Column, Float, Index, Integer, MetaData, String, Table, Text, text
 
-HEAD = "0005"
+HEAD = "0006"
 """Version of this schema; the newest of `stager.state.migrations.versions`."""
 
 metadata = MetaData()
@@ -65,6 +65,7 @@ fetches = Table(
     Column("mirrors", Text),  # JSON list of URLs, or nothing
     Column("expected_size", BigInteger),
     Column("digest", Text),  # what is expected, ALGORITHM:HEX, when it is no SHA-256
+    Column("restricted", Boolean, nullable=False, server_default=text("false")),
     sqlite_with_rowid=False,
 )
 
@@ -134,6 +135,19 @@ staged = Table(
 
 STAGED_IS_OPEN = text("state = 'queued' OR (pinned AND state <> 'ready')")
 Index("staged_open", staged.c.stage, sqlite_where=STAGED_IS_OPEN, postgresql_where=STAGED_IS_OPEN)
+
+grants = Table(
+    "grants",
+    metadata,
+    Column("owner", String(64), primary_key=True),  # a user's name
+    Column("key_digest", _DIGEST, primary_key=True),  # keys are too long for an index
+    Column("sha256", _DIGEST, primary_key=True),
+    Column("key", Text, nullable=False),
+    Column("granted_at", Float, nullable=False),
+    Column("expires_at", Float, nullable=False),
+    Column("credentials", Text, nullable=False),  # JSON list of ids
+    sqlite_with_rowid=False,
+)
 
 version = Table("alembic_version", metadata, Column("version_num", String(32), primary_key=True))
 """Where Alembic keeps the version; listed here so that a new database can be made without it."""

@@ -15,12 +15,14 @@ from sqlalchemy.exc import SQLAlchemyError
 
 from stager.errors import StateError
 from stager.model.events import JobResult
+from stager.model.grants import Grant
 from stager.model.jobs import JobSpec, JobState
 from stager.model.records import Changes, FetchRecord, JobRecord, NameRecord, Position
 from stager.model.stages import StagedFile
 from stager.state import rows, schema
 from stager.state.bulk import ManyRows
 from stager.state.database import open_engine
+from stager.state.grants import read_grants, save_grants
 from stager.state.stages import StageStore, open_fetches, save_staged
 
 READ_AT_ONCE = 500
@@ -92,6 +94,7 @@ class Store:
                 _save_fetches(connection, changes.fetches)
                 _save_jobs(connection, changes.jobs, specs)
                 save_staged(connection, changes.staged)
+                save_grants(connection, changes.grants)
                 if changes.position is not None:
                     _save_position(connection, changes.position)
         except SQLAlchemyError as error:
@@ -127,6 +130,10 @@ class Store:
     def staged(self) -> list[StagedFile]:
         """Files of stage requests that are not over, for a start."""
         return self.stages.open_files()
+
+    def grants(self) -> list[Grant]:
+        """Who has proved that he may read what; some may be over."""
+        return read_grants(self._engine)
 
     def position(self) -> Position | None:
         """Up to where the stream of signals was taken in; None before the first one."""

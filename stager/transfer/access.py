@@ -58,6 +58,8 @@ class Access:
         self._credential: Credential | None = None
         self._why_not: CredentialError | None = None
         self._was_shown = False
+        self.shown_ids: tuple[str, ...] = ()
+        """Of the credentials that were shown in this try."""
         self._refused: set[Version] = set()
         """Secrets that an origin has refused in this try."""
         self._stale: dict[Version, Session | None] = {}
@@ -92,6 +94,8 @@ class Access:
             else:
                 identity = identity_of(credential)
             self._was_shown = True
+            if credential.id not in self.shown_ids:
+                self.shown_ids += (credential.id,)
         cookies = [text for text in (headers.get("Cookie"), self._jar.header(at, self._clock.time())) if text]
         if cookies:
             headers["Cookie"] = "; ".join(cookies)

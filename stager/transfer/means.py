@@ -65,8 +65,11 @@ class Means:
         return plan.on_response(answer.status, answer.headers, self.clock.time())
 
     def hit(self, request: FetchRequest, entry: Entry | None, started: float) -> FetchResult | None:
-        """The result without asking the origin, if the cache's `entry` for the request is enough for that."""
-        if entry is None or not self._is_enough(entry, request):
+        """The result without asking the origin, if the cache's `entry` for the request is enough for that.
+
+        What is restricted never is: whoever asks proves to the origin that he may read it.
+        """
+        if entry is None or entry.restricted or not self._is_enough(entry, request):
             return None
         path = self.cache.object_path(entry.object)
         return result_of(request, entry, path, self.clock.monotonic() - started, cached=True)
@@ -90,6 +93,7 @@ def result_of(
     received: int = 0,
     resumed_from: int = 0,
     tried: tuple[dict[str, Any], ...] = (),
+    credentials: tuple[str, ...] = (),
 ) -> FetchResult:
     """What a try delivered whose file is described by `entry` and lies at `location`."""
     return FetchResult(
@@ -105,4 +109,6 @@ def result_of(
         fresh_until=entry.fresh_until,
         tried=tried,
         source=entry.url or "",
+        restricted=entry.restricted,
+        credentials=credentials,
     )

@@ -42,6 +42,7 @@ from stager.transfer.wire import NO_FIELDS, End
 MAX_RESTARTS = 3
 """Times that one try begins again because an answer did not fit what was in place."""
 
+_SHOWN_FOR = "shown_for"  # in a sidecar: with whose credentials the bytes came; nobody else goes on with them
 _REDIRECTS = frozenset({301, 302, 303, 307, 308})
 
 
@@ -72,8 +73,7 @@ class TransferPlan:
         self._request, self._options, self._entry = request, options, entry
         self._trusting = options.unproven == "accept"
         self._key = parse_url(request.url)
-        self._secrets = secrets
-        self._was_shown = bool(secrets)
+        self._secrets, self._was_shown = secrets, bool(secrets)
         self._pages = PageWatch(options.html_hosts, "" if entry is None else entry.content_type)
         self._given = None if request.expected is None else read_digest(request.expected)
         urls = map(parse_url, sources or (request.url, *request.mirrors))
@@ -87,10 +87,12 @@ class TransferPlan:
         self._representation = NOTHING_KNOWN
         self._seen: Headers = NO_FIELDS  # of the answer with the bytes
         self._fresh_until, self._unproven = 0.0, False
-        found = Leftover.of(leftover, sidecar, self._key, self._sources) if leftover else None
+        shown_for = (sidecar or {}).get(_SHOWN_FOR)
+        mine = leftover > 0 and shown_for in {None, request.owner}
+        found = Leftover.of(leftover, sidecar, self._key, self._sources) if mine else None
         if found is not None:
-            self._representation, self._foreign = found
-            self._offset = leftover
+            self._was_shown = self._was_shown or shown_for is not None
+            self._representation, self._foreign, self._offset = *found, leftover
             self._resuming = self._in_place = True
         self._arrive()
 
@@ -135,11 +137,6 @@ class TransferPlan:
         """Where the next request goes: to the source, or where redirects have led to."""
         return self._route
 
-    @property
-    def is_credentialed(self) -> bool:
-        """Whether anything secret was sent with a request of this try: what came is not for everybody."""
-        return self._was_shown
-
     def present(
         self,
         secrets: Mapping[str, str],
@@ -151,6 +148,8 @@ class TransferPlan:
         """Send these headers with the next requests, and show this certificate, until another origin is asked."""
         self._route.show(secrets, certificate, identity)
         self._was_shown = self._was_shown or is_secret
+        if is_secret and self._known is not None and not self._known.restricted:
+            self._known = None  # what everybody may read does not become what few may: that is kept apart
 
     def next_request(self) -> Request:
         """What to send now."""
@@ -352,14 +351,14 @@ class TransferPlan:
             self._no_cache = True
         self._mixed = False  # else nobody knows whose bytes are wrong
         self._route.restart()
-        self._resuming = False
-        self._known = None
-        self._offset = 0
+        self._resuming, self._known, self._offset = False, None, 0
         return Again("the digest does not match")
 
     def sidecar(self, front: int | None = None, beyond: Beyond = ()) -> dict[str, Any]:
         """What a later try needs to go on; to be on disk before the first byte of a body. See `in_pieces`."""
         written = self._representation.sidecar(self._key, self._url)
+        if self._was_shown:
+            written[_SHOWN_FOR] = self._request.owner
         return written if front is None else in_pieces(written, front, beyond)
 
     @property
@@ -382,6 +381,7 @@ class TransferPlan:
             content_type=seen.content_type,
             content_encoding=seen.coding,
             unproven=self._unproven,
+            restricted=self._was_shown,
             owner=self._request.owner,
             digests=tuple(map(str, others)),
             sharing=sharing(headers),

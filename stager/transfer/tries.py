@@ -102,7 +102,8 @@ class Try:
             self._giving_up.check_cancelled()
             self._lease()
             reached("fetch.leased")
-            if self._entry is not None and self._request.digest is not None and self._knows_digest():
+            if self._may_know_digest and self._knows_digest():
+                assert self._entry is not None
                 return self._confirm(self._entry)
             while True:
                 try:
@@ -152,6 +153,10 @@ class Try:
         partial = self._cache.claim_partial(self._request.key, self._order.generation)
         self._file = GrowingFile(partial, self._buffers, partial.size)
         return self._file
+
+    @property
+    def _may_know_digest(self) -> bool:
+        return self._entry is not None and not self._entry.restricted and self._request.digest is not None
 
     def _knows_digest(self) -> bool:
         """Whether the file in the cache has the digest that is wanted, of whatever algorithm."""
@@ -301,11 +306,13 @@ class Try:
     def _publish(self, digest: str, others: tuple[Digest, ...]) -> FetchResult:
         entry = self._plan.entry(digest, self._clock.time(), others)
         if self._small.data is not None:
-            location: str | Path = self._cache.publish_bytes(self._request.key, self._small.data, digest)
+            location: str | Path = self._cache.publish_bytes(
+                self._request.key, self._small.data, digest, restricted=entry.restricted
+            )
         else:
             file, self._file = self._file, None
             assert file is not None
-            location = self._cache.publish(file.partial, digest, entry.size)
+            location = self._cache.publish(file.partial, digest, entry.size, restricted=entry.restricted)
         self._cache.record(entry)
         if self._race is not None:
             self._race.won()
@@ -318,14 +325,20 @@ class Try:
             received=self._received,
             resumed_from=self._account.resumed_from or 0,
             tried=() if self._race is None else self._race.tried,
+            credentials=self._shown,
         )
+
+    @property
+    def _shown(self) -> tuple[str, ...]:
+        return () if self._access is None else self._access.shown_ids
 
     def _confirm(self, entry: Entry) -> FetchResult:
         if self._file is not None:
             self._file.partial.discard()
         self._cache.record(entry)
-        path = self._cache.object_path(entry.object)
-        return result_of(self._request, entry, path, self._clock.monotonic() - self._started, cached=True)
+        path = self._cache.object_path(entry.object, restricted=entry.restricted)
+        seconds = self._clock.monotonic() - self._started
+        return result_of(self._request, entry, path, seconds, cached=True, credentials=self._shown)
 
     def _break_off(self, error: BaseException) -> None:
         """Keep what a later try can go on from."""

@@ -9,6 +9,7 @@ from typing import Self
 from stager.cache.upkeep import Upkeep
 from stager.clock import SystemClock
 from stager.mapper.admission import Admission
+from stager.mapper.grants import Grants
 from stager.mapper.instructions import MakeRoom
 from stager.mapper.loop import Mapper
 from stager.mapper.machine import Machine
@@ -17,6 +18,7 @@ from stager.model.catalogue import DAY
 from stager.model.fetches import FetchState
 from stager.model.records import Changes
 from stager.model.views import OriginView
+from stager.service.grants import GrantService
 from stager.service.ids import IdMaker
 from stager.service.jobs import ANSWER_SECONDS, JobService
 from stager.service.site import SiteService
@@ -77,6 +79,7 @@ class JobServer:
                     retry_policy(settings),
                     job_slots=job_slots(settings),
                     fetch_ids=ids,
+                    grants=Grants(settings.grant_seconds, store.grants()),
                     job_bytes=settings.max_job_bytes,
                 )
                 machine.flights.can_lock = waits_for_credentials
@@ -108,7 +111,8 @@ class JobServer:
             self._keeper = build_keeper(settings, self.cache_site, self._mapper, clock)
             self._stage_pins = StagePins(self._mapper, self.cache_site.pins, store.stages, clock)
             made.callback(self._stage_pins.close)
-            self._credential_watch = build_credential_watch(settings, self._mapper, made)
+            self.grants = GrantService(self._mapper, clock)
+            self._credential_watch = build_credential_watch(settings, self._mapper, self.grants, made)
             self.credentials = build_credential_service(settings, lambda _: self._credential_watch.kick())
             self._hearing = build_hearing(settings, made)
             self._job_place = build_job_place(

@@ -141,7 +141,7 @@ def test_one_that_dies_at_once_is_started_less_and_less_often_and_orders_wait_fo
         ]
 
     with caplog.at_level(logging.ERROR):
-        farm = ProcessFarm(DIES, {}, ear, locate=Path)
+        farm = ProcessFarm(DIES, {}, ear, locate=lambda sha256, **_: Path(sha256))
         until(lambda: len(waits()) == 3)
         farm.start(ordered("f1", "http://origin.test/a"))
         farm.start(ordered("f2", "http://origin.test/b"), [ordered("f3", "http://origin.test/c")])
@@ -158,7 +158,7 @@ def test_one_that_dies_at_once_is_started_less_and_less_often_and_orders_wait_fo
 
 def test_one_that_can_not_be_started_is_told(ear: Ear, caplog: pytest.LogCaptureFixture) -> None:
     with caplog.at_level(logging.ERROR):
-        farm = ProcessFarm(("/nonexistent/python",), {}, ear, locate=Path)
+        farm = ProcessFarm(("/nonexistent/python",), {}, ear, locate=lambda sha256, **_: Path(sha256))
         until(lambda: caplog.records)
         farm.close()
     assert "can't be started: No such file" in caplog.text
@@ -166,7 +166,7 @@ def test_one_that_can_not_be_started_is_told(ear: Ear, caplog: pytest.LogCapture
 
 def test_one_that_does_not_end_is_killed(ear: Ear, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(process_module, "GRACE_SECONDS", 0.3)
-    farm = ProcessFarm(STAYS, {}, ear, locate=Path)
+    farm = ProcessFarm(STAYS, {}, ear, locate=lambda sha256, **_: Path(sha256))
     pid = pid_of(farm)
     farm.start(ordered("f1", "http://origin.test/a"))
     farm.close()

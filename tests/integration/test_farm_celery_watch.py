@@ -52,7 +52,7 @@ class Watched:
             self.heard.append,
             lease_seconds=LEASE,
             clock=self.clock,
-            locate=Path,
+            locate=lambda sha256, **_: Path(sha256),
         )
         self.farm._sender._tend_seconds = 3600.0
 

@@ -7,6 +7,7 @@ import threading
 from base64 import b64encode
 from collections.abc import Callable, Mapping
 from pathlib import Path
+from typing import Any
 from urllib.parse import parse_qs, urlsplit
 
 from stager.clock import Clock, SystemClock
@@ -60,13 +61,13 @@ def basic(user: str = "ada", password: str = "canary-password") -> str:
 
 
 def guarded(
-    data: bytes, admits: Callable[[Mapping[str, str]], bool], refusal: int = 401, **more: str
+    data: bytes, admits: Callable[[Mapping[str, str]], bool], refusal: int = 401, **more: Any
 ) -> Answer:
     """Content for those whose request's headers are admitted."""
 
     def answer(exchange: Exchange) -> None:
         if admits(exchange.request.headers):
-            content(data, **more)(exchange)  # type: ignore[arg-type]
+            content(data, **more)(exchange)
         else:
             status(refusal)(exchange)
 

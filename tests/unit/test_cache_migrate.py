@@ -206,10 +206,10 @@ def test_a_writer_that_is_overtaken_while_it_writes_writes_again(
     writer = filled(tmp_path / "c")
     replace = writer._entries._replace
 
-    def slow(path: str, content: bytes, *, durable: bool) -> None:
+    def slow(path: str, content: bytes, mode: int, *, durable: bool) -> None:
         if json.loads((writer.root / "layout.json").read_text())["shards"] == "2+2":
             migrate(writer.root, "4+4")
-        replace(path, content, durable=durable)
+        replace(path, content, mode, durable=durable)
 
     monkeypatch.setattr(writer._entries, "_replace", slow)
     entry = writer.put("https://h/0", b"newer")

@@ -11,6 +11,7 @@ from typing import cast
 import pytest
 
 from stager.cache import nameless
+from stager.cache.entries import EntryFiles
 from stager.cache.store import RECHECK_SECONDS, FileCache
 from stager.cache.writer import BLOCK_BYTES
 from stager.clock import ManualClock
@@ -458,7 +459,7 @@ def test_everything_the_origin_said_survives_in_the_entry(cache: FileCache) -> N
 
 def test_a_restricted_entry_is_not_served_from_the_public_objects(cache: FileCache) -> None:
     stored = cache.put("x", b"data")
-    cache.record(Entry("r", stored.object, 4, 1.0, restricted=True))
+    EntryFiles(cache.tree).write(Entry("r", stored.object, 4, 1.0, restricted=True), key_digest("r"))
     assert cache.get("r") is None
     assert cache.lookup("r") is None
 

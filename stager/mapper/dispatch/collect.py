@@ -30,6 +30,7 @@ def collect(cache: FileCache, order: DispatchOrder, outcome: Outcome, *, stopped
             order.results,
             owner=order.owner,
             keep_until=time.time() + cache.promise_seconds,
+            restricted=order.restricted,
         )
     except CacheError as error:
         if error.transient:

@@ -25,7 +25,7 @@ def prepare_near(near: FileCache, cache: FileCache, order: DispatchOrder) -> Pat
     """
     here = {}
     for item in order.inputs:
-        if near.has_object(item.sha256, item.size):
+        if not item.restricted and near.has_object(item.sha256, item.size):
             with suppress(ObjectLostError):  # it went meanwhile
                 here[item.name] = near.pin(order.job, item.name, item.sha256, item.size)
     rest = tuple(item for item in order.inputs if item.name not in here)

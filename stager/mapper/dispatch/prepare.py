@@ -46,7 +46,7 @@ def prepare(cache: FileCache, order: DispatchOrder) -> Path | JobRefused:
     lost = []
     for item in order.inputs:
         try:
-            cache.pin(order.job, item.name, item.sha256, item.size)
+            cache.pin(order.job, item.name, item.sha256, item.size, restricted=item.restricted)
         except ObjectLostError as error:
             log.warning("%s", error)
             lost.append(item.fetch)

@@ -34,10 +34,12 @@ def keep_results(
     *,
     owner: str = "",
     keep_until: float | None = None,
+    restricted: bool = False,
 ) -> tuple[JobResult, ...]:
     """Store the files below `directory` in the cache, a block at a time, each with its digest.
 
-    They are the owner's, and promised to stay until `keep_until`.
+    They are the owner's, and promised to stay until `keep_until`. Those of a job that had restricted inputs are
+    `restricted`: nobody knows what of these is in them.
     Only regular files count; links are not followed, nor is one in the place of `directory` or of the one above.
     With `wanted` (paths or patterns) only files that match one are kept. Doing it again gives the same.
 
@@ -56,7 +58,9 @@ def keep_results(
     try:
         for name, file in _files(top, patterns):
             with file:
-                entry = cache.put(result_key(job, name), file, owner=owner, keep_until=keep_until)
+                entry = cache.put(
+                    result_key(job, name), file, owner=owner, keep_until=keep_until, restricted=restricted
+                )
             kept.append(JobResult(name, entry.object, entry.size))
     finally:
         os.close(top)
