@@ -29,6 +29,8 @@ log = logging.getLogger(__name__)
 
 LOOK_SECONDS = 0.25
 """Between two looks of a lead that only waits for the others."""
+ROOM_BYTES = 1 << 20
+"""What a stream reads at a time: it is slow, and there are several of them."""
 SAVE_SECONDS = 5.0
 """How far everybody is is said on disk so often: the bytes have to be there first, which takes the disk a while."""
 
@@ -100,6 +102,7 @@ class Segments:
         Raises:
             StagerError: as the lead's own stream; or the cache is full.
         """
+        self._save()  # before anything is put after a gap: what the sidecar said so far would take that for bytes
         room = self._buffers.take()
         try:
             return (yield from self._lead(lead, answer, room))
@@ -129,7 +132,7 @@ class Segments:
                     if misfit is not None:
                         return misfit
                 while span.left and answer.end is None:
-                    count = yield from lead.fill(answer, room[: span.left])
+                    count = yield from lead.fill(answer, room[: min(span.left, ROOM_BYTES)])
                     self._put(span, room[:count])
                     self._look(lead)
                 at = span.at
@@ -143,8 +146,10 @@ class Segments:
 
     def _recruit(self) -> Generator[Ask, Any, None]:
         """Begin streams as long as more are wanted and the origin may have more connections."""
-        while not self._alone and self._beside < self._streams.wanted - 1 and self._spans.unclaimed:
+        while not self._alone and self._beside < self._streams.wanted - 1:
             with self._lock:
+                if not self._spans.unclaimed:
+                    return
                 self._beside += 1
             if not (yield Beside(self._parts.url, self._stream())):
                 with self._lock:
@@ -156,11 +161,13 @@ class Segments:
         if self._full is not None:
             raise self._full
         self._advance()
+        with self._lock:
+            in_place = self._spans.in_place
         now = self._clock.monotonic()
-        self._streams.read(now, self._spans.in_place)
+        self._streams.read(now, in_place)
         if now - self._saved >= SAVE_SECONDS:
             self._save()
-        lead.report(self._spans.in_place)
+        lead.report(in_place)
 
     def _advance(self) -> None:
         """Let the file know how far its front is."""
@@ -227,7 +234,7 @@ class Segments:
                 return False
             pace = Pace.of(self._options)
             while span.left and answer.end is None:
-                filled, seconds = yield Fill(answer, room[: span.left])
+                filled, seconds = yield Fill(answer, room[: min(span.left, ROOM_BYTES)])
                 self._put(span, room[:filled])
                 with self._lock:
                     self.received += filled

@@ -110,6 +110,17 @@ def test_what_several_streams_had_brought_is_not_fetched_again_after_a_kill(
     assert visible(tmp_path) == [DATA]
 
 
+def test_what_several_streams_put_after_a_gap_is_not_taken_for_all_before_it_after_a_kill(
+    origin: Origin, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("SAVE_SECONDS", "1000")  # only what is said before there are gaps counts
+    url = origin.serve("/run.nxs", content(DATA, etag='"1"', pause=0.05))
+    assert fetch_process.run(tmp_path, url, "fetch.written", "12").returncode == -signal.SIGKILL
+    (partial,) = (tmp_path / "partial").rglob("*.part")
+    assert partial.read_bytes() != DATA[: partial.stat().st_size], "there is no gap"
+    assert fetch_here(tmp_path, url).path.read_bytes() == DATA
+
+
 def test_a_url_that_changes_between_kill_and_restart_is_never_a_mix(origin: Origin, tmp_path: Path) -> None:
     new = Random(5).randbytes(len(DATA))
     url = origin.serve("/run.nxs", content(DATA, etag='"1"'), content(new, etag='"2"'))

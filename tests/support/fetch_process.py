@@ -46,7 +46,7 @@ def eager() -> None:
     streams.READING_SECONDS = streams.WORTH_SECONDS = 0.1
     streams.SETTLING_SECONDS = 0.3
     streams.LEAST_BLOCK = 200_000
-    segments.SAVE_SECONDS = 0.1
+    segments.SAVE_SECONDS = float(os.environ.get("SAVE_SECONDS", "0.1"))
     streams.SPLIT_BYTES = 500_000
 
 
