@@ -30,6 +30,7 @@ class Grants:
         """The origin has just given or confirmed the object to the user."""
         self._forget_old(now)
         grant = Grant(access, now, now + self._seconds, credentials)
+        self._held.pop(access, None)  # so that the oldest stay the first
         self._held[access] = self._dirty[access] = grant
         return grant
 

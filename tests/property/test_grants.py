@@ -78,3 +78,12 @@ class GrantsBesideATable(RuleBasedStateMachine):
 
 TestGrants = GrantsBesideATable.TestCase
 TestGrants.settings = settings(max_examples=150, stateful_step_count=30, deadline=None)
+
+
+def test_what_is_over_is_forgotten_although_one_user_proves_it_again_and_again() -> None:
+    grants = Grants(SECONDS)
+    grants.give(Access("ann", KEYS[0], OBJECTS[0]), (), 0.0)
+    for number in range(1000):
+        grants.give(Access(f"user{number}", KEYS[0], OBJECTS[0]), (), number * 1.0)
+        grants.give(Access("ann", KEYS[0], OBJECTS[0]), (), number * 1.0)
+    assert len(grants) < 2 * SECONDS

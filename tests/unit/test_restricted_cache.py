@@ -16,8 +16,12 @@ from stager.cache.pin_files import PinFiles
 from stager.cache.pinned import pin_directory
 from stager.cache.store import FileCache
 from stager.errors import ObjectLostError
+from stager.mapper.dispatch.near import prepare_near
+from stager.mapper.dispatch.prepare import prepare
+from stager.model.events import DispatchInput, DispatchOrder, JobRefused
 from stager.model.keys import key_digest
 from stager.model.pins import USER, Pin
+from stager.signals.codec import job_order_from_json, job_order_to_json
 
 KEY = "https://data.example.org/secret.nxs"
 DATA = b"what only Ann may read"
@@ -175,3 +179,36 @@ def test_a_key_that_becomes_restricted_loses_its_link_and_its_open_entry(cache: 
     assert S_IMODE(Path(cache.tree.entry(key_digest(KEY))).stat().st_mode) == 0o600
     assert FileCache(cache.root).path(KEY).read_bytes() == DATA
     assert not link.is_symlink(), "nor does a hit make one"
+
+
+# -- on the way to a job --------------------------------------------------------------------------------
+
+
+def order(*, restricted: bool) -> DispatchOrder:
+    item = DispatchInput("x", DIGEST, len(DATA), "f1", restricted)
+    return DispatchOrder("j1", 1, "", ("true",), (), (item,), (), "ann")
+
+
+@pytest.mark.parametrize("restricted", [False, True])
+def test_an_order_says_on_its_way_to_a_worker_which_inputs_are_restricted(restricted: bool) -> None:
+    sent = order(restricted=restricted)
+    assert job_order_from_json(job_order_to_json(sent)) == sent
+    assert sent.restricted is restricted
+
+
+@pytest.mark.usefixtures("hidden")
+def test_a_restricted_input_is_not_taken_from_a_nodes_own_cache(cache: FileCache, tmp_path: Path) -> None:
+    near = FileCache(tmp_path / "near")
+    near.put("the same bytes, for everybody on this node", DATA)
+    directory = prepare_near(near, cache, order(restricted=True))
+    assert isinstance(directory, Path)
+    shown = directory / "inputs" / "x"
+    assert not shown.is_symlink()
+    assert shown.samefile(cache.object_path(DIGEST, restricted=True))
+
+
+@pytest.mark.usefixtures("hidden")
+def test_an_order_for_the_public_object_of_that_digest_is_refused(cache: FileCache) -> None:
+    refused = prepare(cache, order(restricted=False))
+    assert isinstance(refused, JobRefused)
+    assert not (cache.root / "jobs" / "j1" / "inputs" / "x").exists()

@@ -13,6 +13,7 @@ from sqlalchemy import create_engine
 from stager.errors import CommandFailedError, ServerBusyError, StateError
 from stager.model.events import JobResult
 from stager.model.fetches import FetchState
+from stager.model.grants import Access, Grant
 from stager.model.jobs import JobInput, JobSpec, JobState
 from stager.model.records import Changes, FetchRecord, JobRecord, NameRecord
 from stager.state import schema
@@ -108,6 +109,21 @@ def test_a_start_reads_open_jobs_their_fetches_and_unfinished_fetches_only(store
     jobs, fetches, _ = store.load()
     assert [j.id for j in jobs] == ["j1", "j2"]
     assert sorted(f.id for f in fetches) == ["f1", "f9"]
+
+
+def test_grants_are_kept_replaced_and_ended(tmp_path: Path, store: Store) -> None:
+    key = "https://h.example/" + "a" * 5000  # longer than any index takes
+    access = Access("ann", key, "a" * 64)
+    first, second = Grant(access, 1.0, 2.0, ("c1",)), Grant(access, 3.0, 4.0, ("c1", "c2"))
+    other = Grant(Access("", key, "a" * 64), 2.0, 5.0)
+    store.save(Changes(grants={access: first, other.access: other}, fetches=[fetch(restricted=True)]), {})
+    store.save(Changes(grants={access: second}), {})
+    again = Store(address(tmp_path))
+    assert again.grants() == [other, second]
+    assert again.fetches(["f1"])["f1"].restricted
+    again.save(Changes(grants={access: None, other.access: None}), {})
+    assert again.grants() == []
+    again.close()
 
 
 def test_a_batch_that_fails_leaves_nothing_behind(store: Store) -> None:
