@@ -19,6 +19,7 @@ import os
 import stat
 from collections.abc import Iterator
 from contextlib import suppress
+from functools import partial
 
 from stager.cache.failures import LINK_REFUSED, cache_error
 from stager.cache.files import is_private, remove_quietly, sync_directory, unless_stale, write_all
@@ -26,9 +27,8 @@ from stager.cache.fresh import refresh
 from stager.cache.layout import (
     ENTRIES,
     OBJECTS,
-    PRIVATE_FILE_MODE,
-    SHARED_FILE_MODE,
     Layout,
+    entry_mode,
     is_digest,
     is_hex,
 )
@@ -40,8 +40,8 @@ from stager.errors import CacheError
 from stager.model.entries import Entry
 from stager.model.keys import DIGEST_LENGTH
 
-_LINK_TRIES = 3
-"""Another writer may put its link where ours was about to go."""
+_LINK_TRIES = _DRAFT_TRIES = 3
+"""Another writer may put its link where ours was about to go; a draft may be gone before it has its name."""
 _WRITE_TRIES = 8
 """The layout may be replaced while something is written."""
 _MAX_BYTES = 1 << 20
@@ -189,11 +189,13 @@ class EntryFiles:
 
     def _write(self, entry: Entry, digest: str, text: bytes, *, new: bool) -> bool:
         path, durable = self._tree.entry(digest), entry.keep_until is not None
-        if new and self._create(path, self._tree.link(digest), text, _mode(entry), durable=durable):
+        if new and self._create(
+            path, self._tree.link(digest), text, entry_mode(restricted=entry.restricted), durable=durable
+        ):
             return True
         linked = self._drop_link(digest, entry)
         old = None if linked or new else self.read(digest)
-        self._replace(path, text, _mode(entry), durable=durable)
+        self._replace(path, text, entry_mode(restricted=entry.restricted), durable=durable)
         self._drop_link(digest, entry)
         return new or entry.object != (old.object if old else linked)
 
@@ -318,32 +320,36 @@ class EntryFiles:
             os.close(fd)
 
     def _replace(self, path: str, content: bytes, mode: int, *, durable: bool) -> None:
-        owner = new_owner()
-        private = f"{path}.{owner}"
-        try:
-            fd = self._tree.creating(private, lambda: os.open(private, _CREATE, mode))
+        """Give the name `path` to a file with that content, in one step.
+
+        A draft may be gone: cleared away by who takes us for dead, or renamed already, by a call that NFS repeats.
+        """
+        for left in reversed(range(_DRAFT_TRIES)):
+            owner = new_owner()
+            private = f"{path}.{owner}"
             try:
-                write_all(fd, content)
-                if durable:
-                    os.fsync(fd)
+                fd = self._tree.creating(private, partial(os.open, private, _CREATE, mode))
+                try:
+                    write_all(fd, content)
+                    if durable:
+                        os.fsync(fd)
+                finally:
+                    os.close(fd)
+                os.rename(private, path)
+            except BaseException as error:
+                remove_quietly(private)
+                if not (left and isinstance(error, FileNotFoundError)):
+                    raise
+            else:
+                return
             finally:
-                os.close(fd)
-            os.rename(private, path)
-        except BaseException:
-            remove_quietly(private)
-            raise
-        finally:
-            retire(owner)
+                retire(owner)
 
 
 def read_entry(fd: int) -> bytes:
     """What the open file says."""
     text = os.read(fd, _USUAL_BYTES)
     return text if len(text) < _USUAL_BYTES else text + os.read(fd, _MAX_BYTES)
-
-
-def _mode(entry: Entry) -> int:
-    return PRIVATE_FILE_MODE if entry.restricted else SHARED_FILE_MODE
 
 
 def _parse(text: bytes | None) -> Entry | None:

@@ -79,6 +79,11 @@ def is_hex(name: str) -> bool:
     return bool(name) and _HEX.issuperset(name)
 
 
+def entry_mode(*, restricted: bool) -> int:
+    """Permissions of an entry's file."""
+    return PRIVATE_FILE_MODE if restricted else SHARED_FILE_MODE
+
+
 def is_digest(name: str) -> bool:
     """Whether `name` could be a SHA-256, and so a file of ours."""
     return len(name) == DIGEST_LENGTH and _HEX.issuperset(name)

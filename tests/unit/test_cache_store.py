@@ -669,3 +669,24 @@ def test_the_entry_of_an_input_costs_no_sync(cache: FileCache, durable: tuple[se
     entry = cache.tree.entry(key_digest("k"))
     assert entry not in paths
     assert Path(entry).stat().st_ino not in inodes
+
+
+@pytest.mark.parametrize("done", [True, False], ids=["it was renamed", "it was cleared away"])
+def test_an_entry_whose_draft_is_gone_is_written_again(
+    cache: FileCache, monkeypatch: pytest.MonkeyPatch, done: bool
+) -> None:
+    cache.put("k", b"old")
+    real, left = os.rename, [1]
+
+    def rename(old: str, new: str) -> None:
+        if ".json." in old and left:
+            left.clear()
+            real(old, new) if done else Path(old).unlink()
+            raise FileNotFoundError(2, "No such file or directory", old)
+        real(old, new)
+
+    monkeypatch.setattr(os, "rename", rename)
+    cache.put("k", b"new")
+    assert not left
+    assert cache.path("k").read_bytes() == b"new"
+    assert list((cache.root / "entries").rglob("*.json.*")) == []
