@@ -12,7 +12,9 @@ MOST = 16
 """Links of one answer that are looked at; each would cost a connection."""
 _LOWEST = 999_999
 
-_LINK = re.compile(r'<([^<>"]*)>((?:\s*;\s*[^\s=;,"]+(?:\s*=\s*(?:"[^"]*"|[^\s;,"]*))?)*)\s*(?:,|$)')
+LONGEST = 8192
+"""Characters of the field that are looked at; an origin that sends more may mean to keep us busy."""
+_LINK = re.compile(r'<([^<>"]*)>((?:\s*;\s*[^\s=;,"]+(?:\s*=(?:\s*(?:"[^"]*"|[^\s;,"]+))?)?)*)\s*(?:,|$)')
 _PARAMETER = re.compile(r';\s*([^\s=;,"]+)(?:\s*=\s*(?:"([^"]*)"|([^\s;,"]*)))?')
 
 
@@ -24,7 +26,7 @@ def duplicates(text: str, base: Url) -> list[Url]:
         base: what relative links are relative to.
     """
     found: list[tuple[int, int, Url]] = []
-    for number, link in enumerate(_LINK.finditer(text)):
+    for number, link in enumerate(_LINK.finditer(text[:LONGEST])):
         if number >= MOST:
             break
         given = {name.lower(): quoted or plain for name, quoted, plain in _PARAMETER.findall(link[2])}

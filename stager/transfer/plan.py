@@ -199,6 +199,7 @@ class TransferPlan:
         refusals.check_size(self._url, self._request.size, length)
         self._pages.check(self._route, headers)
         found = Representation.of(headers, length)
+        self._sources.relearn(found.digest, changed=self._representation.differs(headers))
         told = self._sources.wanted or found.digest or self._request.size is not None or self._trusting
         if length is None and "transfer-encoding" not in headers and not told:
             raise refusals.unproven(self._url)
@@ -344,10 +345,8 @@ class TransferPlan:
             raise refusals.login_page(self._url, self._route.at)
         if not self._mixed:
             if self._no_cache or self._sources.left:
-                given = self._given is not None
-                raise refusals.mismatch(
-                    self._url, wanted, got, self._offset, twice=self._no_cache, given=given
-                )
+                given, twice = self._given is not None, self._no_cache
+                raise refusals.mismatch(self._url, wanted, got, self._offset, twice=twice, given=given)
             self._no_cache = True
         self._mixed = False  # else nobody knows whose bytes are wrong
         self._route.restart()

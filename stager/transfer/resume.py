@@ -154,8 +154,8 @@ class Leftover(NamedTuple):
         found = Representation.from_sidecar(sidecar, url)
         if found is None or sidecar is None or (found.total is not None and size > found.total):
             return None
-        sources.learn(found.digest)
-        sender = sidecar.get("source", key_digest(url.text))
+        sender = str(sidecar.get("source", key_digest(url.text)))
+        sources.learn(found.digest, sender)
         home = sender == key_digest(sources.current.text)
         if not home and sources.proof is None:
             home = sources.bring_forward(sender)

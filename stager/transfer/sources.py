@@ -17,13 +17,15 @@ class Sources:
         given: the digest that the caller says it has, or None.
     """
 
-    __slots__ = ("_given", "_learnt", "_tried", "_urls")
+    __slots__ = ("_given", "_learnt", "_named", "_teacher", "_tried", "_urls")
 
     def __init__(self, urls: Iterable[Url], given: Digest | None) -> None:
         self._urls = list(urls)
         self._tried = 0  # before the present one
         self._given = given
         self._learnt: Digest | None = None
+        self._teacher = ""  # `key_digest` of the one that said it
+        self._named: set[Url] = set()  # by an origin, not by the caller
 
     @property
     def current(self) -> Url:
@@ -55,15 +57,35 @@ class Sources:
         """Whether another one could go on from what is in place."""
         return self.proof is not None and self._tried + 1 < len(self._urls)
 
-    def learn(self, digest: Digest | None) -> None:
-        """A source says that the bytes have this digest; it binds the others, unless the caller gave one."""
+    def learn(self, digest: Digest | None, by: str = "") -> None:
+        """A source says that the bytes have this digest; it binds the others, unless the caller gave one.
+
+        `by` is the `key_digest` of the one that said so; empty: the present one.
+        """
         if self._learnt is None and self._given is None and digest is not None and digest.is_strong:
-            self._learnt = digest
+            self._learnt, self._teacher = digest, by or key_digest(self.current.text)
+
+    def relearn(self, digest: Digest | None, *, changed: bool) -> None:
+        """The present source sends the whole anew: what it said before of other bytes binds nobody any more.
+
+        Args:
+            digest: what it says now, or None.
+            changed: its validators are others than before.
+        """
+        if self._learnt is None or (not changed and digest in {None, self._learnt}):
+            return
+        if self._teacher == key_digest(self.current.text):
+            self._learnt = None
+            self._urls[self._tried + 1 :] = [
+                url for url in self._urls[self._tried + 1 :] if url not in self._named
+            ]
 
     def add(self, urls: Iterable[Url]) -> None:
         """More of them, for the end; only a proof makes them as good as those that the caller gave."""
         if self.proof is not None:
-            self._urls.extend(dict.fromkeys(url for url in urls if url not in self._urls))
+            more = dict.fromkeys(url for url in urls if url not in self._urls)
+            self._urls.extend(more)
+            self._named.update(more)
 
     def bring_forward(self, digest: str) -> bool:
         """Begin with the one whose text has this `key_digest`; False if there is none."""

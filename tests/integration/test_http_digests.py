@@ -112,6 +112,21 @@ def test_point_50_the_digest_is_verified_over_the_assembled_whole(
     assert origin.seen("/bad")[-1].headers["cache-control"] == "no-cache"
 
 
+@pytest.mark.parametrize("says", [True, False])
+def test_point_50_a_file_that_was_replaced_while_it_came_need_not_have_the_digest_of_the_one_before(
+    origin: Origin, fetch: Fetch, says: bool
+) -> None:
+    before = LARGE[::-1]
+    first = content(before, etag='"1"', cut=CUT, headers=fields(before)["50"])
+    url = origin.serve(
+        "/run.nxs", first, content(LARGE, etag='"2"', headers=fields(LARGE)["50"] if says else {})
+    )
+    with pytest.raises(IncompleteError):
+        fetch(url)
+    assert is_right(fetch(url), LARGE)
+    assert len(origin.seen()) == 2
+
+
 @both_sizes
 @pytest.mark.parametrize("name", ["sha512", "sha384", "md5"])
 def test_point_55_the_callers_digest_of_any_algorithm_beats_the_origins(

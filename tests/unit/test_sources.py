@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import time
+
 import pytest
 
 from stager.clock import ManualClock
@@ -149,3 +151,13 @@ def test_when_all_have_failed_the_error_is_one_that_may_pass_and_names_all() -> 
     assert standings.order([B, A], clock.time()) == [A, B], (
         "a missing file says nothing of its origin, a lost connection does"
     )
+
+
+@pytest.mark.parametrize(
+    "text", ["<>;a=" + " " * 60_000 + '"', "<>;a=" * 12_000 + '"', "<http://b.test/g>; rel=" * 2600 + '"']
+)
+def test_a_link_field_that_is_made_to_be_slow_to_read_is_read_at_once(text: str) -> None:
+    """Reading it holds up every other thread."""
+    began = time.thread_time()
+    assert duplicates(text, parse_url(A)) == []
+    assert time.thread_time() - began < 0.5
