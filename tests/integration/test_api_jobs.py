@@ -70,7 +70,7 @@ def test_a_list_of_jobs_is_taken_in_whole_and_its_ids_come_in_order(api: Api) ->
 @pytest.mark.parametrize(
     ("second", "words"),
     [
-        ({"command": ["true"], "inputs": ["ftp://h/x"]}, "jobs[1]: unknown scheme"),
+        ({"command": ["true"], "inputs": ["gopher://h/x"]}, "jobs[1]: unknown scheme"),
         ({"comand": ["true"]}, "unknown key 'comand' in jobs[1]; did you mean 'command'?"),
         ({"command": "true"}, "jobs[1].command is text: a list is needed"),
     ],
