@@ -67,6 +67,8 @@ class Flights:
         """A fetch that wants a credential waits until somebody gives it; where nobody can, it has failed."""
         self.locked: set[str] = set()
         """Fetches that wait for a credential."""
+        self._given: dict[str, tuple[int, float, list[Callable[[FetchRecord], bool]]]] = {}
+        """Running fetch → its generation, and which credentials were given since it began: it may have missed them."""
         self._shortage = Shortage()
         self._stopping: dict[str, int] = {}  # fetch that nobody needs → its try, which has a place still
         self._dirty: dict[str, FetchRecord] = {}
@@ -234,6 +236,11 @@ class Flights:
             self.locked.discard(fetch.id)
             fetch.first_try_at = None
             self._try_again(fetch, at=at)
+        for fetch in self.fetches.values():
+            if fetch.state is FetchState.RUNNING:
+                generation, _, known = self._given.get(fetch.id, (fetch.generation, at, []))
+                same = generation == fetch.generation
+                self._given[fetch.id] = fetch.generation, at, [*(known if same else ()), opens]
         return len(found)
 
     def _begin_try(self, fetch: FetchRecord, now: float) -> FetchOrder:
@@ -261,6 +268,7 @@ class Flights:
     def _ready(self, fetch: FetchRecord, signal: Ready, now: float) -> FetchRecord:
         result = signal.result
         self.move(fetch, FetchState.READY)
+        self._given.pop(fetch.id, None)
         self._shortage.over(fetch.id)
         fetch.sha256, fetch.size, fetch.fresh_until = result.sha256, result.size, result.fresh_until
         fetch.cached = result.cached
@@ -300,8 +308,12 @@ class Flights:
             self._shortage.wait(fetch.id, error)
             self._try_again(fetch, at=later)
             return None
+        generation, seen_at, given = self._given.pop(fetch.id, (0, 0.0, []))
         if isinstance(error, CredentialError) and self.can_lock:
             fetch.tries, fetch.error = 0, error
+            if generation == fetch.generation and any(opens(fetch) for opens in given):
+                self._try_again(fetch, at=seen_at)
+                return None
             self.move(fetch, FetchState.LOCKED)
             self.locked.add(fetch.id)
             return None
@@ -358,6 +370,7 @@ class Flights:
     def _drop(self, fetch: FetchRecord, now: float) -> StopFetch | None:
         """No job needs the fetch: give it up if it is under way, and forget it."""
         stop = None
+        self._given.pop(fetch.id, None)
         self._shortage.over(fetch.id)
         if fetch.state is FetchState.RUNNING:
             stop = StopFetch(fetch.id, fetch.generation)

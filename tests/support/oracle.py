@@ -112,6 +112,8 @@ class Oracle:
     failed: set[str] = field(default_factory=set)
     locked: dict[str, str] = field(default_factory=dict)
     """Fetches that wait for a credential, and whose they are."""
+    given: dict[tuple[str, int], float] = field(default_factory=dict)
+    """Tries that ran when their owner gave a credential, which they may have missed; when to try again."""
     lost_once: set[str] = field(default_factory=set)
     fruitless: Counter[str] = field(default_factory=Counter)
     not_before: dict[str, float] = field(default_factory=dict)
@@ -200,8 +202,12 @@ class Oracle:
         if isinstance(signal.error, HandedBackError):
             return
         if isinstance(signal.error, CredentialError):
-            self.locked[signal.fetch] = self.owners[signal.fetch]
             self.fruitless[signal.fetch] = 0
+            again = self.given.get((signal.fetch, signal.generation))
+            if again is None:
+                self.locked[signal.fetch] = self.owners[signal.fetch]
+            else:
+                self.not_before[signal.fetch] = again
             return
         self.fruitless[signal.fetch] += 1
         if signal.progressed or isinstance(signal.error, WorkerLostError):
@@ -413,6 +419,9 @@ class Simulation:
         for fetch in wanted:
             del self.oracle.locked[fetch]
             self.oracle.not_before[fetch] = self.now + 1.0
+        for one in self.machine.fetches.values():
+            if one.state is FetchState.RUNNING and one.owner == owner:
+                self.oracle.given[one.id, one.generation] = self.now + 1.0
 
     # -- signals --------------------------------------------------------------------------------
 
@@ -526,6 +535,7 @@ class Simulation:
         running = (f for f in self.machine.fetches.values() if f.state is FetchState.RUNNING)
         self.world.taken_over({(f.id, f.generation) for f in running})
         self.oracle.locked.clear()  # all are tried: what was given meanwhile, nobody noticed
+        self.oracle.given.clear()
         self._note_failures()
 
     def _note(self, instructions: Sequence[Instruction]) -> None:

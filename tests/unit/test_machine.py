@@ -14,6 +14,7 @@ from stager.errors import (
     CommandFailedError,
     ConflictError,
     ConnectionFailedError,
+    CredentialRequiredError,
     HandedBackError,
     IllegalTransitionError,
     InputFailedError,
@@ -560,6 +561,21 @@ def test_a_file_system_that_refuses_without_saying_how_much_is_given_more_each_t
 
 
 # -- whose turn it is -----------------------------------------------------------------------------
+
+
+def test_a_try_that_missed_the_credential_which_was_given_while_it_ran_is_made_again(bench: Bench) -> None:
+    wanting = CredentialRequiredError("status 401", url=URL, host="origin.example")
+    bench.submit("j1", URL)
+    bench.run()
+    flights = bench.machine.flights
+    assert flights.unlock(lambda fetch: fetch.url == URL, at=bench.now + 1.0) == 0
+    bench.failed(error=wanting)
+    assert not flights.locked
+    assert not orders(bench.run())
+    bench.now += 1.0
+    assert orders(bench.run()) == [("f1", 2)]
+    bench.failed(generation=2, error=wanting)
+    assert flights.locked == {"f1"}, "once is enough: that try has seen it"
 
 
 def test_a_fetch_is_one_owners_and_one_of_a_key_runs_at_a_time() -> None:
