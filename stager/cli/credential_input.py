@@ -159,7 +159,7 @@ def _of_file(path: Path, *, private: bool) -> str:
     text = _text(path)
     if not private:
         return _one_line(text, str(path))
-    mode = stat.S_IMODE(path.stat().st_mode)
+    mode = stat.S_IMODE(path.expanduser().stat().st_mode)
     if mode & 0o077:
         raise InputError(
             f"private key {path} is open to others",

@@ -14,6 +14,8 @@ from stager.model.urls import Url, parse_url
 
 MAX_SECRET_BYTES = 65_536
 """All of one credential together; a certificate with its chain takes about 10,000."""
+LAST_SECOND = 253_402_300_799.0
+"""Of the year 9999, since 1970 UTC: calendars end there."""
 MAX_CREDENTIALS = 10_000
 """More are refused: they are held in memory wherever fetches run."""
 _LINE = re.compile(r"[\t\x20-\x7e\x80-\xff]*")
@@ -257,6 +259,12 @@ class NewCredential:
 
     def __post_init__(self) -> None:
         check_parts(self.kind, self.parts, allow_http=self.scope.allow_http)
+        if self.expires_at is not None and not self.expires_at <= LAST_SECOND:
+            raise InputError(
+                f"{self.expires_at:g} is no time at which a credential ends",
+                cause="it is after the year 9999",
+                remedy="give none if it does not end",
+            )
 
     @property
     def public(self) -> dict[str, str]:

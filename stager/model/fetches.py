@@ -45,6 +45,9 @@ FETCH_TRANSITIONS: dict[FetchState, frozenset[FetchState]] = {
 What is locked waits until somebody gives the credential that its error names.
 """
 
+LARGEST_BYTES = (1 << 63) - 1
+"""No file system has larger files, and no database a larger number."""
+
 
 def check_fetch_transition(fetch_id: str, old: FetchState, new: FetchState) -> None:
     """Raise `IllegalTransitionError` unless the table has the step."""
@@ -110,7 +113,7 @@ class FetchRequest:
             self._take_digest(parse_digest(self.digest))
         if self.mirrors:
             object.__setattr__(self, "mirrors", canonical_mirrors(self.url, self.mirrors))
-        if self.size is not None and (isinstance(self.size, bool) or self.size < 0):
+        if self.size is not None and (isinstance(self.size, bool) or not 0 <= self.size <= LARGEST_BYTES):
             raise InputError(f"{self.size!r} is no size of a file", remedy="give a number of bytes")
 
     def _take_digest(self, digest: Digest) -> None:

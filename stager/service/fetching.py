@@ -101,6 +101,8 @@ class _Flight:
         mine = self.request
         if not self.handles or mine.expected != request.expected or mine.size != request.size:
             return False  # without handles: cancelled, and on its way out
+        if mine.owner != request.owner:
+            return False  # it is made with that one's credentials
         return mine.refresh or not request.refresh
 
     def order(self) -> FetchOrder:

@@ -147,6 +147,10 @@ class StageService:
 
     def _locality(self, path: str) -> ArchiveInfo:
         try:
+            path.encode()
+        except UnicodeEncodeError:  # no answer could repeat it
+            return ArchiveInfo(ascii(path)[1:-1], error="it is not valid UTF-8")
+        try:
             key = parse_url(path).text if "://" in path else path
             entry = self._cache.lookup(key)
         except (InputError, CacheError) as error:

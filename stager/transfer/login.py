@@ -11,7 +11,7 @@ from urllib.parse import parse_qsl, quote_plus, urlencode, urljoin
 
 from stager.credentials.wallet import Credential, Session
 from stager.errors import CredentialRefusedError, FetchError, InputError, ProtocolError
-from stager.model.credentials import Kind
+from stager.model.credentials import LAST_SECOND, Kind
 from stager.model.urls import Url, parse_web_url
 from stager.transfer.asks import Fill, Open
 from stager.transfer.classify import is_transient, status_error
@@ -105,8 +105,8 @@ class Login:
             raise _no_token(url)
         now = self._now()
         try:
-            expires_at = now + max(0.0, float(found["expires_in"]))
-        except (KeyError, TypeError, ValueError):
+            expires_at = min(now + max(0.0, float(found["expires_in"])), LAST_SECOND)
+        except (KeyError, TypeError, ValueError, OverflowError):
             expires_at = None
         values = {"token": token}
         given = found.get("refresh_token") or refresh

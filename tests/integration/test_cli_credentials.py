@@ -291,3 +291,15 @@ def test_a_configured_server_takes_them_and_its_api_says_the_same(
     finally:
         server.end()
     assert "canary" not in "\n".join(server.said)
+
+
+def test_a_key_file_in_the_home_directory_is_named_as_a_shell_would(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, state: Path
+) -> None:
+    """In `--from-file=~/key` no shell replaces the tilde."""
+    monkeypatch.setenv("HOME", str(tmp_path))
+    (tmp_path / "key").write_text("canary-key")
+    (tmp_path / "key").chmod(0o600)
+    done = give("add", HOST, "--kind", "ssh", "--user", "ada", "--from-file=~/key")
+    assert (done.returncode, done.stderr) == (0, "")
+    assert opened(state) == [{"user": "ada", "key": "canary-key"}]

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import itertools
+import json
 import ssl
 import threading
 from collections.abc import Callable, Iterator, Mapping
+from dataclasses import asdict
 from hashlib import sha256
 from pathlib import Path
 from random import Random
@@ -238,6 +240,21 @@ def test_a_token_is_renewed_before_it_ends(origin: Origin, fetch: Fetch, vault: 
         threading.Event().wait(0.05)
     fetch(url, refresh=True)
     assert len(tokens.issued) == 2, "in the last part of its life, and not after it"
+
+
+@pytest.mark.parametrize(
+    "seconds", [float("inf"), float("nan"), int("9" * 400)], ids=["inf", "nan", "400 digits"]
+)
+def test_a_token_that_is_said_to_hold_for_ever_is_used_and_listed(
+    origin: Origin, fetch: Fetch, vault: Vault, seconds: float
+) -> None:
+    tokens = TokenEndpoint(lambda *_: True, seconds=seconds)
+    token_url = origin.serve("/token", tokens)
+    vault.give(place(origin.base), "oauth2-client", client_id="me", client_secret="s", token_url=token_url)
+    url = origin.serve("/a", guarded(DATA, lambda h: bool(bearer(h))))
+    assert is_right(fetch(url))
+    (credential,) = vault.service.list()
+    json.dumps(asdict(credential), allow_nan=False)
 
 
 def test_points_78_and_81_a_credential_is_renewed_only_where_a_fetch_may_reach(

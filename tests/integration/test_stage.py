@@ -110,6 +110,8 @@ def test_where_files_are_is_told_in_the_shape_of_the_tape_api(server: ServerProc
         assert "malformed URL" in str(found[3].error)
         raw = client._ask("POST", "archiveinfo", json={"paths": [there, "no URL"]}, kind=list)
         assert list(map(sorted, raw)) == [["locality", "path"], ["error", "path"]]
+        (odd,) = client._ask("POST", "archiveinfo", json={"paths": ["\ud800"]}, kind=list)
+        assert odd == {"path": "\\ud800", "error": "it is not valid UTF-8"}
 
 
 def test_a_stage_request_and_a_job_share_one_transfer(server: ServerProcess, origin: Origin) -> None:

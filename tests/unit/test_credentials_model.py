@@ -125,6 +125,12 @@ def test_parts_that_can_not_be_are_refused_without_being_repeated(kind: Kind, pa
     assert SECRET not in str(caught.value.to_dict())
 
 
+@pytest.mark.parametrize("moment", [1e300, float("inf"), float("nan")])
+def test_an_end_that_no_calendar_has_is_refused(moment: float) -> None:
+    with pytest.raises(InputError, match="year 9999"):
+        NewCredential(Scope("h.example"), Kind.BEARER, {"token": SECRET}, moment)
+
+
 def test_a_new_credential_shows_no_secret() -> None:
     new = NewCredential(Scope("h.example"), Kind.BASIC, {"user": "ada", "password": SECRET})
     assert SECRET not in repr(new)

@@ -74,6 +74,16 @@ def test_different_digests_of_one_url_follow_one_another(services: Services) -> 
     assert [o.request.sha256 for o in fetch.orders] == [HEX1, HEX2, None]
 
 
+def test_what_is_fetched_with_somebodys_credentials_is_not_handed_to_another_one(services: Services) -> None:
+    fetch = ScriptedFetch()
+    service = services(fetch)
+    with fetch.held():
+        handles = [service.prefetch(FetchRequest(A, owner=owner)) for owner in ("ada", "bob", "ada")]
+    for handle in handles:
+        handle.result(PATIENCE)
+    assert [o.request.owner for o in fetch.orders] == ["ada", "bob"]
+
+
 def test_a_request_to_refresh_does_not_join_one_that_may_answer_from_the_cache(services: Services) -> None:
     fetch = ScriptedFetch()
     service = services(fetch)

@@ -13,7 +13,7 @@ from stager.mapper.admission import Admission
 from stager.mapper.flights import Flights
 from stager.model.backoff import RetryPolicy
 from stager.model.entries import Entry
-from stager.model.fetches import FetchRequest
+from stager.model.fetches import LARGEST_BYTES, FetchRequest
 from stager.model.jobs import JobSpec
 from stager.model.records import Changes, FetchRecord
 from stager.model.stages import Stage, StagedFile
@@ -66,12 +66,20 @@ def test_an_option_about_no_input_or_without_a_value_is_refused(option: dict[str
         spec_of_options(["true"], inputs=["http://h.test/c"], **option)
 
 
+@pytest.mark.parametrize("size", [-1, LARGEST_BYTES + 1, 10**30])
+def test_a_size_that_no_file_has_and_no_database_takes_is_refused(size: int) -> None:
+    with pytest.raises(InputError, match="no size of a file"):
+        FetchRequest(URL, size=size)
+    with pytest.raises(InputError, match="no size of a file"):
+        specs_of_file({"command": ["true"], "inputs": [{"url": URL, "size": size}]})
+
+
 @pytest.mark.parametrize("expected", [None, SHA256, SHA512])
 def test_the_database_keeps_it(tmp_path: Path, expected: str | None) -> None:
     address = f"sqlite:///{tmp_path / 'state.db'}"
-    record = FetchRecord("f1", URL, expected, mirrors=(MIRROR,), expected_size=7)
+    record = FetchRecord("f1", URL, expected, mirrors=(MIRROR,), expected_size=LARGEST_BYTES)
     stage = Stage("s1")
-    file = StagedFile(stage, 0, URL, expected, mirrors=(MIRROR,), expected_size=7)
+    file = StagedFile(stage, 0, URL, expected, mirrors=(MIRROR,), expected_size=LARGEST_BYTES)
     plain = StagedFile(stage, 1, MIRROR)
     store = Store(address)
     store.save(Changes(fetches=[record]), {})
