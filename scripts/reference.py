@@ -67,6 +67,8 @@ def settings() -> str:
             "option), the environment (`STAGER_` and the name in capitals), the settings file",
             "(`$STAGER_CONFIG`, else `$XDG_CONFIG_HOME/stager/config.toml`, else `~/.config/stager/config.toml`),",
             "the default. An unknown name is an error. Units are in the names; sizes are bytes.",
+            "In the environment lists and tables are JSON, such as `STAGER_FILE_ROOTS='[\"/data\"]'`, but those whose",
+            "meaning says how they are parted.",
             "",
             "| setting | default | meaning |",
             "|---|---|---|",

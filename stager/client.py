@@ -17,7 +17,14 @@ import requests
 from stager.client_cache import CacheCalls
 from stager.client_credentials import CredentialCalls
 from stager.client_stage import StageCalls
-from stager.errors import RemoteError, ServerUnreachableError, StagerError, StateError, error_from_dict
+from stager.errors import (
+    AccessDeniedError,
+    RemoteError,
+    ServerUnreachableError,
+    StagerError,
+    StateError,
+    error_from_dict,
+)
 from stager.model.fetches import FetchState
 from stager.model.grants import GrantView
 from stager.model.jobs import JobSpec, JobState
@@ -330,7 +337,12 @@ def _problem(url: str, answer: requests.Response) -> StagerError:
         except requests.RequestException:
             found = None
         if isinstance(found, dict):
-            return error_from_dict(found)
+            error = error_from_dict(found)
+            if isinstance(error, AccessDeniedError):  # the server tells what to send, not where to get it
+                error.remedy = (
+                    "set STAGER_TOKEN, or token_file to a copy of the server's, or run as the server's user"
+                )
+            return error
     return _foreign(url, answer)
 
 

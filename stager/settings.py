@@ -6,15 +6,17 @@ settings file (``$STAGER_CONFIG``, else ``$XDG_CONFIG_HOME/stager/config.toml``)
 
 from __future__ import annotations
 
+import json
 import os
 import tomllib
 from functools import lru_cache
 from ipaddress import IPv4Network, IPv6Network
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, get_origin
 
 from pydantic import Field, ValidationError, ValidationInfo, field_validator
 from pydantic_settings import BaseSettings, NoDecode, PydanticBaseSettingsSource, SettingsConfigDict
+from pydantic_settings import SettingsError as NotJsonError
 
 from stager.errors import SettingsError
 
@@ -308,6 +310,27 @@ def load_settings(**given: Any) -> Settings:
             cause=first["msg"],
             remedy="see the reference of settings",
         ) from None
+    except NotJsonError as error:
+        raise _not_json(str(error)) from None
+
+
+def _not_json(said: str) -> SettingsError:
+    """The error for the first variable with a list or a table that is not written as one."""
+    for name, field in Settings.model_fields.items():
+        variable = f"STAGER_{name.upper()}"
+        text = os.environ.get(variable)
+        example = {tuple: '["ONE", "TWO"]', dict: '{"NAME": VALUE}'}.get(get_origin(field.annotation))
+        if text is None or example is None or field.metadata:  # with metadata it is read from plain text
+            continue
+        try:
+            json.loads(text)
+        except ValueError:
+            return SettingsError(
+                f"setting {name} = {text!r} ({variable})",
+                cause="it is not JSON",
+                remedy=f"write {variable}='{example}'",
+            )
+    return SettingsError("a setting in the environment can't be read", cause=said)
 
 
 _OTHER_VARIABLES = frozenset({"config", "token", "job_id", "job_dir", "job_name", "inputs", "results"})

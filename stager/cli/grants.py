@@ -40,6 +40,8 @@ def revoke(words: Words = None, user: User = None, as_json: AsJson = False) -> N
     with connected() as client:
         ended = client.revoke(words or [], user=user)
     _tell(ended, as_json=as_json)
+    if not ended and not as_json:
+        output.note(f"{user} has no grant")
 
 
 def _tell(found: Sequence[GrantView], *, as_json: bool) -> None:

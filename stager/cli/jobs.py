@@ -93,8 +93,9 @@ def page(found: JobDetail, now: float) -> Iterator[str]:
         for key, label in (("what", "what"), ("cause", "why"), ("remedy", "way out")):
             if found.error.get(key):
                 yield f"  {label:<9}  {found.error[key]}"
-    for host in found.wants_credentials:
-        yield f"  way out    `stager credentials add {host}`; then it goes on by itself"
+    locked = (item.error for item in found.inputs if item.state == "locked" and item.error is not None)
+    for remedy in dict.fromkeys(str(error["remedy"]) for error in locked):
+        yield f"  way out    {remedy}; then it goes on by itself"
     if found.inputs or found.after:
         yield "waits for" if found.waits_for else "needed"
         width = max(len(name) for name in [i.name for i in found.inputs] + [a.name for a in found.after])
@@ -138,14 +139,14 @@ def _how_far(item: InputView, now: float) -> str:
             percent = f" ({100 * item.received // item.total} %)" if item.total else ""
             said = f"running  {size} of {total}{percent}"
         case _:
-            said = f"{item.state:<8}"
+            said = str(item.state)
     if item.tries > 1:
         said += f", try {item.tries}"
     if item.next_try_at is not None:
         said += f", next in {_span(max(0.0, item.next_try_at - now))}"
     if item.error and item.state != "ready":
         said += f": {item.error.get('cause') or item.error.get('what')}"
-    return said.rstrip()
+    return said
 
 
 def _remark(one: JobView) -> str:
@@ -154,7 +155,7 @@ def _remark(one: JobView) -> str:
         parts = (one.error.get("cause"),) if brief else (one.error.get("what"), one.error.get("cause"))
         return ": ".join(part for part in parts if part)
     if one.wants_credentials:
-        return f"`stager credentials add {one.wants_credentials[0]}`, and it goes on"
+        return f"one for {', '.join(one.wants_credentials)}: `stager job {one.id}` says how to give it"
     return ", ".join(one.waits_for)
 
 

@@ -60,6 +60,8 @@ def get(job: Job, names: Names = None, to: To = ".", force: Force = False, as_js
 
     with connected() as client:
         wanted = _chosen(job, client.results(job), names or ())
+        if not wanted:
+            output.note(f"job {job} left no results")
         if to == "-":
             _to_stdout(client, job, wanted)
             return

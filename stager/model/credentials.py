@@ -72,6 +72,9 @@ SECRET_PARTS = frozenset(
      "session_token", "fields")
 )  # fmt: skip
 """Parts that are kept under the seal alone."""
+_GIVEN_BY = dict.fromkeys(("user", "client_id", "access_key"), "give it with --user") | {
+    "certificate": "give it with --certificate"
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -298,7 +301,11 @@ def check_parts(kind: Kind, parts: Mapping[str, str], *, allow_http: bool = Fals
     for name in (*known.needed, known.secret):
         if not parts.get(name):
             raise InputError(
-                f"a credential of kind {kind} needs {name}", cause="it is empty or missing", remedy="give it"
+                f"a credential of kind {kind} needs {name}",
+                cause="it is empty or missing",
+                remedy=_GIVEN_BY.get(
+                    name, "give it" if name in SECRET_PARTS else f"give it with --set {name}=VALUE"
+                ),
             )
     if sum(len(name) + len(value) for name, value in parts.items()) > MAX_SECRET_BYTES:
         raise InputError(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from http import HTTPStatus
 
 from stager.errors import (
@@ -16,6 +17,7 @@ from stager.errors import (
     OriginBusyError,
     OriginRefusedError,
 )
+from stager.model.credential_scope import PLAIN_SCHEMES
 from stager.model.urls import Url
 from stager.transfer.fields import Headers, parse_retry_after
 
@@ -23,6 +25,8 @@ TRANSIENT_STATUSES = frozenset({202, 408, 425, 429})
 """Besides the 5xx: may pass without anybody doing anything (202: the origin is still preparing it)."""
 PERMANENT_SERVER_STATUSES = frozenset({501, 505, 506, 508, 510, 511})
 """The 5xx that say that this request will never work."""
+
+_BASIC = re.compile(r"(^|,)\s*basic\b", re.IGNORECASE)
 
 _REMEDIES = {
     400: "check the URL",
@@ -59,7 +63,8 @@ def status_error(url: Url, status: int, headers: Headers, now: float, *, at: Url
     details: dict[str, object] = {"url": url.redacted, "status": status}
     what = f"{url.redacted} can't be fetched"
     if status == HTTPStatus.UNAUTHORIZED or (status == HTTPStatus.FORBIDDEN and not url.is_signed):
-        return credential_required(url, cause, at=at, status=status)
+        challenge = headers.get("www-authenticate", "")
+        return credential_required(url, cause, at=at, challenge=challenge, status=status)
     if not is_transient(status):
         remedy = _REMEDIES.get(status, "trying again will not help; check the URL with the origin's owner")
         return OriginRefusedError(what, cause=cause, remedy=remedy, **details)
@@ -71,18 +76,34 @@ def status_error(url: Url, status: int, headers: Headers, now: float, *, at: Url
 
 
 def credential_required(
-    url: Url, cause: str, *, at: Url | None = None, **details: object
+    url: Url, cause: str, *, at: Url | None = None, challenge: str = "", **details: object
 ) -> CredentialRequiredError:
-    """The error of a fetch of `url` that got no further than a request for a credential, at `at` if redirected."""
+    """The error of a fetch of `url` that got no further than a request for a credential, at `at` if redirected.
+
+    `challenge` is what the origin said it wants to see, as in ``WWW-Authenticate``.
+    """
     place = (at or url).place
+    how = f"`stager credentials add {place}{_options(at or url, challenge)}`"
+    if (at or url).scheme in PLAIN_SCHEMES:
+        how += ", which lets it go unencrypted"
     return CredentialRequiredError(
         f"{url.redacted} can't be fetched",
         cause=f"{cause}: {place} wants a credential",
-        remedy=f"give it once with `stager credentials add {place}`, or ask the origin's owner for access",
+        remedy=f"give it once with {how}, or ask the origin's owner for access",
         url=url.redacted,
         host=place,
         **details,
     )
+
+
+def _options(at: Url, challenge: str) -> str:
+    """What the command needs besides the host, as far as that is known."""
+    said = ""
+    if at.scheme == "s3":
+        said = " --kind s3 --user ACCESS_KEY"
+    elif at.scheme in {"ftp", "sftp"} or _BASIC.search(challenge):
+        said = " --user NAME"
+    return said + (" --allow-http" if at.scheme in PLAIN_SCHEMES else "")
 
 
 def cancelled_error(url: Url) -> CancelledError:

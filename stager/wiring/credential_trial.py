@@ -8,12 +8,16 @@ from contextlib import closing
 from stager.clock import SystemClock
 from stager.model.credentials import CredentialRow
 from stager.model.fetches import FetchRequest
+from stager.model.urls import WEB
 from stager.settings import Settings
 from stager.transfer.device import Invitation, refresh_token
 from stager.transfer.http import HttpTransport
+from stager.transfer.reach import Reach
+from stager.transfer.schemes import SchemesTransport
 from stager.transfer.trial import try_credential
 from stager.wiring import build_reach, transfer_options
 from stager.wiring.credentials import build_store, build_wallet
+from stager.wiring.schemes import other_transports
 
 
 def try_url(settings: Settings, request: FetchRequest) -> CredentialRow | None:
@@ -23,7 +27,9 @@ def try_url(settings: Settings, request: FetchRequest) -> CredentialRow | None:
         FetchError: it did not give it.
     """
     store = build_store(settings)
-    transport = _transport(settings)
+    reach = build_reach(settings)
+    web = _transport(settings, reach)
+    transport = SchemesTransport({**dict.fromkeys(WEB, web), **other_transports(settings, reach)})
     before = {row.id: store.notes(row.id) for row in store.rows()}
     with closing(transport):
         wallet = build_wallet(settings, store)
@@ -40,13 +46,13 @@ def granted(
     invite: Callable[[Invitation], None],
 ) -> str:
     """A refresh token, once somebody has said yes; see `stager.transfer.device`."""
-    with closing(_transport(settings)) as transport:
+    with closing(_transport(settings, build_reach(settings))) as transport:
         return refresh_token(parts, transport, SystemClock(), sleep, invite)
 
 
-def _transport(settings: Settings) -> HttpTransport:
+def _transport(settings: Settings, reach: Reach) -> HttpTransport:
     return HttpTransport(
         connect_timeout_seconds=settings.connect_timeout_seconds,
         ca_bundle=settings.ca_bundle,
-        reach=build_reach(settings),
+        reach=reach,
     )

@@ -171,6 +171,11 @@ def test_the_secret_is_asked_for_hidden_at_a_terminal(state: Path) -> None:
         (("add", HOST, "--kind", "ssh", "--user", "ada"), "--from-file"),
         (("add", HOST, "--prefix", "x", "--stdin"), "no prefix"),
         (("add", HOST, "--expires", "soon", "--stdin"), "no length of time"),
+        (
+            ("add", HOST, "--kind", "basic", "--stdin"),
+            "needs user: it is empty or missing; give it with --user",
+        ),
+        (("add", HOST, "--kind", "header", "--stdin"), "give it with --set name=VALUE"),
     ],
 )
 def test_nonsense_is_refused_without_being_repeated_and_nothing_is_kept(
@@ -192,6 +197,30 @@ def test_a_private_key_that_others_can_read_is_refused(stager: Here, tmp_path: P
     assert "chmod 600" in done.error
     key.chmod(0o600)
     assert stager("credentials", "add", HOST, "--kind", "ssh", "--user", "ada", "--from-file", key).code == 0
+
+
+@pytest.mark.parametrize(
+    ("url", "code", "complaint"),
+    [
+        ("file:///etc/hostname", 1, "file_roots"),
+        ("ftp://127.0.0.1:1/x", 1, "may not be fetched"),
+        ("sftp://127.0.0.1:1/x", 8, "add 127.0.0.1:1 --user NAME`"),
+    ],
+)
+def test_other_schemes_are_tested_as_they_are_fetched(
+    stager: Here, url: str, code: int, complaint: str
+) -> None:
+    done = stager("credentials", "test", url)
+    assert (done.code, complaint in done.error) == (code, True), done.error
+
+
+def test_a_file_of_another_scheme_is_tested(
+    stager: Here, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "roots").mkdir()
+    (tmp_path / "roots/a").write_text("a")
+    monkeypatch.setenv("STAGER_FILE_ROOTS", json.dumps([str(tmp_path / "roots")]))
+    assert stager("credentials", "test", f"file://{tmp_path}/roots/a").lines == ["opens without a credential"]
 
 
 def test_what_is_not_there_is_told(stager: Here) -> None:

@@ -260,6 +260,13 @@ class TestResults:
         assert stager("results", "get", job, "--force").code == 0
         assert Path("fits/b.txt").read_text() == "b\n"
 
+    def test_that_there_is_none_is_said(self, stager: Here) -> None:
+        job = submitted(stager, "--", "true")
+        assert stager("wait", job).code == 0
+        ended = stager("results", "get", job)
+        assert (ended.code, ended.out) == (0, "")
+        assert f"job {job} left no results" in ended.error
+
     def test_an_unknown_result_is_named_with_those_there_are(self, stager: Here, job: str) -> None:
         ended = stager("results", "get", job, "c.txt")
         assert ended.code == 3
@@ -291,6 +298,7 @@ class TestTheServerItself:
         ended = stager("jobs")
         assert ended.code == 4
         assert "did not accept the token" in ended.error
+        assert "set STAGER_TOKEN" in ended.error
 
     def test_no_server_is_one_line_and_status_4(
         self, stager: Here, monkeypatch: pytest.MonkeyPatch, tmp_path: Path

@@ -78,7 +78,9 @@ def test_a_job_waits_for_its_credential_says_so_and_goes_on_once_it_is_given(
         assert (item.state, item.next_try_at) == (FetchState.LOCKED, None)
         assert item.error is not None
         assert item.error["code"] == "credential-required"
-        assert f"stager credentials add {place(origin.base)}" in "\n".join(page(found, time.time()))
+        shown = "\n".join(page(found, time.time()))
+        assert f"way out    give it once with `stager credentials add {place(origin.base)}" in shown
+        assert "  locked: 401 Unauthorized" in shown
         (listed,) = running.jobs.jobs()
         assert listed.wants_credentials == found.wants_credentials
         assert [r for r in caplog.records if "jobs of ann wait for a credential" in r.getMessage()]
@@ -100,6 +102,11 @@ def test_a_refused_one_is_told_apart_from_a_missing_one_and_rotation_lets_the_jo
         assert found.inputs[0].error is not None
         assert found.inputs[0].error["code"] == "credential-refused"
         assert given.id in found.inputs[0].error["remedy"]
+        shown = "\n".join(page(found, time.time()))
+        assert (
+            f"way out    `stager credentials rotate {given.id}` takes the right one; then it goes on" in shown
+        )
+        assert "credentials add" not in shown
         running.credentials.rotate(given.id, {"password": RIGHT["password"]})
         assert running.jobs.wait(job, PATIENCE).state is JobState.DONE
 

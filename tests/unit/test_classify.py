@@ -71,6 +71,25 @@ def test_a_request_for_a_credential_says_for_which_host_and_how_to_give_it(statu
     assert "stager credentials add data.example:8443" in str(error)
 
 
+@pytest.mark.parametrize(
+    ("url", "challenge", "command"),
+    [
+        ("https://h.example/x", 'Bearer realm="basic, or not"', "add h.example`"),
+        ("https://h.example/x", 'Basic realm="x"', "add h.example --user NAME`"),
+        ("https://h.example/x", 'Negotiate, basic realm="x"', "add h.example --user NAME`"),
+        ("http://h.example/x", "", "add h.example --allow-http`, which lets it go unencrypted"),
+        ("ftp://h.example/x", "", "add h.example --user NAME --allow-http`"),
+        ("sftp://h.example/x", "", "add h.example --user NAME`"),
+        ("s3://bucket/x", "", "add bucket --kind s3 --user ACCESS_KEY`"),
+    ],
+)
+def test_the_command_that_gives_a_credential_can_be_typed_as_it_is_shown(
+    url: str, challenge: str, command: str
+) -> None:
+    error = status_error(parse_url(url), 401, {"www-authenticate": challenge}, NOW)
+    assert f"stager credentials {command}" in str(error)
+
+
 def test_a_signed_url_that_is_refused_is_no_request_for_a_credential() -> None:
     assert not isinstance(status_error(URL, 403, {}, NOW), CredentialRequiredError)
 

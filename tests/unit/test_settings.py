@@ -140,6 +140,25 @@ def test_a_refusal_says_where_the_value_came_from(in_file: Path, monkeypatch: py
 
 
 @pytest.mark.parametrize(
+    ("variable", "example"),
+    [
+        ("STAGER_FILE_ROOTS", '["ONE", "TWO"]'),
+        ("STAGER_PROTECTED", '["ONE", "TWO"]'),
+        ("STAGER_ENDPOINTS", '{"NAME": VALUE}'),
+        ("STAGER_OWNER_QUOTAS", '{"NAME": VALUE}'),
+    ],
+)
+def test_a_list_that_is_not_json_is_refused_with_how_to_write_it(
+    monkeypatch: pytest.MonkeyPatch, variable: str, example: str
+) -> None:
+    monkeypatch.setenv("STAGER_ALLOWED_NETWORKS", "127.0.0.0/8")
+    monkeypatch.setenv(variable, "/data")
+    with pytest.raises(SettingsError) as caught:
+        load_settings()
+    assert f"= '/data' ({variable}): it is not JSON; write {variable}='{example}'" in str(caught.value)
+
+
+@pytest.mark.parametrize(
     "text", [b"port = ", b"\xff", b"[port]\nx = 1", b"port = 1\nport = 2", b"[server]\nport = 1"]
 )
 def test_a_file_that_can_not_be_read_is_a_settings_error(text: bytes, in_file: Path) -> None:
