@@ -319,7 +319,8 @@ def _not_json(said: str) -> SettingsError:
     for name, field in Settings.model_fields.items():
         variable = f"STAGER_{name.upper()}"
         text = os.environ.get(variable)
-        example = {tuple: '["ONE", "TWO"]', dict: '{"NAME": VALUE}'}.get(get_origin(field.annotation))
+        shape = get_origin(field.annotation)
+        example = '["ONE", "TWO"]' if shape is tuple else '{"NAME": VALUE}' if shape is dict else None
         if text is None or example is None or field.metadata:  # with metadata it is read from plain text
             continue
         try:

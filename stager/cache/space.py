@@ -129,15 +129,17 @@ class Space:
         whole -= (
             self._keep_free if self._keep_free < whole else 0
         )  # else nothing fits, and the limit is at fault
-        limits = [(whole, f"its file system holds {whole:,} beside what is to be kept free")]
-        limits += [(self._at_most, f"max_cache_bytes allows {self._at_most:,}")] if self._at_most else []
-        most, why = min(limits)
+        larger = "use a larger file system for cache_dir"
+        limits = [(whole, f"its file system holds {whole:,} beside what is to be kept free", larger)]
+        if self._at_most:
+            limits.append((self._at_most, f"max_cache_bytes allows {self._at_most:,}", "raise that limit"))
+        most, why, remedy = min(limits)
         if total <= most:
             return
         raise CacheTooSmallError(
             f"a file of {total:,} bytes can't be in the cache {self._root}",
             cause=f"{why}, even if all else were evicted",
-            remedy="raise that limit, or use a larger file system for cache_dir",
+            remedy=remedy,
             size=total,
             most=max(0, most),
         )

@@ -184,7 +184,7 @@ def split_input(text: str) -> JobInput:
 
 _OF_INPUT = {
     "--sha256": ("NAME=HEX", r"(.+)=([^=]*)"),
-    "--digest": ("NAME=DIGEST", r"(.+?)=((?:sha|md5|[0-9a-f]{64}$).*)"),
+    "--digest": ("NAME=DIGEST, such as run7.nxs=sha256:HEX", r"(.+?)=((?:sha|md5|[0-9a-f]{64}$).*)"),
     "--mirror": ("NAME=URL", r"(.+?)=([A-Za-z][A-Za-z0-9+.-]*://.*)"),
 }
 """Options about an input, their form, and how name and value are told apart: both may have an ``=``."""

@@ -290,6 +290,7 @@ def test_a_file_that_can_never_fit_fails_at_once_and_nothing_is_evicted_for_it(
         error = server.jobs.job(name).inputs[0].error
         assert error is not None
         assert error["code"] == "cache-too-small", error
+        assert error["remedy"] == ("raise that limit" if limit else "use a larger file system for cache_dir")
         assert ("max_cache_bytes" if limit else "its file system holds") in error["cause"]
         assert kept(server, old) == old
     assert not [path for path in (small_disk / "c" / "partial").rglob("*") if path.is_file()]

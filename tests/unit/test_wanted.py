@@ -74,6 +74,11 @@ def test_a_size_that_no_file_has_and_no_database_takes_is_refused(size: int) -> 
         specs_of_file({"command": ["true"], "inputs": [{"url": URL, "size": size}]})
 
 
+def test_a_digest_that_is_none_is_refused_with_how_one_looks() -> None:
+    with pytest.raises(InputError, match=r"write --digest NAME=DIGEST, such as run7\.nxs=sha256:HEX"):
+        spec_of_options(["true"], inputs=["http://h.test/c"], digest=["c=zz"])
+
+
 @pytest.mark.parametrize("expected", [None, SHA256, SHA512])
 def test_the_database_keeps_it(tmp_path: Path, expected: str | None) -> None:
     address = f"sqlite:///{tmp_path / 'state.db'}"
