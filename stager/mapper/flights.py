@@ -113,7 +113,7 @@ class Flights:
         `entry` is what the cache holds of the key. What is restricted is at hand for an owner with a grant alone.
         """
         at_hand = entry if entry and entry.answers(request.expected, request.size) else None
-        if at_hand is not None and not is_good(request, at_hand.fresh_until, now):
+        if at_hand is not None and not is_good(request, at_hand.fresh_until, now, at_hand.url):
             at_hand = None
         if at_hand is not None and at_hand.restricted:
             granted = self.grants.allows(owner, request.key, at_hand.object, now)

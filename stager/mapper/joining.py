@@ -29,8 +29,12 @@ def by_worth_joining(fetch: FetchRecord) -> tuple[bool, float, str]:
     return fetch.state in UNDER_WAY, fetch.created_at, fetch.id
 
 
-def is_good(request: FetchRequest, fresh_until: float | None, now: float) -> bool:
-    """Whether bytes at hand, which are as the request says, answer it without asking the origin."""
+def is_good(request: FetchRequest, fresh_until: float | None, now: float, source: str | None = None) -> bool:
+    """Whether bytes at hand, which are as the request says, answer it without asking the origin.
+
+    `source` is where they came from; None: from where its own owner said.
+    """
     if request.refresh:
         return False
-    return request.expected is not None or fresh_until is None or now < fresh_until
+    is_fresh = fresh_until is None or now < fresh_until
+    return request.expected is not None or (is_fresh and request.names(source))

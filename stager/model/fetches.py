@@ -137,6 +137,15 @@ class FetchRequest:
         """The cache key."""
         return self.url
 
+    def names(self, source: str | None) -> bool:
+        """Whether the file is said to be there; `source` as of `Entry.url`, None: nobody fetched it.
+
+        What only somebody else called a mirror of it may have any bytes.
+        """
+        if source in {None, self.url}:
+            return True
+        return any(parse_url(url).redacted == source for url in (self.url, *self.mirrors))
+
     @property
     def origin(self) -> str:
         """Scheme, host and port."""

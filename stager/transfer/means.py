@@ -80,7 +80,7 @@ class Means:
             return False
         if expected is not None:
             return True  # these bytes can't change: nothing to ask
-        return not request.refresh and entry.is_fresh(self.clock.time())
+        return not request.refresh and entry.is_fresh(self.clock.time()) and request.names(entry.url)
 
 
 def result_of(

@@ -155,7 +155,8 @@ class Leftover(NamedTuple):
         if found is None or sidecar is None or (found.total is not None and size > found.total):
             return None
         sender = str(sidecar.get("source", key_digest(url.text)))
-        sources.learn(found.digest, sender)
+        if sources.has(sender):  # else somebody else named it
+            sources.learn(found.digest, sender)
         home = sender == key_digest(sources.current.text)
         if not home and sources.proof is None:
             home = sources.bring_forward(sender)

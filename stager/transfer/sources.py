@@ -87,6 +87,10 @@ class Sources:
             self._urls.extend(more)
             self._named.update(more)
 
+    def has(self, digest: str) -> bool:
+        """Whether the text of one of them has this `key_digest`."""
+        return any(key_digest(url.text) == digest for url in self._urls)
+
     def bring_forward(self, digest: str) -> bool:
         """Begin with the one whose text has this `key_digest`; False if there is none."""
         for at, url in enumerate(self._urls):

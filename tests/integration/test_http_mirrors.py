@@ -184,15 +184,38 @@ def test_a_slow_first_one_is_left_for_a_mirror_that_may_be_quicker_at_the_byte_i
     assert int(second.seen()[0].headers["range"].removeprefix("bytes=").removesuffix("-")) > 0
 
 
-def test_a_fresh_copy_is_a_hit_whichever_mirror_brought_it_and_is_confirmed_by_that_one_alone(
+def test_a_fresh_copy_is_a_hit_for_who_names_the_mirror_that_brought_it_and_is_confirmed_by_that_one_alone(
     origin: Origin, second: Origin, fetch: Fetch
 ) -> None:
     url = origin.serve("/f", status(404), content(SMALL, etag='"1"'))
     mirror = second.serve("/g", content(SMALL, etag='"1"'))
     fetch(url, mirrors=(mirror,))
-    assert fetch(url).cached
+    assert fetch(url, mirrors=(mirror,)).cached
+    assert fetch(url, sha256=sha256(SMALL).hexdigest()).cached, (
+        "these bytes are right, wherever they came from"
+    )
     assert not fetch(url, refresh=True).cached, "that tag was the mirror's"
     assert "if-none-match" not in origin.seen()[-1].headers
+
+
+@pytest.mark.parametrize("digest", [None, sha256(OTHER).hexdigest()])
+def test_what_somebody_calls_a_mirror_of_a_file_has_no_say_in_what_others_get(
+    origin: Origin, second: Origin, fetch: Fetch, digest: str | None
+) -> None:
+    url = origin.serve("/f", status(503), content(SMALL, etag='"1"'))
+    mirror = second.serve("/g", content(OTHER, etag='"1"', headers={"Cache-Control": "max-age=99999"}))
+    assert is_right(fetch(url, mirrors=(mirror,), sha256=digest), OTHER)
+    assert is_right(fetch(url), SMALL)
+
+
+def test_what_a_mirror_said_of_bytes_that_it_left_binds_nobody_who_does_not_name_it(
+    origin: Origin, second: Origin, fetch: Fetch
+) -> None:
+    url = origin.serve("/f", status(503), content(OTHER, etag='"1"'))
+    mirror = second.serve("/g", content(LARGE, etag='"1"', cut=CUT, headers=REPR))
+    with pytest.raises(IncompleteError):
+        fetch(url, mirrors=(mirror,))
+    assert is_right(fetch(url), OTHER)
 
 
 def test_a_cancelled_fetch_goes_to_no_mirror(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import replace
 from itertools import count
 from pathlib import Path
 
@@ -227,6 +228,15 @@ def test_fresh_bytes_in_the_cache_make_a_job_ready_without_a_fetch(bench: Bench)
 def test_bytes_are_stale_at_the_instant_at_which_their_freshness_ends(bench: Bench) -> None:
     bench.submit("j1", (FetchRequest(URL), entry(fresh_until=1_000.0)))
     assert orders(bench.run()) == [("f1", 1)]
+
+
+def test_fresh_bytes_of_a_mirror_that_the_job_does_not_name_are_fetched_from_where_it_says(
+    bench: Bench,
+) -> None:
+    mirrored = replace(entry(), url=OTHER)
+    assert bench.submit("j1", (FetchRequest(URL), mirrored)).state is JobState.WAITING
+    assert bench.submit("j2", (FetchRequest(URL, mirrors=(OTHER,)), mirrored)).state is JobState.READY
+    assert bench.submit("j3", (FetchRequest(URL, sha256=GOOD), mirrored)).state is JobState.READY
 
 
 def test_stale_bytes_with_the_digest_asked_for_are_good(bench: Bench) -> None:
