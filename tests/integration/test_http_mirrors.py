@@ -213,7 +213,7 @@ def test_what_a_mirror_said_of_bytes_that_it_left_binds_nobody_who_does_not_name
 ) -> None:
     url = origin.serve("/f", status(503), content(OTHER, etag='"1"'))
     mirror = second.serve("/g", content(LARGE, etag='"1"', cut=CUT, headers=REPR))
-    with pytest.raises(IncompleteError):
+    with pytest.raises(OriginBusyError):
         fetch(url, mirrors=(mirror,))
     assert is_right(fetch(url), OTHER)
 
