@@ -322,7 +322,7 @@ class EntryFiles:
     def _replace(self, path: str, content: bytes, mode: int, *, durable: bool) -> None:
         """Give the name `path` to a file with that content, in one step.
 
-        A draft may be gone: cleared away by who takes us for dead, or renamed already, by a call that NFS repeats.
+        A draft may be gone: cleared away by who takes us for dead, or renamed (made) already, by a call that NFS repeats.
         """
         for left in reversed(range(_DRAFT_TRIES)):
             owner = new_owner()
@@ -338,7 +338,7 @@ class EntryFiles:
                 os.rename(private, path)
             except BaseException as error:
                 remove_quietly(private)
-                if not (left and isinstance(error, FileNotFoundError)):
+                if not (left and isinstance(error, FileNotFoundError | FileExistsError)):
                     raise
             else:
                 return

@@ -166,7 +166,7 @@ def create_partial(tree: Tree, digest: str, generation: int) -> Partial:
     Raises:
         OSError: it could not be made.
     """
-    owner, stem, fd = _create(tree, digest, f"{generation}.", ".part")
+    owner, stem, fd = create_file(tree, digest, f"{generation}.", ".part")
     try_lock(fd)
     return Partial(stem, owner, fd)
 
@@ -178,13 +178,18 @@ def create_unnamed(tree: Tree, digest: str) -> Partial:
         CacheError: it could not be made.
     """
     try:
-        owner, stem, fd = _create(tree, digest, "", ".tmp")
+        owner, stem, fd = create_file(tree, digest, "", ".tmp")
     except OSError as error:
         raise cache_error(error, tree.partial_directory(digest), "make a file in") from error
     return Partial(stem, owner, fd, suffix=".tmp")
 
 
-def _create(tree: Tree, digest: str, infix: str, suffix: str) -> tuple[str, str, int]:
+def create_file(tree: Tree, digest: str, infix: str, suffix: str) -> tuple[str, str, int]:
+    """A private file for the key with that digest: its owner, its path without `suffix`, and its descriptor.
+
+    Raises:
+        OSError: it could not be made.
+    """
     directory = tree.partial_directory(digest)
     while True:
         owner = new_owner()
@@ -192,7 +197,7 @@ def _create(tree: Tree, digest: str, infix: str, suffix: str) -> tuple[str, str,
         name = stem + suffix
         try:
             fd = tree.creating(name, partial(os.open, name, _CREATE, PRIVATE_FILE_MODE))
-        except FileExistsError:  # without /proc a pid may come round again
+        except FileExistsError:  # without /proc a pid may come round again; or NFS repeated our call
             retire(owner)
         except BaseException:
             retire(owner)

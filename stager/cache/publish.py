@@ -7,11 +7,11 @@ import os
 
 from stager.cache.failures import LINK_REFUSED, cache_error
 from stager.cache.files import remove_quietly, write_all
-from stager.cache.layout import OBJECT_MODE, PRIVATE_FILE_MODE, RESTRICTED_OBJECT_MODE
+from stager.cache.layout import OBJECT_MODE, RESTRICTED_OBJECT_MODE
 from stager.cache.nameless import link_nameless, open_nameless
 from stager.cache.objects import place_for, renew
-from stager.cache.owner import new_owner, retire
-from stager.cache.partial import Partial
+from stager.cache.owner import retire
+from stager.cache.partial import Partial, create_file
 from stager.cache.tree import Tree
 from stager.errors import CacheIOError
 from stager.steps import reached
@@ -104,10 +104,9 @@ def _publish_nameless(tree: Tree, final: str, data: bytes | memoryview, mode: in
 
 
 def _publish_private(tree: Tree, digest: str, data: bytes | memoryview, final: str, mode: int) -> bool:
-    owner = new_owner()
-    private = f"{tree.partial_directory(digest)}/{digest}.{owner}.tmp"
+    owner, stem, fd = create_file(tree, digest, "", ".tmp")
+    private = f"{stem}.tmp"
     try:
-        fd = tree.creating(private, lambda: os.open(private, _CREATE, PRIVATE_FILE_MODE))
         try:
             _store(fd, data, mode)
         finally:

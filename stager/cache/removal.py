@@ -7,10 +7,15 @@ from __future__ import annotations
 
 import errno
 import os
+import time
 from contextlib import suppress
 
 DIRECTORY = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
 """How to open a directory itself, not one that a link leads to."""
+_PASSES = 5
+PAUSE_SECONDS = 0.05
+"""An NFS client may list a directory as it was a moment ago, and keeps a name of its own for a removed file that somebody
+has open there: both pass, so what is not empty is emptied again, after so long."""
 NO_DIRECTORY = frozenset({errno.ENOTDIR, errno.ELOOP})
 """What `DIRECTORY` answers where there is something else."""
 
@@ -33,17 +38,31 @@ def remove_tree(path: str, at: int | None = None) -> None:
         _unlink(path, at)
         return
     try:
-        with os.scandir(fd) as found:
-            items = [(item.name, item.is_dir(follow_symlinks=False)) for item in found]
-        for name, is_directory in items:
-            if is_directory:
-                remove_tree(name, fd)
+        _empty(fd)
+        for left in reversed(range(_PASSES)):
+            try:
+                os.rmdir(path, dir_fd=at)
+            except FileNotFoundError:
+                return
+            except OSError as error:
+                if error.errno != errno.ENOTEMPTY or not left:
+                    raise
+                time.sleep(PAUSE_SECONDS)
+                _empty(fd)
             else:
-                _unlink(name, fd)
+                return
     finally:
         os.close(fd)
-    with suppress(FileNotFoundError):
-        os.rmdir(path, dir_fd=at)
+
+
+def _empty(fd: int) -> None:
+    with os.scandir(fd) as found:
+        items = [(item.name, item.is_dir(follow_symlinks=False)) for item in found]
+    for name, is_directory in items:
+        if is_directory:
+            remove_tree(name, fd)
+        else:
+            _unlink(name, fd)
 
 
 def _unlink(path: str, at: int | None) -> None:

@@ -225,11 +225,10 @@ def test_a_link_that_is_swapped_in_while_a_directory_is_removed_is_not_followed(
         return opened(path, flags, mode, dir_fd=dir_fd)
 
     monkeypatch.setattr(os, "open", swapping)
-    with pytest.raises(CacheError, match="can't remove"):
-        cache.release("job")
+    cache.release("job")  # at the second look the link is one
     monkeypatch.undo()
     assert (elsewhere / "deep" / "precious").read_bytes() == b"mine"
-    cache.release("job")
+    assert names(cache.root / "jobs" / "job") == []
 
 
 @pytest.mark.parametrize("part", ["inputs", "results"])

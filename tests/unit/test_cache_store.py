@@ -6,7 +6,7 @@ import threading
 from collections.abc import Callable
 from hashlib import sha256
 from pathlib import Path
-from typing import cast
+from typing import Any, cast
 
 import pytest
 
@@ -690,3 +690,24 @@ def test_an_entry_whose_draft_is_gone_is_written_again(
     assert not left
     assert cache.path("k").read_bytes() == b"new"
     assert list((cache.root / "entries").rglob("*.json.*")) == []
+
+
+@pytest.mark.parametrize("name", [".tmp", ".json."], ids=["bytes", "entry"])
+def test_a_private_file_that_nfs_says_exists_as_it_repeats_our_call_is_made_under_another_name(
+    cache: FileCache, monkeypatch: pytest.MonkeyPatch, name: str
+) -> None:
+    cache.put("k", b"old")
+    cache.tree.nameless = False
+    real, left = os.open, [1]
+
+    def repeated(path: str, flags: int, *rest: Any, **more: Any) -> int:
+        if left and name in str(path) and flags & os.O_EXCL:
+            left.clear()
+            os.close(real(path, flags, *rest, **more))
+            raise FileExistsError(17, "File exists", path)
+        return real(path, flags, *rest, **more)
+
+    monkeypatch.setattr(os, "open", repeated)
+    cache.put("k", b"new")
+    assert not left
+    assert cache.path("k").read_bytes() == b"new"

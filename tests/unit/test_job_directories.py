@@ -3,11 +3,14 @@ from __future__ import annotations
 import os
 import time
 from pathlib import Path
+from typing import Any
 
 import pytest
 
+from stager.cache import removal
 from stager.cache.gone import Gone, note_gone
 from stager.cache.job_directories import EMPTY_SECONDS
+from stager.cache.removal import remove_tree
 from stager.cache.store import FileCache
 from stager.cache.upkeep import Upkeep
 from stager.clock import ManualClock
@@ -122,3 +125,31 @@ def test_empty_directories_that_are_young_stay(cache: FileCache) -> None:
 def test_of_a_job_whose_directory_is_gone_nothing_is_noted(cache: FileCache) -> None:
     note_gone(cache.tree, "result:job/a", Gone(1.0, "evicted"))
     assert not (cache.root / "jobs" / "job").exists()
+
+
+def test_what_a_listing_did_not_show_yet_is_removed_at_the_next_look(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    late = tmp_path / "inputs" / "late"
+    late.parent.mkdir()
+    real, looks = os.rmdir, [0]
+
+    def rmdir(path: str, **more: Any) -> None:
+        looks[0] += 1
+        if looks[0] == 1:
+            late.write_bytes(b"")
+        real(path, **more)
+
+    monkeypatch.setattr(os, "rmdir", rmdir)
+    remove_tree(str(late.parent))
+    assert looks == [2]
+    assert not late.parent.exists()
+
+
+def test_what_stays_is_an_error(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "inputs").mkdir()
+    (tmp_path / "inputs" / "held").write_bytes(b"")
+    monkeypatch.setattr(removal, "PAUSE_SECONDS", 0.0)
+    monkeypatch.setattr(os, "unlink", lambda *_, **__: None)
+    with pytest.raises(OSError, match="not empty"):
+        remove_tree(str(tmp_path / "inputs"))
