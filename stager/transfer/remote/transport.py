@@ -90,12 +90,11 @@ class RemoteTransport:
     def lease(self, url: Url, identity: Identity) -> Backend | None:
         """A connection that is idle, and not for long."""
         with self._lock:
-            many = self._idle[url.origin, identity]
+            many = self._idle.get((url.origin, identity))
             found = many.pop() if many else None
-            old, many[:] = many[:], [one for one in many if time.monotonic() - one.since < IDLE_SECONDS]
-        for one in old:
-            if one not in many:
-                one.backend.close()
+            old = self._take_old()
+        for backend in old:
+            backend.close()
         if found is not None and time.monotonic() - found.since >= IDLE_SECONDS:
             found.backend.close()
             return None
@@ -108,12 +107,24 @@ class RemoteTransport:
     def give_back(self, url: Url, identity: Identity, backend: Backend) -> None:
         """Keep a connection for the next one who asks."""
         with self._lock:
+            old = self._take_old()
             many = self._idle[url.origin, identity]
             keep = not self._closed and len(many) < self._most
             if keep:
                 many.append(_Idle(backend, time.monotonic()))
-        if not keep:
-            backend.close()
+        for one in old if keep else [*old, backend]:
+            one.close()
+
+    def _take_old(self) -> list[Backend]:
+        """Connections, of whatever origin, that are not used again; else those of an origin asked once stay for ever."""
+        since = time.monotonic() - IDLE_SECONDS
+        old: list[Backend] = []
+        for key, many in list(self._idle.items()):
+            old += [one.backend for one in many if one.since <= since]
+            many[:] = [one for one in many if one.since > since]
+            if not many:
+                del self._idle[key]
+        return old
 
 
 def _backend(url: Url) -> Connect:
