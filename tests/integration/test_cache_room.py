@@ -53,6 +53,7 @@ def settings(root: Path, cache: Path, **more: Any) -> Settings:
         "state_dir": root / "state",
         "keeper_seconds": 3600.0,
         "max_used_percent": 100.0,
+        "input_days": 0.0,  # what `fill` makes is old, and the first look at the limits comes at any time
         "retry_first_seconds": 0.01,
         "job_grace_seconds": 1.0,
     }
