@@ -178,13 +178,13 @@ class Flights:
             return self._failed(fetch, signal, now, jitter)
         return self._ready(fetch, signal, now)
 
-    def is_granted(self, fetch: FetchRecord, now: float) -> bool:
+    def is_granted(self, fetch: FetchRecord, now: float, since: float | None = None) -> bool:
         """Whether its owner may read, now, what the ready fetch brought."""
-        return not fetch.restricted or self.grants.allows(fetch.owner, fetch.url, fetch.sha256, now)
+        return not fetch.restricted or self.grants.allows(fetch.owner, fetch.url, fetch.sha256, now, since)
 
-    def ungranted(self, fetches: Iterable[str], now: float) -> list[str]:
+    def ungranted(self, fetches: Iterable[str], now: float, since: float | None = None) -> list[str]:
         """Those of these ready fetches whose owner has to prove again that he may read what they brought."""
-        return [one for one in fetches if not self.is_granted(self.fetches[one], now)]
+        return [one for one in fetches if not self.is_granted(self.fetches[one], now, since)]
 
     def lose(self, fetch_id: str) -> FetchRecord | None:
         """The object of a ready fetch is gone, or its grant: fetch it again; the fetch, None if it was not ready."""

@@ -9,6 +9,9 @@ from stager.model.grants import Access, Grant
 GRANT_SECONDS = 300.0
 """A proof is remembered for so long unless the settings say otherwise."""
 
+ROUNDS = 12
+"""A proof that a job with many inputs waits to be followed by others is remembered for so many times as long."""
+
 
 class Grants:
     """Grants by user, key and object.
@@ -34,10 +37,16 @@ class Grants:
         self._held[access] = self._dirty[access] = grant
         return grant
 
-    def allows(self, user: str, key: str, sha256: str, now: float) -> bool:
-        """Whether the user has proved, not too long ago, that he may read the object under that key."""
+    def allows(self, user: str, key: str, sha256: str, now: float, since: float | None = None) -> bool:
+        """Whether the user has proved, not too long ago, that he may read the object under that key.
+
+        With `since` a proof from then on counts for longer: where a job has so many inputs that the first proof
+        is over before the last one is made, it would never start.
+        """
         grant = self._held.get(Access(user, key, sha256))
-        return grant is not None and grant.is_valid(now)
+        if grant is None or grant.is_valid(now):
+            return grant is not None
+        return since is not None and grant.granted_at >= since and not self._is_old(grant, now)
 
     def refuse(self, user: str, key: str) -> int:
         """An origin has refused the user: all that was granted to him under that key ends; how many grants."""
@@ -64,8 +73,11 @@ class Grants:
         return changed
 
     def _forget_old(self, now: float) -> None:
-        if self._held and not next(iter(self._held.values())).is_valid(now):  # the oldest, nearly
-            self._end(lambda grant: not grant.is_valid(now))
+        if self._held and self._is_old(next(iter(self._held.values())), now):  # the oldest, nearly
+            self._end(lambda grant: self._is_old(grant, now))
+
+    def _is_old(self, grant: Grant, now: float) -> bool:
+        return now >= grant.granted_at + ROUNDS * self._seconds
 
     def _end(self, which: Callable[[Grant], bool]) -> int:
         ended = [grant.access for grant in self._held.values() if which(grant)]

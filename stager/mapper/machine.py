@@ -342,8 +342,9 @@ class Machine:
             job = self.jobs.get(heapq.heappop(self.ready_queue)[1])
             if job is None or job.state is not JobState.READY:
                 continue
-            for fetch in self.flights.ungranted(job.fetches, now):
+            for fetch in self.flights.ungranted(job.fetches, now, job.proving_since):
                 self.lose(fetch)  # the origin is asked again, for its owner; this job waits
+                job.proving_since = job.proving_since or now
             if job.unmet:
                 continue
             self._move_job(job, JobState.DISPATCHED)

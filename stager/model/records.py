@@ -87,7 +87,7 @@ class FetchRecord:
 
 @dataclass(slots=True, eq=False)
 class JobRecord:
-    """A job as the mapper knows it: what it waits for, not what it runs; all but `unmet` and `saved` is kept."""
+    """A job as the mapper knows it: what it waits for, not what it runs; all but `unmet` and what follows is kept."""
 
     id: str
     fetches: tuple[str, ...]
@@ -109,6 +109,8 @@ class JobRecord:
     results: tuple[JobResult, ...] = ()
     unmet: IdSet = field(default_factory=IdSet)
     """What it waits for: ids of fetches, and names with `NAME` before them."""
+    proving_since: float | None = None
+    """When its owner began to prove again that he may read its inputs."""
     saved: bool = False
 
 

@@ -6,7 +6,7 @@ from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, rule
 
-from stager.mapper.grants import Grants
+from stager.mapper.grants import ROUNDS, Grants
 from stager.model.grants import Access, Grant
 
 SECONDS = 10.0
@@ -86,4 +86,4 @@ def test_what_is_over_is_forgotten_although_one_user_proves_it_again_and_again()
     for number in range(1000):
         grants.give(Access(f"user{number}", KEYS[0], OBJECTS[0]), (), number * 1.0)
         grants.give(Access("ann", KEYS[0], OBJECTS[0]), (), number * 1.0)
-    assert len(grants) < 2 * SECONDS
+    assert len(grants) < 2 * ROUNDS * SECONDS

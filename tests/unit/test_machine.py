@@ -26,6 +26,7 @@ from stager.errors import (
     WorkerLostError,
 )
 from stager.mapper.admission import Admission
+from stager.mapper.grants import GRANT_SECONDS
 from stager.mapper.instructions import (
     AdoptFetch,
     Dispatch,
@@ -586,6 +587,30 @@ def test_a_try_that_missed_the_credential_which_was_given_while_it_ran_is_made_a
     assert orders(bench.run()) == [("f1", 2)]
     bench.failed(generation=2, error=wanting)
     assert flights.locked == {"f1"}, "once is enough: that try has seen it"
+
+
+def test_a_job_whose_owner_takes_long_to_prove_again_that_he_may_read_its_inputs_starts_all_the_same(
+    bench: Bench,
+) -> None:
+    """The proof for each input is over when that for the other one is made."""
+    bench.submit("j1", URL, OTHER, owner="ada")
+    bench.run()
+
+    def proves(fetch: str, generation: int, url: str, sha256: str) -> None:
+        result = FetchResult(
+            url, sha256, 10, Path("object"), cached=True, restricted=True, credentials=("c",)
+        )
+        bench.machine.fetch_signal(Ready(fetch, generation, result), now=bench.now)
+        bench.run()
+        bench.run()
+
+    proves("f1", 1, URL, GOOD)
+    bench.now += 2 * GRANT_SECONDS
+    proves("f2", 1, OTHER, BAD)
+    assert bench.state() is JobState.WAITING, "the first proof is too old"
+    bench.now += 2 * GRANT_SECONDS
+    proves("f1", 2, URL, GOOD)
+    assert bench.state() is JobState.DISPATCHED
 
 
 def test_a_fetch_is_one_owners_and_one_of_a_key_runs_at_a_time() -> None:
