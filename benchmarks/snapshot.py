@@ -4,6 +4,7 @@ The tree is made by this program: tiny objects and their entries, as a server wo
 the best of some runs of the whole command, start-up included.
 
     python benchmarks/snapshot.py [--files 1000000] [--directory DIR] [--shards 2+2] [--runs 5]
+        [--rebuild-only] [--tree CACHE]
 """
 
 from __future__ import annotations
@@ -85,8 +86,8 @@ def best(command: list[str], runs: int, environment: dict[str, str]) -> tuple[fl
     return min(found)
 
 
-def measure(root: Path, state: Path, runs: int) -> None:
-    """Print all figures."""
+def measure(root: Path, state: Path, runs: int, *, lists: bool = True) -> None:
+    """Print all figures; without those of lists if they are not wanted."""
     environment = {name: value for name, value in os.environ.items() if not name.startswith("STAGER_")}
     environment.pop("PYTHONDONTWRITEBYTECODE", None)
     environment |= {
@@ -102,7 +103,7 @@ def measure(root: Path, state: Path, runs: int) -> None:
     walked, rebuilt = find(ALL), best([*stager, "cache", "rebuild"], min(runs, 2), environment)
     _say("find -printf", walked)
     _say("stager cache rebuild", rebuilt, rebuilt[0] / walked[0], REBUILD_TIMES, "of find")
-    for sort, pipe in (("size", LARGEST), ("access", OLDEST)):
+    for sort, pipe in (("size", LARGEST), ("access", OLDEST)) if lists else ():
         other = find(pipe)
         _say(pipe.format("ROOT"), other)
         own = best([*stager, "cache", "ls", "--sort", sort, "--limit", "100"], runs, environment)
@@ -124,7 +125,13 @@ def main() -> None:
     parser.add_argument("--directory", type=Path, help="where the tree is made; by default in memory")
     parser.add_argument("--shards", default="2+2")
     parser.add_argument("--runs", type=int, default=5)
+    parser.add_argument("--rebuild-only", action="store_true", help="leave out the lists")
+    parser.add_argument("--tree", type=Path, help="a cache that is there already; none is made")
     given = parser.parse_args()
+    if given.tree is not None:
+        with tempfile.TemporaryDirectory(dir=given.tree.parent, prefix="stager-bench-") as state:
+            measure(given.tree, Path(state), given.runs, lists=not given.rebuild_only)
+        return
     within = (
         memory_directory()
         if given.directory is None
@@ -135,7 +142,7 @@ def main() -> None:
         began = time.perf_counter()
         make_tree(root, given.files, given.shards)
         print(f"{given.files:,} files, shards {given.shards}, made in {time.perf_counter() - began:.0f} s")
-        measure(root, state, given.runs)
+        measure(root, state, given.runs, lists=not given.rebuild_only)
 
 
 if __name__ == "__main__":

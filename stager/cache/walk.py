@@ -12,6 +12,7 @@ import os
 import stat
 import time
 from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from itertools import islice
 
@@ -106,11 +107,12 @@ class TreeReader:
         """
         rows: list[FileRow] = []
         for directory, names in self._listed(part):
-            for name in names:
-                if name.endswith(_ENDING) and is_digest(name[:-5]):
-                    row = self._row(f"{directory}/{name}", name[:-5], checked=checked)
-                    if row is not None:
-                        rows.append(row)
+            with _opened(directory) as at:
+                for name in names:
+                    if name.endswith(_ENDING) and is_digest(name[:-5]):
+                        row = self._row(directory, name, at, checked=checked)
+                        if row is not None:
+                            rows.append(row)
             if len(rows) >= PIECE:
                 yield rows
                 rows = []
@@ -212,17 +214,20 @@ class TreeReader:
     # -- inside ----------------------------------------------------------------------------------
 
     def _look(self, layout: Layout, digest: str) -> FileRow | None:
-        return self._row(f"{self.root}/{layout.entry(digest)}", digest)
+        directory, _, name = f"{self.root}/{layout.entry(digest)}".rpartition("/")
+        return self._row(directory, name)
 
-    def _row(self, path: str, digest: str, *, checked: bool = True) -> FileRow | None:
-        """The row of the entry at `path`; None: it is gone, nobody can use it, or its object is not there."""
+    def _row(
+        self, directory: str, name: str, at: int | None = None, *, checked: bool = True
+    ) -> FileRow | None:
+        """The row of the entry of that name; None: it is gone, nobody can use it, or its object is not there."""
         try:
-            text, accessed = _content(path)
+            text, accessed = _content(directory, name, at)
         except (FileNotFoundError, NotADirectoryError, PermissionError):  # gone, or of a restricted object
             return None
         try:
             data, _ = _decode(text.decode())
-            row = row_of_entry(data, bytes.fromhex(digest), accessed)
+            row = row_of_entry(data, bytes.fromhex(name[:-5]), accessed)
             there = not checked or self._has_object(data["object"], row[3], restricted=row[11])
         except (ValueError, KeyError, TypeError, AttributeError, RecursionError):
             return None  # torn by a power loss, or of a newer version: fetched again when somebody wants it
@@ -252,16 +257,32 @@ def walk(reader: TreeReader) -> Iterator[list[FileRow] | list[Seen]]:
             yield from reader.objects(part)
 
 
-def _content(path: str) -> tuple[bytes, float]:
-    """What the entry's file says, and its time, as its server knows it; nothing was used later than now."""
+@contextmanager
+def _opened(directory: str) -> Iterator[int | None]:
+    """The directory, so that the names in it are found at once; None: it can't be opened (any more)."""
     try:
-        return _content_once(path)
+        at = os.open(directory, _READ | os.O_DIRECTORY)
     except OSError:
-        return unless_stale(lambda: _content_once(path))
+        yield None
+        return
+    try:
+        yield at
+    finally:
+        os.close(at)
 
 
-def _content_once(path: str) -> tuple[bytes, float]:
-    fd = os.open(path, _READ)
+def _content(directory: str, name: str, at: int | None) -> tuple[bytes, float]:
+    """What the entry's file says, and its time, as its server knows it; nothing was used later than now."""
+    if at is not None:
+        try:
+            return _content_once(name, at)
+        except OSError:
+            pass  # another host may have made the directory again: by its whole path then
+    return unless_stale(lambda: _content_once(f"{directory}/{name}"))
+
+
+def _content_once(path: str, at: int | None = None) -> tuple[bytes, float]:
+    fd = os.open(path, _READ, dir_fd=at)
     try:
         found = os.fstat(fd)
         text = os.read(fd, min(found.st_size, _MAX_BYTES))  # a larger buffer would cost more than all else

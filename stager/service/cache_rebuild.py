@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Generator, Iterable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 
 from stager.cache.failures import cache_error
 from stager.cache.layout import ENTRIES, OBJECTS, RESTRICTED
@@ -13,6 +14,7 @@ from stager.clock import Clock
 from stager.model.cache_views import Rebuilt, Walked
 from stager.model.catalogue import CachedFile, FileRow, Kind, row_of
 from stager.state.catalogue import Catalogue
+from stager.state.spool import Spool
 from stager.steps import reached
 
 TELL_SECONDS = 0.2
@@ -38,6 +40,7 @@ def rebuild(
     told = began
     files = 0
     walk = catalogue.begin_walk()
+    objects: Spool[list[str]] = Spool()
     try:
         with catalogue.rebuilding() as rebuilt:
             while True:
@@ -52,11 +55,16 @@ def rebuild(
                 if reader.layouts == layouts:  # else a migration began: some were perhaps moved past us
                     break
             reached("rebuild.read")
-            catalogue.merge(rebuilt, walk)
+            with ThreadPoolExecutor(1) as beside:  # the database needs this program for nothing
+                merging = beside.submit(catalogue.merge, rebuilt, walk)
+                if not checked:
+                    _list_objects(reader, objects)
+                merging.result()
             reached("rebuild.merged")
         yield Walked(files, 0.9)
         lost = 0
-        for unknown, missing in (_unnamed if checked else _compared)(reader, catalogue):
+        found = _unnamed(reader, catalogue) if checked else _compared(reader, catalogue, objects.items())
+        for unknown, missing in found:
             catalogue.walked(reader.unnamed((one, None) for one in unknown), walk)
             lost += _drop_lost(reader, catalogue, missing)
             if time.monotonic() - told > TELL_SECONDS:
@@ -66,6 +74,8 @@ def rebuild(
             pass
     except OSError as error:
         raise cache_error(error, error.filename or reader.root, "read") from error
+    finally:
+        objects.close()
     reader.tree.check()  # of a cache that has gone not all was met
     gone = catalogue.end_walk(walk, clock.time())
     return Rebuilt(files - lost, gone, time.monotonic() - began)
@@ -80,16 +90,23 @@ def _unnamed(reader: TreeReader, catalogue: Catalogue) -> Iterator[tuple[list[Se
                 yield [Seen(name, folder == RESTRICTED) for name in unknown], set()
 
 
-def _compared(reader: TreeReader, catalogue: Catalogue) -> Iterator[tuple[list[Seen], set[str]]]:
-    """The same, and the objects of rows that were not met; both lists are in the order of digests, and read side by side."""
-    after = ""
+def _list_objects(reader: TreeReader, listed: Spool[list[str]]) -> None:
     for part in reader.parts(OBJECTS):
         for names in reader.object_names(part):
-            known = catalogue.objects_between(after, names[-1])
-            after = names[-1]
-            unknown = [name for name in names if name not in known]
-            known.difference_update(names)
-            yield [Seen(name, restricted=False) for name in unknown], known
+            listed.put(names)
+
+
+def _compared(
+    reader: TreeReader, catalogue: Catalogue, objects: Iterable[list[str]]
+) -> Iterator[tuple[list[Seen], set[str]]]:
+    """The same, and the objects of rows that were not met; both lists are in the order of digests, and read side by side."""
+    after = ""
+    for names in objects:
+        known = catalogue.objects_between(after, names[-1])
+        after = names[-1]
+        unknown = [name for name in names if name not in known]
+        known.difference_update(names)
+        yield [Seen(name, restricted=False) for name in unknown], known
     yield [], catalogue.objects_between(after, _LAST)
     for part in reader.parts(RESTRICTED):
         for names in reader.object_names(part):

@@ -142,7 +142,7 @@ class Catalogue:
     @contextmanager
     def rebuilding(self) -> Iterator[Rebuild]:
         """For a walk that reads everything in one go: its rows are put in together."""
-        with Rebuild() as rebuild:
+        with _complaining("written"), Rebuild(self._engine) as rebuild:
             self._rebuilds.append(rebuild)
             try:
                 yield rebuild
@@ -151,8 +151,8 @@ class Catalogue:
 
     def merge(self, rebuild: Rebuild, walk: int) -> None:
         """Put in what was read: all of it, or nothing."""
-        with self._changing() as connection:
-            rebuild.merge(connection, walk)
+        with _complaining("written"), self._writing:
+            rebuild.merge(walk)
 
     def unknown(self, objects: Sequence[str]) -> list[str]:
         """Those that no row has."""

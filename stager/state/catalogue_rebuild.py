@@ -1,4 +1,4 @@
-"""A walk that reads everything in one go: its rows wait in a file that has no name, and go in together.
+"""A walk that reads everything in one go: its rows wait outside of the catalogue, and go in together.
 
 That is many times faster than a piece at a time: the indexes are made when all rows are there. Whoever reads meanwhile
 sees the catalogue as it was before. If the process is killed, the waiting rows are gone and nothing else has happened.
@@ -6,16 +6,16 @@ sees the catalogue as it was before. If the process is killed, the waiting rows 
 
 from __future__ import annotations
 
-import pickle
-import tempfile
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from typing import Self
 
-from sqlalchemy import Connection
+from sqlalchemy import Engine
+from sqlalchemy.exc import SQLAlchemyError
 
+from stager.errors import StateError
 from stager.model.catalogue import FileRow
-from stager.state.catalogue_rows import PUT_IN, upsert
 from stager.state.catalogue_schema import INDEXES
+from stager.state.catalogue_waiting import waiting_rows
 
 FEW = 10_000
 """Up to so many rows the indexes are kept while they go in."""
@@ -24,14 +24,17 @@ FEW = 10_000
 class Rebuild:
     """What a walk has read so far.
 
+    Args:
+        engine: of the catalogue's database.
+
     Attributes:
         dropped: digests of keys that were removed since it began: what was read of them does not count.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, engine: Engine) -> None:
         self.dropped: set[bytes] = set()
         self._count = 0
-        self._waiting = tempfile.TemporaryFile()  # noqa: SIM115 - closed in __exit__
+        self._waiting = waiting_rows(engine)
 
     def __enter__(self) -> Self:
         return self
@@ -43,30 +46,24 @@ class Rebuild:
         """The walk met these files.
 
         Raises:
-            OSError: there is no room for them in the directory of temporary files.
+            OSError, StateError: there is no room for them in the directory of temporary files.
         """
-        pickle.dump(rows, self._waiting, pickle.HIGHEST_PROTOCOL)
+        try:
+            self._waiting.put(rows)
+        except SQLAlchemyError as error:
+            raise StateError(
+                "what was read of the cache can't be kept until all of it is read",
+                cause=str(getattr(error, "orig", None) or error).splitlines()[0],
+                remedy="free space in the directory of temporary files, or set SQLITE_TMPDIR to another one",
+            ) from error
         self._count += len(rows)
 
-    def merge(self, connection: Connection, walk: int) -> None:
-        """Put the files into the catalogue, as met by that walk, in the transaction of the caller."""
-        if connection.dialect.name == "sqlite":  # whose driver begins none for the indexes
-            connection.exec_driver_sql("BEGIN IMMEDIATE")
-        many = self._count > FEW
-        for index in INDEXES if many else ():
-            index.drop(connection)
-        statement = upsert(connection.dialect.name)
-        for rows in self._read():
-            statement.execute_plain(
-                connection, PUT_IN, [(*row, walk) for row in rows if row[0] not in self.dropped]
-            )
-        for index in INDEXES if many else ():
-            index.create(connection)
-
-    def _read(self) -> Iterator[Sequence[FileRow]]:
-        self._waiting.seek(0)
-        while True:
-            try:
-                yield pickle.load(self._waiting)  # noqa: S301 - our own, and nobody else has the file
-            except EOFError:
-                return
+    def merge(self, walk: int) -> None:
+        """Put the files into the catalogue, as met by that walk: all of them, or none."""
+        with self._waiting.begin() as connection:
+            many = self._count > FEW
+            for index in INDEXES if many else ():
+                index.drop(connection)
+            self._waiting.go_in(connection, walk, self.dropped)
+            for index in INDEXES if many else ():
+                index.create(connection)

@@ -36,7 +36,8 @@ _UNNAMED = literal(Kind.UNNAMED.value, literal_execute=True)
 """In the text of the statement, so that the index of these alone will do."""
 PUT_IN = (*ROW, "walk")
 """The values of a row that is put in."""
-_BEGIN: dict[str, Any] = {"hits": literal_column("0"), "alias": false(), "verified_at": literal_column("0.0")}
+BEGIN: dict[str, Any] = {"hits": literal_column("0"), "alias": false(), "verified_at": literal_column("0.0")}
+"""What else a row has that is new."""
 _ORDERS: dict[Sort, tuple[Any, ...]] = {
     Sort.SIZE: (files.c.size.desc(), files.c.id.desc()),  # the index read backwards: rows of one size too
     Sort.ACCESS: (files.c.last_access, files.c.id),
@@ -64,7 +65,7 @@ def file_of_values(values: Sequence[Any]) -> CachedFile:
 def upsert(dialect: str) -> ManyRows:
     """Put in rows of `PUT_IN`; see `updating`."""
     bound: dict[str, Any] = {name: bindparam(name) for name in PUT_IN}
-    return ManyRows(updating(_insert(dialect).values({**bound, **_BEGIN})))
+    return ManyRows(updating(_insert(dialect).values({**bound, **BEGIN})))
 
 
 def _insert(dialect: str) -> Any:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import signal
 import subprocess
 import sys
@@ -76,8 +77,13 @@ def walked(reader: TreeReader, catalogue: Catalogue) -> None:
 
 @pytest.mark.parametrize("step", STEPS)
 def test_killed_and_run_again_a_rebuild_is_complete_and_has_kept_what_was_counted(
-    tmp_path: Path, cache: FileCache, catalogue: Catalogue, step: str
+    tmp_path: Path,
+    tmp_path_factory: pytest.TempPathFactory,
+    cache: FileCache,
+    catalogue: Catalogue,
+    step: str,
 ) -> None:
+    waiting = tmp_path_factory.mktemp("waiting")
     reader = TreeReader(cache.root)
     done(reader, catalogue)
     catalogue.accessed({key_digest("k07"): time.time() + 9})
@@ -88,8 +94,10 @@ def test_killed_and_run_again_a_rebuild_is_complete_and_has_kept_what_was_counte
         check=False,
         capture_output=True,
         timeout=60,
+        env={**os.environ, "TMPDIR": str(waiting), "SQLITE_TMPDIR": str(waiting)},
     )
     assert ended.returncode == -signal.SIGKILL, ended.stderr
+    assert not list(waiting.iterdir()), "what waited there to go in is gone"
     assert {one.key for one in catalogue.ls(Selection())} >= {f"k{n:02}" for n in range(2, FILES)}
     done(reader, catalogue)
     found = catalogue.ls(Selection(), Sort.HITS, limit=None)

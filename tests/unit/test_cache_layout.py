@@ -91,7 +91,9 @@ def test_a_damaged_layout_is_said_to_be_damaged(text: bytes) -> None:
         Layouts.from_json(text)
 
 
-@pytest.mark.parametrize("name", [DIGEST[:-1], DIGEST + "0", DIGEST.upper(), "", "z" * 64])
+@pytest.mark.parametrize(
+    "name", [DIGEST[:-1], DIGEST + "0", DIGEST.upper(), "", "z" * 64, "é" * 64, DIGEST[:62] + "  "]
+)
 def test_only_a_digest_is_a_digest(name: str) -> None:
     assert is_digest(DIGEST)
     assert not is_digest(name)

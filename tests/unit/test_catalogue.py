@@ -207,6 +207,33 @@ def test_many_rows_go_in_at_once_and_can_be_found(
     assert len(catalogue.of_object(sha("c3"))) == 2
 
 
+def test_of_a_file_that_was_met_twice_the_later_row_holds(catalogue: Catalogue) -> None:
+    walk = catalogue.begin_walk()
+    with catalogue.rebuilding() as rebuilt:
+        rebuilt.entries([row_of(file("b", "old", size=9)), row_of(file("a"))])
+        rebuilt.entries([row_of(file("b", "new", size=3))])
+        catalogue.merge(rebuilt, walk)
+    catalogue.end_walk(walk, NOW)
+    assert [(one.key, one.object, one.size) for one in catalogue.ls(Selection(), Sort.URL)][1] == (
+        "b",
+        sha("new"),
+        3,
+    )
+
+
+def test_no_room_for_what_was_read_leaves_the_catalogue_as_it_was(catalogue: Catalogue) -> None:
+    catalogue.put([file("a")])
+    rows = [row_of(file(f"k{n}")) for n in range(2000)]
+    with catalogue.rebuilding() as rebuilt:
+        rebuilt._waiting._connection.exec_driver_sql("PRAGMA waiting.max_page_count=20")  # type: ignore[attr-defined]
+        with pytest.raises(StateError, match="can't be kept") as caught:
+            rebuilt.entries(rows)
+    assert "full" in str(caught.value.cause)
+    assert keys(catalogue.ls(Selection())) == ["a"]
+    catalogue.put([file("b")])
+    assert keys(catalogue.ls(Selection(), Sort.URL)) == ["a", "b"]
+
+
 def test_text_that_no_database_takes_is_replaced(catalogue: Catalogue) -> None:
     catalogue.put([file("nul \0 and \ud800", "x")])
     assert keys(catalogue.ls(Selection())) == ["nul \ufffd and ?"]
