@@ -181,7 +181,10 @@ class Settings(BaseSettings):
     sftp_known_hosts: str = ""
     """File with the keys of SSH servers; empty: `~/.ssh/known_hosts` and `/etc/ssh/ssh_known_hosts`."""
     endpoints: dict[str, str] = Field(default_factory=dict)
-    """Addresses of object stores, by scheme or bucket, such as ``{"s3" = "https://s3.example.org"}``; else the makers' own."""
+    """Addresses of object stores and WebDAV servers, by scheme or bucket, such as ``{"s3" = "https://s3.example.org"}``; else the makers' own."""
+
+    other_schemes: Annotated[tuple[Literal["gs", "webdav"], ...], NoDecode] = ()
+    """Schemes that are read besides the usual ones, with commas: ``gs``, ``webdav``; none: neither."""
 
     dispatch: Literal["local", "celery", "command", "webhook"] = "local"
     """Where jobs run: this machine, Celery workers, a batch system, another job server."""
@@ -241,11 +244,11 @@ class Settings(BaseSettings):
             raise ValueError("absolute paths are needed")
         return roots
 
-    @field_validator("allowed_networks", "allowed_origins", mode="before")
+    @field_validator("allowed_networks", "allowed_origins", "other_schemes", mode="before")
     @classmethod
     def _parts(cls, value: Any, info: ValidationInfo) -> Any:
         if isinstance(value, str):
-            mark = "," if info.field_name == "allowed_networks" else ";"
+            mark = ";" if info.field_name == "allowed_origins" else ","
             return [part.strip() for part in value.split(mark) if part.strip()]
         return value
 

@@ -47,6 +47,7 @@ KINDS: Mapping[str, Collection[Kind]] = {
     "sftp": {Kind.BASIC, Kind.SSH},
     "s3": {Kind.S3},
     "gs": {Kind.BEARER},
+    "webdav": {Kind.BASIC, Kind.BEARER},
 }
 """What servers of a scheme understand; of one that is not here nothing."""
 

@@ -7,7 +7,7 @@ from importlib.util import find_spec
 from pathlib import Path
 
 from stager.model.checks import Checked, Health
-from stager.model.urls import SCHEMES
+from stager.model.urls import ON_DEMAND, SCHEMES
 from stager.settings import Settings
 from stager.transfer.limited import LimitedTransport
 from stager.transfer.local import FileTransport
@@ -28,6 +28,7 @@ def other_transports(settings: Settings, reach: Reach) -> dict[str, Transport]:
         known_hosts=known_hosts(settings),
         endpoints=settings.endpoints,
         ca_bundle=settings.ca_bundle,
+        schemes=settings.other_schemes,
         reach=reach,
     )
     remote = RemoteTransport(site, connections=settings.origin_connections)
@@ -37,10 +38,18 @@ def other_transports(settings: Settings, reach: Reach) -> dict[str, Transport]:
 
 def scheme_checks(settings: Settings) -> Iterator[Checked]:
     """Which schemes can be read, and whether what they need is there."""
-    missing = [scheme for scheme, package in PACKAGES.items() if find_spec(package) is None]
-    found = ", ".join(scheme for scheme in SCHEMES if scheme not in missing)
+    read = [scheme for scheme in SCHEMES if scheme not in ON_DEMAND or scheme in settings.other_schemes]
+    missing = [scheme for scheme in read if scheme in PACKAGES and find_spec(PACKAGES[scheme]) is None]
+    found = ", ".join(scheme for scheme in read if scheme not in missing)
     extras = ", ".join(f"stager[{scheme}]" for scheme in missing)
-    yield Checked("schemes", Health.OK, found + (f"; not installed: {extras}" if extras else ""))
+    finding = found + (f"; not installed: {extras}" if extras else "")
+    if set(missing).isdisjoint(settings.other_schemes):
+        yield Checked("schemes", Health.OK, finding)
+    else:
+        remedy = (
+            "install what is missing where fetches run, or take the scheme out of the setting other_schemes"
+        )
+        yield Checked("schemes", Health.WARNING, finding, remedy)
     for root in settings.file_roots:
         if not root.is_dir():
             remedy = "mount it, or take it out of the setting file_roots"

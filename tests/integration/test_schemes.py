@@ -35,7 +35,7 @@ from stager.transfer.tries import SMALL_BYTES
 from stager.wiring.schemes import scheme_checks
 from tests.support.commandline import Here, command
 from tests.support.reach import THIS_MACHINE
-from tests.support.remotes import FtpRemote, Remote, S3Remote, SftpRemote
+from tests.support.remotes import FtpRemote, GsRemote, Remote, S3Remote, SftpRemote, WebdavRemote
 from tests.support.vault import Vault
 
 LARGE = Random(8).randbytes(3 * SMALL_BYTES)
@@ -219,7 +219,7 @@ def test_point_75_a_server_without_rest_sends_the_beginning_again(cache: FileCac
     assert Path(result.location).read_bytes() == LARGE
 
 
-@pytest.mark.parametrize("kind", [FtpRemote, SftpRemote, S3Remote])
+@pytest.mark.parametrize("kind", [FtpRemote, SftpRemote, S3Remote, GsRemote, WebdavRemote])
 def test_a_credential_of_the_vault_is_what_is_logged_in_with(
     cache: FileCache, tmp_path: Path, kind: type[Remote]
 ) -> None:
@@ -231,6 +231,8 @@ def test_a_credential_of_the_vault_is_what_is_logged_in_with(
         user, password, key = remote.identity[:3]
         if kind is S3Remote:
             given = vault.give("bucket", "s3", access_key=user, secret_key=password)
+        elif kind is GsRemote:
+            given = vault.give("bucket", "bearer", token=remote.identity.token)
         elif kind is SftpRemote:
             given = vault.give(remote.place, "ssh", owner="ada", user=user, key=key)
         else:
@@ -258,6 +260,17 @@ def test_a_scheme_whose_package_is_missing_names_the_extra(
     with pytest.raises(SchemeError, match=re.escape("install stager[s3] there")) as caught:
         fetch(cache, remote, "s3://bucket/a")
     assert not caught.value.transient
+
+
+@pytest.mark.parametrize("scheme", ["gs", "webdav"])
+def test_a_scheme_that_the_site_does_not_read_names_the_setting(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], scheme: str
+) -> None:
+    other = {"gs": "webdav", "webdav": "gs"}[scheme]
+    monkeypatch.setenv("STAGER_OTHER_SCHEMES", other)
+    done = Here(capsys)("fetch", f"{scheme}://bucket/a", "--cache", tmp_path / "cache")
+    assert done.code != 0
+    assert f'adds "{scheme}" to the setting other_schemes' in " ".join(done.err.split())
 
 
 @pytest.mark.parametrize("farm", ["threads", "process", "aio"])
@@ -309,4 +322,12 @@ def test_doctor_says_what_can_be_read_and_what_is_missing_for_it(
     ]  # fmt: skip
     monkeypatch.setattr("stager.wiring.schemes.find_spec", lambda name: None if name == "sshfs" else name)
     first, *_ = scheme_checks(Settings())
-    assert first.finding == "http, https, file, ftp, s3; not installed: stager[sftp]"
+    assert (first.verdict, first.finding) == (
+        Health.OK, "http, https, file, ftp, s3; not installed: stager[sftp]",
+    )  # fmt: skip
+    first, *_ = scheme_checks(Settings(other_schemes=("gs", "webdav")))
+    assert first.finding == "http, https, file, ftp, s3, gs, webdav; not installed: stager[sftp]"
+    monkeypatch.setattr("stager.wiring.schemes.find_spec", lambda name: None if name == "gcsfs" else name)
+    first, *_ = scheme_checks(Settings(other_schemes=("gs",)))
+    assert first.verdict is Health.WARNING
+    assert "not installed: stager[gs]" in first.finding

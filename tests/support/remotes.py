@@ -18,6 +18,7 @@ from typing import Any
 from urllib.parse import quote
 
 import boto3
+import requests
 
 from stager.transfer.decisions import Identity, Request
 from stager.transfer.remote.base import Site
@@ -177,6 +178,8 @@ class FtpRemote(Remote):
 class MeteredRemote(Remote):
     """One behind a wire that counts."""
 
+    rate = RATE
+
     def __init__(self, root: Path) -> None:
         super().__init__(root)
         self.wire = Metered(self.port)
@@ -189,7 +192,7 @@ class MeteredRemote(Remote):
         return self.wire.received
 
     def pace(self, *, slow: bool) -> None:
-        self.wire.rate = RATE if slow else 0
+        self.wire.rate = self.rate if slow else 0
 
     def pause(self) -> None:
         self.wire.flowing.clear()
@@ -297,4 +300,57 @@ class S3Remote(MeteredRemote):
         self.version = self._client.put_object(Bucket="bucket", Key=name, Body=data)["VersionId"]
 
 
-REMOTES: dict[str, type[Remote]] = {"ftp": FtpRemote, "sftp": SftpRemote, "s3": S3Remote}
+class WebdavRemote(MeteredRemote):
+    scheme = "webdav"
+    identity = Identity("ada", "lovelace")
+
+    def url(self, name: str) -> str:
+        return f"webdav://{self.place}/{quote(name)}"
+
+    def site(self) -> Site:
+        endpoints = {f"webdav://{self.place}": f"http://{self.place}"}
+        return replace(super().site(), schemes=("webdav",), endpoints=endpoints)
+
+    def command(self) -> list[str]:
+        return [sys.executable, "-m", "tests.support.dav_server", str(self.port), str(self.files),
+                self.identity.password]  # fmt: skip
+
+
+class GsRemote(MeteredRemote):
+    """gcp-storage-emulator's server, behind a door that asks for a token."""
+
+    scheme = "gs"
+    identity = Identity(token="ya29.lovelace")
+    wrong = Identity(token="ya29.no")
+    rate = RATE // 2  # it is read in blocks that grow: there are to be some
+
+    def url(self, name: str) -> str:
+        return f"gs://bucket/{quote(name)}"
+
+    def site(self) -> Site:
+        return replace(super().site(), schemes=("gs",), endpoints={"gs": f"http://{self.place}"})
+
+    def put(self, name: str, data: bytes, when: int = LONG_AGO) -> None:  # noqa: ARG002 - it has its own clock
+        requests.post(
+            f"http://127.0.0.1:{self.port}/upload/storage/v1/b/bucket/o",
+            params={"uploadType": "multipart"},
+            headers={
+                "Authorization": f"Bearer {self.identity.token}",
+                "Content-Type": 'multipart/related; boundary="-"',
+            },
+            data=b"---\r\nContent-Type: application/json\r\n\r\n"
+            + json.dumps({"name": name}).encode()
+            + b"\r\n---\r\nContent-Type: application/octet-stream\r\n\r\n"
+            + data
+            + b"\r\n-----\r\n",
+            timeout=PATIENCE,
+        ).raise_for_status()
+
+    def command(self) -> list[str]:
+        return [sys.executable, "-m", "tests.support.gs_server", str(self.port), str(self.files),
+                self.identity.token]  # fmt: skip
+
+
+REMOTES: dict[str, type[Remote]] = {
+    "ftp": FtpRemote, "sftp": SftpRemote, "s3": S3Remote, "webdav": WebdavRemote, "gs": GsRemote,
+}  # fmt: skip

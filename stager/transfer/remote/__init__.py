@@ -7,7 +7,9 @@ BACKENDS = {
     "ftp": "stager.transfer.remote.ftp:FtpBackend",
     "sftp": "stager.transfer.remote.sftp:SftpBackend",
     "s3": "stager.transfer.remote.s3:S3Backend",
+    "gs": "stager.transfer.remote.gs:GsBackend",
+    "webdav": "stager.transfer.remote.webdav:WebdavBackend",
 }
 """What reads each scheme; imported when it is needed. The extra that brings its packages has the scheme's name."""
-PACKAGES = {"ftp": "fsspec", "sftp": "sshfs", "s3": "s3fs"}
+PACKAGES = {"ftp": "fsspec", "sftp": "sshfs", "s3": "s3fs", "gs": "gcsfs", "webdav": "webdav4"}
 """Without which a scheme can't be read."""

@@ -32,6 +32,7 @@ class Site:
         known_hosts: files with the keys of SSH servers.
         endpoints: addresses of object stores, by scheme or by origin (``s3://bucket``), the latter first.
         ca_bundle: certificates to trust; empty: the usual ones.
+        schemes: those of `ON_DEMAND` that are read.
         reach: which hosts may be connected to; not asked for `endpoints`, which the site itself has set.
     """
 
@@ -40,6 +41,7 @@ class Site:
     known_hosts: tuple[Path, ...] = ()
     endpoints: Mapping[str, str] = field(default_factory=dict)
     ca_bundle: str = ""
+    schemes: tuple[str, ...] = ()
     reach: Reach = field(default_factory=Reach)
 
     def endpoint(self, url: Url) -> str | None:

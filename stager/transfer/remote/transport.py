@@ -16,7 +16,7 @@ from queue import Empty, Full, Queue
 from typing import NamedTuple
 
 from stager.errors import ConnectionFailedError, SchemeError, StagerError
-from stager.model.urls import Url
+from stager.model.urls import ON_DEMAND, Url
 from stager.transfer.classify import os_cause
 from stager.transfer.decisions import Identity, Request
 from stager.transfer.exchange import SLICE_SECONDS, no_connection
@@ -102,7 +102,7 @@ class RemoteTransport:
 
     def connect(self, url: Url, identity: Identity) -> Backend:
         """A new connection."""
-        return _backend(url)(url, identity, self.site)
+        return _backend(url, self.site)(url, identity, self.site)
 
     def give_back(self, url: Url, identity: Identity, backend: Backend) -> None:
         """Keep a connection for the next one who asks."""
@@ -127,7 +127,14 @@ class RemoteTransport:
         return old
 
 
-def _backend(url: Url) -> Connect:
+def _backend(url: Url, site: Site) -> Connect:
+    if url.scheme in ON_DEMAND and url.scheme not in site.schemes:
+        raise SchemeError(
+            f"{url.redacted} may not be fetched",
+            cause=f"this site does not read {url.scheme}:",
+            remedy=f'if it is meant to be read, whoever runs this site adds "{url.scheme}" to the setting other_schemes',
+            url=url.redacted,
+        )
     module, _, name = BACKENDS[url.scheme].partition(":")
     try:
         found: Connect = getattr(import_module(module), name)
@@ -279,7 +286,8 @@ class RemoteResponse:
                 left -= len(last)
         if not backend.pins:
             now = backend.look(self._url)
-            if (now.size, now.modified) != (version.size, version.modified):
+            tagged = bool(now.tag and version.tag) and now.tag != version.tag
+            if tagged or (now.size, now.modified) != (version.size, version.modified):
                 raise changed(self._url)
         if left:
             self._hand_over(last)

@@ -1,0 +1,50 @@
+"""Google Cloud Storage: known by an object's generation."""
+
+from __future__ import annotations
+
+import asyncio
+from contextlib import suppress
+from typing import Any
+
+from gcsfs.core import GCSFileSystem
+from google.oauth2.credentials import Credentials
+
+from stager.model.urls import Url
+from stager.transfer.decisions import Identity
+from stager.transfer.remote.base import Site
+from stager.transfer.remote.filesystem import NO_CACHES, FilesystemBackend
+
+GOOGLE = "https://storage.googleapis.com"
+CLOSE_SECONDS = 1.0
+"""More is not waited for: whoever has no connection any more has nothing to end."""
+
+
+class _Once(GCSFileSystem):  # type: ignore[misc]  # without types
+    """Asks once: gcsfs would try for half a minute where the fetch has its own tries."""
+
+    async def _request(self, *args: Any, **more: Any) -> Any:
+        return await GCSFileSystem._request.__wrapped__(self, *args, **more)  # noqa: SLF001 - has no other switch
+
+
+class GsBackend(FilesystemBackend):
+    """See `Backend`."""
+
+    def __init__(self, url: Url, identity: Identity, site: Site) -> None:
+        # Without a credential it asks as anybody, and never as this machine.
+        token: object = Credentials(token=identity.token) if identity.token else "anon"  # type: ignore[no-untyped-call]
+        super().__init__(
+            _Once(
+                token=token,
+                access="read_only",
+                endpoint_url=site.endpoint(url) or GOOGLE,  # else what the environment names
+                requests_timeout=site.read_timeout_seconds,
+                **NO_CACHES,
+            )
+        )
+
+    def close(self) -> None:
+        """See `Backend.close`."""
+        session = self._fs.session
+        if session is not None:
+            with suppress(OSError):  # it is gone already, or says nothing
+                asyncio.run_coroutine_threadsafe(session.close(), self._fs.loop).result(CLOSE_SECONDS)
