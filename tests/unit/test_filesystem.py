@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Generator, Iterator
 from datetime import UTC, datetime
 from typing import Any
 
 import pytest
 
-from stager.errors import OriginRefusedError, ProtocolError
-from stager.model.urls import parse_url
-from stager.transfer.remote.base import Refused
+from stager.errors import OriginChangedError, OriginRefusedError, ProtocolError
+from stager.model.urls import Url, parse_url
+from stager.transfer.decisions import Identity, Request
+from stager.transfer.remote.base import Backend, Refused, Site
 from stager.transfer.remote.filesystem import FilesystemBackend, said, version_of
+from stager.transfer.remote.transport import RemoteTransport
 from stager.transfer.source import Version, reply
 
 NOW = 1_800_000_000.0
@@ -146,3 +148,45 @@ def test_an_origin_that_knows_no_parts_is_noticed() -> None:
     blocks = FilesystemBackend(Whole()).read(URL, Version(10, ""), 3, 10)
     with pytest.raises(ProtocolError, match="no parts"):
         list(blocks)
+
+
+@pytest.mark.parametrize("tag", ["one", "two"])
+def test_a_change_within_the_second_shows_in_the_tag_alone(tag: str) -> None:
+    class Changing:
+        pins = False
+
+        def __init__(self) -> None:
+            self.versions = [Version(4, "one", 7.0), Version(4, tag, 7.0)]
+
+        def look(self, _: Url) -> Version:
+            return self.versions.pop(0)
+
+        def read(self, _: Url, _version: Version, offset: int, end: int) -> Generator[bytes, None, None]:
+            yield b"data"[offset:end]
+
+        def abort(self) -> None: ...
+
+        def close(self) -> None: ...
+
+    class Transport(RemoteTransport):
+        def connect(self, url: Url, identity: Identity) -> Backend:
+            assert (url, identity) == (URL, Identity())
+            return Changing()
+
+    transport = Transport(Site())
+    response = transport.open(Request(URL, {}), lambda _: None)
+    taken = bytearray(4)
+
+    def whole() -> bytes:
+        got = 0
+        while response.end is None:
+            got += response.readinto(memoryview(taken)[got:]) or 0
+        return bytes(taken[:got])
+
+    if tag == "one":
+        assert whole() == b"data"
+    else:
+        with pytest.raises(OriginChangedError):
+            whole()
+    response.close()
+    transport.close()
