@@ -81,6 +81,8 @@ def test_a_request_for_a_credential_says_for_which_host_and_how_to_give_it(statu
         ("ftp://h.example/x", "", "add h.example --user NAME --allow-http`"),
         ("sftp://h.example/x", "", "add h.example --user NAME`"),
         ("s3://bucket/x", "", "add bucket --kind s3 --user ACCESS_KEY`"),
+        ("webdav://h.example/x", "", "add h.example --user NAME`"),
+        ("gs://bucket/x", "", "add bucket`"),
     ],
 )
 def test_the_command_that_gives_a_credential_can_be_typed_as_it_is_shown(
