@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from contextlib import suppress
+from datetime import datetime
 from typing import Any
 
 from gcsfs.core import GCSFileSystem
@@ -15,6 +16,8 @@ from stager.transfer.remote.base import Site
 from stager.transfer.remote.filesystem import NO_CACHES, FilesystemBackend
 
 GOOGLE = "https://storage.googleapis.com"
+NEVER = datetime(9999, 1, 1)  # noqa: DTZ001 - as google-auth has it: UTC without saying so
+"""When a token ends is the vault's matter; older gcsfs refuse one that never does."""
 CLOSE_SECONDS = 1.0
 """More is not waited for: whoever has no connection any more has nothing to end."""
 
@@ -31,10 +34,12 @@ class GsBackend(FilesystemBackend):
 
     def __init__(self, url: Url, identity: Identity, site: Site) -> None:
         # Without a credential it asks as anybody, and never as this machine.
-        token: object = Credentials(token=identity.token) if identity.token else "anon"  # type: ignore[no-untyped-call]
+        who: object = "anon"
+        if identity.token:  # as an object: a text that names a file of this machine would be read
+            who = Credentials(token=identity.token, expiry=NEVER)  # type: ignore[no-untyped-call]
         super().__init__(
             _Once(
-                token=token,
+                token=who,
                 access="read_only",
                 endpoint_url=site.endpoint(url) or GOOGLE,  # else what the environment names
                 requests_timeout=site.read_timeout_seconds,
