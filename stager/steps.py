@@ -58,6 +58,12 @@ MAINTENANCE_STEPS = (
 )
 """Every step of the commands that look after a cache."""
 
+SEGMENT_STEPS = (
+    "fetch.ahead",  # bytes of a file that several streams bring are in place after a gap
+    "fetch.saved",  # and the sidecar says so
+)
+"""Those of a fetch that several streams take part in."""
+
 _observer: Callable[[str], None] | None = None
 
 

@@ -179,6 +179,8 @@ class Segments:
         with self._lock:
             front, beyond = self._spans.front, self._spans.beyond
         self._file.describe(self._plan.sidecar(front, beyond))
+        if beyond:
+            reached("fetch.saved")
         self._saved = self._clock.monotonic()
 
     # -- in the thread of any stream --------------------------------------------------------------
@@ -191,7 +193,10 @@ class Segments:
         self._file.put(span.at, data)
         with self._lock:
             self._spans.wrote(span, len(data))
+            ahead = span.start > self._spans.front and bool(data)
         reached("fetch.written")
+        if ahead:
+            reached("fetch.ahead")
 
     def _give_up(self, span: Span) -> None:
         with self._lock:

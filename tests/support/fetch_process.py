@@ -53,7 +53,7 @@ def eager() -> None:
 def main() -> None:
     cache, url, *at = sys.argv[1:]
     if at:
-        assert at[0] in steps.STEPS, at
+        assert at[0] in (*steps.STEPS, *steps.SEGMENT_STEPS), at
         left = int(at[1])
 
         def observer(step: str) -> None:

@@ -47,10 +47,10 @@ class Site:
 
     def command(self, name: str, script: str) -> Path:
         """Make (or replace) a command of the site."""
-        path = self.bin / name
-        path.write_text(f"#!/bin/sh\n{script}\n")
-        path.chmod(0o755)
-        return path
+        path, draft = self.bin / name, self.bin / f".{name}"
+        draft.write_text(f"#!/bin/sh\n{script}\n")
+        draft.chmod(0o755)
+        return draft.rename(path)  # it may be running
 
     @staticmethod
     def example(system: str) -> dict[str, Any]:
