@@ -39,6 +39,7 @@ from functools import cache, partial
 from stager.cache.aside import Aside
 from stager.cache.entry_removal import aside, parse, remove_entry
 from stager.cache.failures import cache_error
+from stager.cache.files import unless_stale
 from stager.cache.fresh import list_names
 from stager.cache.layout import PINS
 from stager.cache.mounts import mount_of
@@ -256,7 +257,9 @@ class Evictor:
             one.fate = Fate.FORGOTTEN
             return True
         try:
-            is_held = self._is_linked(one, own)
+            is_held = unless_stale(
+                partial(self._is_linked, one, own)
+            )  # NFS: renamed on another host meanwhile
             is_held = is_held or victim.object in held or (pins and self._is_pinned(victim.object))
             is_news = not is_held and _is_news(one, clock)
         except OSError as error:
