@@ -9,6 +9,7 @@ from contextlib import suppress
 
 import aiohttp
 
+from stager.errors import FetchError
 from stager.model.urls import Url
 from stager.transfer.asks import Filled
 from stager.transfer.exchange import malformed
@@ -66,7 +67,9 @@ class AioAnswer:
         self._broken = False
         if "transfer-encoding" in self.headers:
             self.headers.pop("content-length", None)
-        self._framed = "content-length" in self.headers or "transfer-encoding" in self.headers
+        self._chunked = "transfer-encoding" in self.headers
+        self._framed = "content-length" in self.headers or self._chunked
+        self._stuck = False  # when last looked at
         self._whole = self._all_here()
         self._look_for_end()
 
@@ -120,9 +123,16 @@ class AioAnswer:
             async with patience.of(seconds):
                 return await self._content.read(most)
         except TimeoutError:
-            transport = self._response.transport
-            if (transport is None or transport.is_closing()) and not self._content.is_eof():
-                raise malformed(self._url, "the body's chunks are not well-formed") from None
+            # aiohttp closes the connection after chunks that it can't read, and tells nobody. One that just
+            # breaks looks the same for a moment, until the loop has told of it.
+            before, self._stuck = self._stuck, self._is_stuck()
+            if before and self._stuck:
+                raise self._unreadable() from None
+        except RuntimeError:  # it is closed, and nobody said why
+            if self._is_stuck():
+                raise self._unreadable() from None
+            self._broken = True
+            return self._rest(most)
         except aiohttp.ClientResponseError as error:
             raise malformed(self._url, error.message.splitlines()[0]) from None
         except (aiohttp.ClientError, OSError):
@@ -131,6 +141,14 @@ class AioAnswer:
             self._broken = True
             return self._rest(most)
         return b""
+
+    def _unreadable(self) -> FetchError:
+        return malformed(self._url, "the body's chunks are not well-formed")
+
+    def _is_stuck(self) -> bool:
+        transport = self._response.transport
+        closing = transport is None or transport.is_closing()
+        return self._chunked and closing and not self._content.is_eof() and self._content.exception() is None
 
     def _all_here(self) -> bytes | None:
         """The body, if it came with the head, as that of nearly every small file does."""

@@ -80,6 +80,7 @@ class Segments:
         self._buffers = means.buffers
         self._clock = means.clock
         self._lock = threading.Lock()
+        self._own = 1  # streams of the lead's own: none after its connection broke
         self._beside = 0  # streams besides that of the lead
         self._alone = False  # the lead goes on without others
         self._stopped = False
@@ -96,8 +97,8 @@ class Segments:
             answer: its bytes go on at the front.
 
         Returns:
-            Why the origin does not go along, where it does not. If all is not in place without that, the lead's
-            connection broke.
+            Why the origin does not go along, where it does not. If all is not in place without that, the
+            connections broke.
 
         Raises:
             StagerError: as the lead's own stream; or the cache is full.
@@ -119,8 +120,10 @@ class Segments:
         at = self._spans.front
         try:
             while not self._spans.complete:
+                span = self._claim() if self._own else None
                 yield from self._recruit()
-                span = self._claim()
+                if span is None and not self._own and not self._beside:
+                    return None
                 if span is None:  # the others bring what is left
                     yield Rest(LOOK_SECONDS, stop=False)
                     self._look(lead)
@@ -136,17 +139,16 @@ class Segments:
                     self._put(span, room[:count])
                     self._look(lead)
                 at = span.at
-                short = span.left > 0
+                if span.left:
+                    self._own = 0
                 self._give_up(span)
-                if short:
-                    return None
         finally:
             answer.close()
         return None
 
     def _recruit(self) -> Generator[Ask, Any, None]:
         """Begin streams as long as more are wanted and the origin may have more connections."""
-        while not self._alone and self._beside < self._streams.wanted - 1:
+        while not self._alone and self._beside < self._streams.wanted - self._own:
             with self._lock:
                 if not self._spans.unclaimed:
                     return
@@ -225,7 +227,7 @@ class Segments:
                 self._beside -= 1
 
     def _is_wanted(self) -> bool:
-        return not self._stopped and not self._alone and self._beside < self._streams.wanted
+        return not self._stopped and not self._alone and self._beside + self._own <= self._streams.wanted
 
     def _block(self, span: Span, room: memoryview) -> Generator[Open | Fill, Any, bool]:
         """Bring one block; whether another one may follow."""

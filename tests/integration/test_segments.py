@@ -175,6 +175,15 @@ def test_point_37_a_stream_that_breaks_ends_alone(fetcher: AnyFetcher, origin: O
     assert broken == 1
 
 
+def test_point_37_the_first_stream_may_break_too(fetcher: AnyFetcher, origin: Origin) -> None:
+    def breaks_the_first(exchange: Exchange) -> None:
+        slow(cut=None if "range" in exchange.request.headers else 2_500_000)(exchange)
+
+    url = origin.serve("/run.nxs", breaks_the_first)
+    fetch(fetcher, url)
+    assert origin.sent() <= len(DATA) + 262_144
+
+
 def breaks_all() -> Callable[[Exchange], None]:
     """Every connection ends early."""
     seen = 0
