@@ -13,6 +13,7 @@ from starlette.exceptions import HTTPException
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from stager.errors import AccessDeniedError, InputError, StagerError
+from stager.model.principals import SERVER_TOKEN, Principal
 from stager.server.problems import fault, problem
 
 log = logging.getLogger(__name__)
@@ -26,6 +27,8 @@ PROTECTED = "/v1"
 
 class Guard:
     """Refuses requests for other hosts, without the token, or with too large a body; answers for faults of ours.
+
+    Who asks is at ``scope["state"]["principal"]`` for all below `PROTECTED`; see `stager.server.who`.
 
     Args:
         app: takes what passes.
@@ -83,13 +86,16 @@ class Guard:
                 remedy="use localhost",
             )
             return error, 421
-        if (path + "/").startswith(PROTECTED + "/") and not self._is_admin(headers.get("authorization", "")):
-            error = AccessDeniedError(
-                "the server did not accept the token",
-                cause="it is another's" if "authorization" in headers else "none was sent",
-                remedy="send `Authorization: Bearer` with the content of the server's token file",
-            )
-            return error, 401
+        if (path + "/").startswith(PROTECTED + "/"):
+            principal = self._principal(headers.get("authorization", ""))
+            if principal is None:
+                error = AccessDeniedError(
+                    "the server did not accept the token",
+                    cause="it is another's" if "authorization" in headers else "none was sent",
+                    remedy="send `Authorization: Bearer` with the content of the server's token file",
+                )
+                return error, 401
+            scope.setdefault("state", {})["principal"] = principal
         length = headers.get("content-length", "0")
         if length.isdigit() and int(length) > MAX_BODY_BYTES and not _is_streamed(scope):
             return InputError(TOO_LARGE, remedy="submit the jobs in parts"), 413
@@ -104,9 +110,10 @@ class Guard:
         except ValueError:
             return False
 
-    def _is_admin(self, authorization: str) -> bool:
+    def _principal(self, authorization: str) -> Principal | None:
         kind, _, token = authorization.partition(" ")
-        return kind.lower() == "bearer" and hmac.compare_digest(token.strip().encode(), self._token)
+        is_ours = kind.lower() == "bearer" and hmac.compare_digest(token.strip().encode(), self._token)
+        return SERVER_TOKEN if is_ours else None
 
 
 def _is_streamed(scope: Scope) -> bool:
