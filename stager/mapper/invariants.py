@@ -34,8 +34,16 @@ def _check_job(machine: Machine, job: JobRecord, queued: set[str], pending: set[
         decided = {p for p in job.unmet if _is_decided(machine, p)}
         assert all((p, job.id) in pending for p in decided), f"job {job.id} was not woken by {decided}"
     if job.state in BEFORE_START:
+        _check_known_bytes(machine, job)
         for fetch in job.fetches:
             assert job.id in machine.flights.fetches[fetch].jobs, f"fetch {fetch} does not know job {job.id}"
+
+
+def _check_known_bytes(machine: Machine, job: JobRecord) -> None:
+    """What is here counts as soon as the job was looked at for it."""
+    inputs = [machine.flights.fetches[fetch] for fetch in set(job.fetches)]
+    known = sum((fetch.expected_size or 0) if fetch.id in job.unmet else fetch.size for fetch in inputs)
+    assert job.known_bytes == known, f"job {job.id} is known to have {job.known_bytes} bytes, not {known}"
 
 
 def _check_fetch(machine: Machine, fetch: FetchRecord) -> None:

@@ -145,8 +145,8 @@ class Machine:
             self._move_job(job, JobState.WAITING)
         if failed:
             self._fail_for(job, self.fetches[failed[0]], now)
-        elif not job.unmet and job.state is JobState.WAITING:
-            if not self._fails_by_size(job, now):
+        elif job.state is JobState.WAITING:
+            if not self._fails_by_size(job, now) and not job.unmet:
                 self._make_ready(job, now)
         elif job.state is JobState.READY:
             heapq.heappush(self.ready_queue, (-job.priority, job.id))
@@ -217,7 +217,7 @@ class Machine:
         if fetch is None:
             return
         for job in filter(None, map(self.jobs.get, fetch.jobs)):
-            job.unmet.add(fetch.id)
+            self._wants.lost(job, fetch)
             if job.state is JobState.READY:
                 self._move_job(job, JobState.WAITING)
 
@@ -323,7 +323,7 @@ class Machine:
                 return
             if fetch.state is not FetchState.READY:  # lost again before this job was looked at
                 return
-        job.unmet.discard(precondition)
+        self._wants.met(job, precondition)
         if not self._fails_by_size(job, now) and not job.unmet:
             self._make_ready(job, now)
 

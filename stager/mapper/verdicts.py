@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from stager.errors import FetchError, InputFailedError, JobError, JobTooLargeError
-from stager.model.fetches import FetchState
 from stager.model.records import FetchRecord, JobRecord
 from stager.model.urls import parse_url
 
@@ -28,20 +27,13 @@ def input_failed(fetch: FetchRecord) -> InputFailedError:
 
 
 def job_too_large(job: JobRecord, fetches: Mapping[str, FetchRecord], most: int) -> JobTooLargeError | None:
-    """What is there of the job's inputs is larger than `most` bytes (0: no limit).
-
-    Looked at whenever the number of things that it still waits for is a power of two, or none: a job of thousands
-    of inputs is to be failed before they are all fetched, and adding up thousands of sizes thousands of times is work.
-    """
-    waits = len(job.unmet)
-    if not most or waits & (waits - 1):
+    """What is known of the sizes of the job's inputs is more than `most` bytes (0: no limit)."""
+    if not most or job.known_bytes <= most:
         return None
     wanted = set(job.fetches)
-    ready = [fetch for fetch in map(fetches.__getitem__, wanted) if fetch.state is FetchState.READY]
-    size = sum(fetch.size for fetch in ready)
-    if size <= most:
-        return None
-    of = f"{len(ready)} of its {len(wanted)} inputs" if len(ready) < len(wanted) else "its inputs"
+    known = [size for fetch in wanted if (size := fetches[fetch].known_size)]
+    size = sum(known)
+    of = f"{len(known)} of its {len(wanted)} inputs" if len(known) < len(wanted) else "its inputs"
     return JobTooLargeError(
         f"the inputs of job {job.id} are too large",
         cause=f"{of} are {size:,} bytes, of at most {most:,}",

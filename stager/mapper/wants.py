@@ -7,7 +7,7 @@ from collections.abc import Iterable
 from stager.mapper.flights import Flights
 from stager.mapper.instructions import StopFetch
 from stager.model.fetches import FetchState
-from stager.model.records import NAME, JobRecord, NameRecord
+from stager.model.records import NAME, FetchRecord, JobRecord, NameRecord
 
 
 class Wants:
@@ -46,9 +46,11 @@ class Wants:
 
     def attach(self, job: JobRecord) -> None:
         """Register the job with what it waits for, and note what of it is not met."""
-        for fetch_id in job.fetches:
+        job.known_bytes = 0
+        for fetch_id in set(job.fetches):
             fetch = self._flights.fetches[fetch_id]
             fetch.jobs.add(job.id)
+            job.known_bytes += fetch.known_size
             if fetch.state is not FetchState.READY:
                 job.unmet.add(fetch.id)
         for name in job.after:
@@ -56,6 +58,21 @@ class Wants:
             record.jobs.add(job.id)
             if record.met_at is None:
                 job.unmet.add(NAME + name)
+
+    def met(self, job: JobRecord, precondition: str) -> None:
+        """One thing that the job waits for is there; for the second time it makes no difference."""
+        if precondition not in job.unmet:
+            return
+        job.unmet.discard(precondition)
+        if not precondition.startswith(NAME):
+            fetch = self._flights.fetches[precondition]
+            job.known_bytes += fetch.size - (fetch.expected_size or 0)
+
+    def lost(self, job: JobRecord, fetch: FetchRecord) -> None:
+        """An input that was there is there no more."""
+        if fetch.id not in job.unmet:
+            job.unmet.add(fetch.id)
+            job.known_bytes -= fetch.size - (fetch.expected_size or 0)
 
     def detach(self, job: JobRecord, now: float) -> list[StopFetch]:
         """The job needs nothing any more: fetches that nobody else needs are given up."""

@@ -71,6 +71,11 @@ class FetchRecord:
     """Bytes that it must have."""
 
     @property
+    def known_size(self) -> int:
+        """Bytes, of what is here or was promised; 0 while nobody knows."""
+        return self.size if self.state is FetchState.READY else self.expected_size or 0
+
+    @property
     def request(self) -> FetchRequest:
         """What is asked, made anew each time: kept for a million that wait, it would take 80 MB."""
         return FetchRequest(
@@ -109,6 +114,8 @@ class JobRecord:
     results: tuple[JobResult, ...] = ()
     unmet: IdSet = field(default_factory=IdSet)
     """What it waits for: ids of fetches, and names with `NAME` before them."""
+    known_bytes: int = 0
+    """Sizes, added up, of those of its inputs whose size is known."""
     proving_since: float | None = None
     """When its owner began to prove again that he may read its inputs."""
     saved: bool = False

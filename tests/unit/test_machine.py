@@ -1462,6 +1462,48 @@ def test_a_job_of_many_inputs_is_failed_before_all_are_fetched_and_the_rest_is_g
     )  # another job wants the last one
 
 
+def test_it_is_failed_by_the_very_input_that_is_too_much() -> None:
+    bench = Bench(job_bytes=25, slots=16, per_origin=16)
+    large = bench.submit("large", *urls(16))
+    bench.run()
+    for number in (1, 2, 3):
+        assert large.state is JobState.WAITING
+        bench.ready(f"f{number}")
+        bench.run()
+    assert large.state is JobState.FAILED
+    assert large.error is not None
+    assert large.error.cause == "3 of its 16 inputs are 30 bytes, of at most 25"
+
+
+def test_sizes_that_were_given_with_the_inputs_fail_it_before_anything_is_fetched() -> None:
+    bench = Bench(job_bytes=25)
+    large = bench.submit("large", *(FetchRequest(url, size=9) for url in urls(3)))
+    assert large.state is JobState.FAILED
+    assert not [i for i in bench.run() if isinstance(i, StartFetch)]
+    fits = bench.submit("fits", *(FetchRequest(url, size=10) for url in urls(2)))
+    bench.run()
+    assert fits.state is JobState.WAITING
+    for fetch in list(bench.machine.fetches):
+        bench.ready(fetch)
+    assert Dispatch("fits", 1) in bench.run()
+
+
+def test_an_input_that_is_lost_and_comes_again_counts_once() -> None:
+    bench = Bench(job_bytes=25)
+    job = bench.submit("job", *urls(2), after=("beam",))
+    bench.run()
+    bench.ready("f1")
+    bench.run()
+    for generation in (2, 3, 4):
+        bench.machine.lose("f1")
+        bench.run()
+        bench.ready("f1", generation)
+        bench.run()
+    bench.ready("f2")
+    bench.run()
+    assert (job.state, job.known_bytes) == (JobState.WAITING, 20)
+
+
 def test_one_file_under_two_names_counts_once() -> None:
     bench = Bench(job_bytes=15)
     job = bench.submit("job", URL, URL)
