@@ -41,13 +41,16 @@ def jobs(state: States = None, limit: Limit = 50, as_json: AsJson = False) -> No
         return
     now = time.time()
     output.table(
-        ("id", "name", "state", "age", "ran", "waits for, or what went wrong"),
+        ("id", "name", "state", "age", "ran", "owner", "waits for, or what went wrong"),
         (
-            (one.id, one.name, _state_of(one), _span(now - one.submitted_at), _ran(one, now), _remark(one))
+            (
+                one.id, one.name, _state_of(one), _span(now - one.submitted_at), _ran(one, now), one.owner,
+                _remark(one),
+            )
             for one in found
         ),
         right=("age", "ran"),
-    )
+    )  # fmt: skip
 
 
 def _state_of(one: JobView) -> str:
@@ -83,6 +86,8 @@ def page(found: JobDetail, now: float) -> Iterator[str]:
     yield f"{title}  {state}"
     yield f"  command    {_shell(found.command)}"
     yield f"  directory  {found.directory}"
+    if found.owner:
+        yield f"  owner      {found.owner}"
     if found.priority:
         yield f"  priority   {found.priority}"
     for name, value in found.environment.items():

@@ -21,6 +21,7 @@ from stager.mapper.grants import Grants
 from stager.mapper.instructions import MakeRoom, StartFetch, StopFetch
 from stager.mapper.joining import UNDER_WAY, Wanted, by_worth_joining, is_good, wanted_of
 from stager.mapper.shortage import Shortage, waiting_for_room
+from stager.mapper.verdicts import to_be_given_for
 from stager.model.backoff import RetryPolicy
 from stager.model.entries import Entry
 from stager.model.fetches import (
@@ -179,7 +180,7 @@ class Flights:
         return self._ready(fetch, signal, now)
 
     def is_granted(self, fetch: FetchRecord, now: float, since: float | None = None) -> bool:
-        """Whether its owner may read, now, what the ready fetch brought."""
+        """Whether its owner may read, now, what it brought."""
         return not fetch.restricted or self.grants.allows(fetch.owner, fetch.url, fetch.sha256, now, since)
 
     def ungranted(self, fetches: Iterable[str], now: float, since: float | None = None) -> list[str]:
@@ -271,8 +272,7 @@ class Flights:
         self._given.pop(fetch.id, None)
         self._shortage.over(fetch.id)
         fetch.sha256, fetch.size, fetch.fresh_until = result.sha256, result.size, result.fresh_until
-        fetch.cached = result.cached
-        fetch.restricted = result.restricted
+        fetch.cached, fetch.restricted = result.cached, result.restricted
         if result.restricted:
             self.grants.give(Access(fetch.owner, fetch.url, result.sha256), result.credentials, now)
         fetch.received += result.received
@@ -310,7 +310,7 @@ class Flights:
             return None
         generation, seen_at, given = self._given.pop(fetch.id, (0, 0.0, []))
         if isinstance(error, CredentialError) and self.can_lock:
-            fetch.tries, fetch.error = 0, error
+            fetch.tries, fetch.error = 0, to_be_given_for(fetch.owner, error)
             if generation == fetch.generation and any(opens(fetch) for opens in given):
                 self._try_again(fetch, at=seen_at)
                 return None

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from stager.errors import FetchError, InputFailedError, JobError, JobTooLargeError
+from stager.errors import CredentialError, FetchError, InputFailedError, JobError, JobTooLargeError
 from stager.model.records import FetchRecord, JobRecord
 from stager.model.urls import parse_url
 
@@ -24,6 +24,14 @@ def input_failed(fetch: FetchRecord) -> InputFailedError:
         fetch=fetch.id,
         code=error.code,
     )
+
+
+def to_be_given_for(owner: str, error: CredentialError) -> CredentialError:
+    """The same error, whose advice names whose the credential has to be: who follows it may be somebody else."""
+    command = f"stager credentials add {error.details.get('host')}"
+    whose = f"--owner {owner}" if owner else "--site"  # what is nobody's in particular uses everybody's alone
+    error.remedy = error.remedy.replace(command, f"{command} {whose}", 1)
+    return error
 
 
 def job_too_large(job: JobRecord, fetches: Mapping[str, FetchRecord], most: int) -> JobTooLargeError | None:

@@ -111,6 +111,8 @@ class JobView:
     """URLs and names that are not met yet."""
     wants_credentials: list[str] = field(default_factory=list)
     """Hosts for which a credential is to be given: it goes on by itself when it is."""
+    owner: str = ""
+    """Whom it counts for, and whose credentials its inputs are fetched with; empty: nobody in particular."""
 
 
 @dataclass(frozen=True, slots=True)

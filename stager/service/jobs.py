@@ -348,6 +348,7 @@ def _view(job: StoredJob, fetches: dict[str, FetchRecord], names: dict[str, Name
         command=list(spec.command),
         waits_for=_waits_for(record, spec, fetches, names),
         wants_credentials=_wants_credentials(record, fetches),
+        owner=spec.owner,
     )
 
 

@@ -11,6 +11,7 @@ from pathlib import Path
 
 import pytest
 
+from stager.cli.login import login_name
 from tests.support.commandline import Here, on_terminal
 from tests.support.origin import Origin, content, status
 from tests.support.processes import ServerProcess, environment
@@ -199,6 +200,7 @@ def test_jobs_are_listed_as_columns_for_programs(stager: Here) -> None:
     job = submitted(stager, "--name", "listed", "--after", "nobody-meets-this", "--", "true")
     row = stager("jobs", "--limit", 1).lines[0].split("\t")
     assert row[:3] == [job, "listed", "waiting"]
+    assert row[-2] == login_name()
     assert row[-1] == "nobody-meets-this"
     assert json.loads(stager("jobs", "--state", "waiting", "--limit", 1, "--json").out)["id"] == job
 

@@ -79,7 +79,10 @@ def test_a_job_waits_for_its_credential_says_so_and_goes_on_once_it_is_given(
         assert item.error is not None
         assert item.error["code"] == "credential-required"
         shown = "\n".join(page(found, time.time()))
-        assert f"way out    give it once with `stager credentials add {place(origin.base)}" in shown
+        how = f"`stager credentials add {place(origin.base)} --owner ann --allow-http`"
+        assert f"way out    give it once with {how}" in shown
+        assert "  owner      ann" in shown
+        assert (found.owner, running.jobs.jobs()[0].owner) == ("ann", "ann")
         assert "  locked: 401 Unauthorized" in shown
         (listed,) = running.jobs.jobs()
         assert listed.wants_credentials == found.wants_credentials
@@ -132,6 +135,17 @@ def test_what_waits_does_so_across_a_restart_and_goes_on_if_it_was_given_meanwhi
     with server(tmp_path) as running:
         assert running.jobs.wait(second, PATIENCE).state is JobState.DONE
         assert waiting(running, first).state is JobState.WAITING, "it is not given for ann"
+
+
+def test_for_a_job_of_nobody_in_particular_one_of_the_site_is_asked_for(
+    tmp_path: Path, origin: Origin, url: str
+) -> None:
+    with server(tmp_path) as running:
+        job = submit(running, url, owner="")
+        shown = "\n".join(page(waiting(running, job), time.time()))
+        assert f"`stager credentials add {place(origin.base)} --site --allow-http`" in shown
+        running.credentials.add(new(origin, RIGHT, owner=""))
+        assert running.jobs.wait(job, PATIENCE).state is JobState.DONE
 
 
 def test_nobody_waits_for_somebody_elses_credential(tmp_path: Path, origin: Origin, url: str) -> None:
