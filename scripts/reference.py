@@ -106,7 +106,31 @@ def errors() -> str:
     )
 
 
-PAGES = {"command-line.md": command_line, "settings.md": settings, "errors.md": errors}
+def metrics() -> str:
+    """All figures that a server shows at /metrics."""
+    from stager.metrics import METRICS
+
+    rows = [
+        f"| `{one.name}` | {one.kind} | {' '.join(f'`{label}`' for label in one.labels)} | {one.meaning} |"
+        for one in METRICS
+    ]
+    return "\n".join(
+        [
+            "# Metrics",
+            "",
+            "What a server shows at `/metrics`, besides the figures of its process (`process_...`), which every",
+            "Prometheus client has. Units are in the names. A label has few values; no URL, host, user or job is in one.",
+            "The figures of a farm's workers are in it: every try ends in a word to the server.",
+            "",
+            "| metric | kind | labels | meaning |",
+            "|---|---|---|---|",
+            *rows,
+            "",
+        ]
+    )
+
+
+PAGES = {"command-line.md": command_line, "settings.md": settings, "errors.md": errors, "metrics.md": metrics}
 
 
 def main() -> int:

@@ -225,6 +225,8 @@ class Settings(BaseSettings):
     """Between two looks for what fell between the parts."""
     flower_url: str = ""
     """Address of Flower, shown with the list of workers."""
+    metrics_open: bool = False
+    """Whether `/metrics` is shown without a token, to whoever reaches the server."""
 
     log_level: Literal["debug", "info", "warning", "error"] = "info"
     """What is logged: this and what is worse."""

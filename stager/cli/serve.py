@@ -37,6 +37,7 @@ def serve(
     running. A second Ctrl-C ends it at once.
     """
     from stager.cli.connect import logging_to_stderr, token_path
+    from stager.metrics import Metrics
     from stager.server.app import create_app
     from stager.server.collector import tune_collector
     from stager.server.listen import ApiServer, loopback_address, open_socket, url_of
@@ -48,7 +49,8 @@ def serve(
     settings = load_settings(listen=listen, port=port, cache_dir=cache_dir, allowed_networks=allowed_networks)
     address = loopback_address(settings.listen)
     with logging_to_stderr(settings.log_level, settings.log_format), ExitStack() as running:
-        server = JobServer(settings)
+        metrics = Metrics()
+        server = JobServer(settings, metrics=metrics)
         running.callback(server.close)
         token = ensure_token(token_path(settings))
         listening = running.enter_context(open_socket(address, settings.port))
@@ -69,6 +71,8 @@ def serve(
             stages=server.stages,
             credentials=server.credentials,
             grants=server.grants,
+            metrics=metrics,
+            metrics_open=settings.metrics_open,
         )
         api = ApiServer(app, ready)
         tune_collector()

@@ -31,7 +31,7 @@ class Position:
 
 @dataclass(slots=True, eq=False)
 class FetchRecord:
-    """A fetch as the mapper knows it; all but `jobs` and `saved` is kept in the database."""
+    """A fetch as the mapper knows it; all but `jobs`, `saved` and what is counted is kept in the database."""
 
     id: str
     url: str
@@ -69,6 +69,10 @@ class FetchRecord:
     """Other URLs of the same file."""
     expected_size: int | None = None
     """Bytes that it must have."""
+    counted: FetchState | None = None
+    """The state in which figures count it; see `stager.service.counted_store`."""
+    counted_bytes: int = 0
+    """So much of `received` is in figures."""
 
     @property
     def known_size(self) -> int:
@@ -119,6 +123,8 @@ class JobRecord:
     proving_since: float | None = None
     """When its owner began to prove again that he may read its inputs."""
     saved: bool = False
+    counted: JobState | None = None
+    """As of a fetch."""
 
 
 @dataclass(slots=True, eq=False)

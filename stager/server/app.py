@@ -12,6 +12,7 @@ from fastapi.security import HTTPBearer
 
 from stager import __version__
 from stager.clock import Clock, SystemClock
+from stager.metrics import Metrics
 from stager.server import problems
 from stager.server.guard import PROTECTED, Guard
 from stager.server.page import HEADERS, render
@@ -21,12 +22,14 @@ from stager.server.routes_credentials import credential_routes
 from stager.server.routes_files import file_routes
 from stager.server.routes_grants import grant_routes
 from stager.server.routes_jobs import job_routes
+from stager.server.routes_metrics import metrics_routes
 from stager.server.routes_pins import pin_routes
 from stager.server.routes_purge import purge_routes
 from stager.server.routes_runs import run_routes
 from stager.server.routes_site import health_routes, precondition_routes, status_routes
 from stager.server.routes_stage import stage_routes
 from stager.server.routes_verify import verify_routes
+from stager.server.tracking import Tracking
 from stager.server.waiting import Waiting
 from stager.service.cache_site import CacheSite
 from stager.service.credentials import CredentialService
@@ -54,6 +57,8 @@ def create_app(
     stages: StageService | None = None,
     credentials: CredentialService | None = None,
     grants: GrantService | None = None,
+    metrics: Metrics | None = None,
+    metrics_open: bool = False,
 ) -> FastAPI:
     """The HTTP API of a job server.
 
@@ -68,6 +73,8 @@ def create_app(
         stages: takes stage requests; None: it takes none.
         credentials: takes credentials; None: it takes none.
         grants: who has proved what; None: there are none.
+        metrics: figures of this process; None: it keeps none.
+        metrics_open: whether they are shown without the token.
 
     Returns:
         The application; ``app.state.waiting.close()`` answers all long polls at once, for a quick end.
@@ -82,7 +89,8 @@ def create_app(
     )
     app.state.waiting = Waiting(jobs)
     problems.install(app)
-    app.add_middleware(Guard, token=token, hosts=hosts)
+    app.add_middleware(Guard, token=token, hosts=hosts, metrics_open=metrics_open)
+    app.add_middleware(Tracking, metrics=metrics)
     shown = HTTPBearer(
         auto_error=False, description="The content of the server's token file."
     )  # Guard enforces it
@@ -102,6 +110,8 @@ def create_app(
     api.include_router(credential_routes(credentials))
     app.include_router(api)
     app.include_router(health_routes())
+    if metrics is not None:
+        app.include_router(metrics_routes(metrics, shown))
 
     def openapi() -> dict[str, Any]:
         if app.openapi_schema is None:

@@ -23,6 +23,8 @@ MAX_BODY_BYTES = 8 * 1024 * 1024
 TOO_LARGE = f"the body is larger than {MAX_BODY_BYTES} bytes"
 PROTECTED = "/v1"
 """All below needs the token."""
+METRICS = "/metrics"
+"""So does this, unless the site shows it to everybody."""
 
 
 class Guard:
@@ -35,10 +37,14 @@ class Guard:
         token: what ``Authorization: Bearer`` must carry below `PROTECTED`.
         hosts: names in ``Host`` that are served besides loopback addresses; any other is another
             site's page trying to reach this machine through its own name (DNS rebinding).
+        metrics_open: whether figures are shown without the token.
     """
 
-    def __init__(self, app: ASGIApp, token: str, hosts: Collection[str] = ()) -> None:
+    def __init__(
+        self, app: ASGIApp, token: str, hosts: Collection[str] = (), *, metrics_open: bool = False
+    ) -> None:
         self._app = app
+        self._protected = (PROTECTED + "/",) if metrics_open else (PROTECTED + "/", METRICS + "/")
         self._token = token.encode()
         self._hosts = frozenset({"localhost", *hosts})
 
@@ -86,7 +92,7 @@ class Guard:
                 remedy="use localhost",
             )
             return error, 421
-        if (path + "/").startswith(PROTECTED + "/"):
+        if (path + "/").startswith(self._protected):
             principal = self._principal(headers.get("authorization", ""))
             if principal is None:
                 error = AccessDeniedError(

@@ -95,6 +95,8 @@ class EvictionService:
         """Objects that jobs need which have not begun; a server knows."""
         self.freed: Callable[[], None] = lambda: None
         """Told when a purge has freed something."""
+        self.evicted: Callable[[Purged], None] = lambda _: None
+        """Told what an eviction came to."""
         self.kept: Callable[[LimitsView], LimitsView] = lambda view: view
         """Adds what a keeper knows."""
 
@@ -291,7 +293,7 @@ class EvictionService:
 
     def _result(self, run: EvictionRun, goal: int, emptied: int, *, dry_run: bool = False) -> Purged:
         room = self._room()
-        return Purged(
+        purged = Purged(
             dry_run=dry_run,
             gone=run.gone,
             stayed=run.stayed,
@@ -304,6 +306,9 @@ class EvictionService:
             free=room.free,
             missing_inodes=self._limits.too_few(room.free_inodes, room.inodes),
         )
+        if not dry_run:
+            self.evicted(purged)
+        return purged
 
     def _with_holders(self, left: Sequence[Example]) -> tuple[Example, ...]:
         held = [one.object for one in left if one.reason in {"held", "pinned"}]

@@ -6,18 +6,21 @@ import random
 from contextlib import ExitStack
 from typing import Self
 
+from stager import __version__
 from stager.cache.upkeep import Upkeep
 from stager.clock import SystemClock
 from stager.mapper.admission import Admission
 from stager.mapper.grants import Grants
-from stager.mapper.instructions import MakeRoom
 from stager.mapper.loop import Mapper
 from stager.mapper.machine import Machine
 from stager.mapper.reconcile import Reconciler
+from stager.metrics import Metrics
 from stager.model.catalogue import DAY
 from stager.model.fetches import FetchState
 from stager.model.records import Changes
 from stager.model.views import OriginView
+from stager.service.counted_store import CountedStore
+from stager.service.figures import Figures
 from stager.service.grants import GrantService
 from stager.service.ids import IdMaker
 from stager.service.jobs import ANSWER_SECONDS, JobService
@@ -45,6 +48,7 @@ class JobServer:
     Args:
         settings: where everything is and how much of it may run at once.
         waits_for_credentials: whether jobs wait for one that is missing; otherwise they fail.
+        metrics: where figures are kept; None: nowhere.
 
     Raises:
         ServerBusyError: another server uses the state directory, or the Redis.
@@ -52,12 +56,13 @@ class JobServer:
         SettingsError: settings that don't go together.
     """
 
-    def __init__(self, settings: Settings, *, waits_for_credentials: bool = True) -> None:
+    def __init__(
+        self, settings: Settings, *, waits_for_credentials: bool = True, metrics: Metrics | None = None
+    ) -> None:
         clock = SystemClock()
         ids = IdMaker(clock)
         with ExitStack() as made:
-            lock = StateLock(settings.state_dir)
-            made.callback(lock.close)
+            made.callback(StateLock(settings.state_dir).close)
             self.cache = open_known_cache(settings)
             self._store = store = Store(
                 settings.database_url or f"sqlite:///{settings.state_dir / 'stager.db'}"
@@ -97,16 +102,14 @@ class JobServer:
                 self._keeper.tell(changes)
                 self._credential_watch.tell(changes)
 
-            def make_room(order: MakeRoom) -> None:
-                self._keeper.make_room(order)
-
+            counted = None if metrics is None else CountedStore(store, metrics)
             self._mapper = Mapper(
                 new_machine,
-                store,
+                store if counted is None else counted,
                 clock=clock,
                 jitter=random.random,
                 on_change=tell,
-                make_room=make_room,
+                make_room=lambda order: self._keeper.make_room(order),  # noqa: PLW0108 - there is none yet
             )
             self._keeper = build_keeper(settings, self.cache_site, self._mapper, clock)
             self._stage_pins = StagePins(self._mapper, self.cache_site.pins, store.stages, clock)
@@ -156,6 +159,17 @@ class JobServer:
                 lambda: self.care.watch.state,
             )
             self.jobs.trouble = self.care.watch.trouble
+            if metrics is not None and counted is not None:
+                Figures(
+                    metrics,
+                    __version__,
+                    site=self.site,
+                    store=counted,
+                    mapper=self._mapper,
+                    eviction=self.cache_site.eviction,
+                    catalogue=self.cache_site.catalogue,
+                    clock=clock,
+                )
             self._made = made.pop_all()
 
     def _repairs(self) -> dict[str, int]:

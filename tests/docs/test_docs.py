@@ -45,7 +45,7 @@ def test_every_page_is_in_the_index() -> None:
             assert f"({page.relative_to(ROOT / 'docs')})" in index, f"{page.name} is not in the index"
 
 
-@pytest.mark.parametrize("page", ["settings.md", "errors.md", "command-line.md"])
+@pytest.mark.parametrize("page", ["settings.md", "errors.md", "metrics.md", "command-line.md"])
 def test_the_reference_agrees_with_the_code(page: str) -> None:
     if page == "command-line.md" and version("typer") != pinned("typer"):
         pytest.skip("the page is written with the pinned version of typer")
@@ -76,10 +76,11 @@ def test_the_job_files_keys_are_all_documented() -> None:
 
 
 def test_the_calls_of_the_api_are_all_documented_and_no_others(tmp_path: Path) -> None:
+    from stager.metrics import Metrics
     from stager.server.app import create_app
 
     with SmallServer(tmp_path) as server:
-        paths = create_app(server.jobs, "token").openapi()["paths"]
+        paths = create_app(server.jobs, "token", metrics=Metrics()).openapi()["paths"]
     exist = {(method.upper(), path) for path, methods in paths.items() for method in methods}
     text = (ROOT / "docs" / "reference" / "http-api.md").read_text()
     written = re.findall(r"^\| `([A-Z]+) (/[^`]*)`", text, re.MULTILINE)
