@@ -133,11 +133,11 @@ def small_files(urls: list[str], base: Path, redis: Redis | None) -> float:
         parts = (urls[i : i + INPUTS_OF_A_JOB] for i in range(0, len(urls), INPUTS_OF_A_JOB))
         specs = [JobSpec(("true",), tuple(JobInput(u) for u in part), after=("never",)) for part in parts]
         began = time.perf_counter()
-        client.submit(specs)
+        client.jobs.submit(specs)
         _until(lambda: _ready(root) == len(urls), "all files are there")
         seconds = time.perf_counter() - began
-        for job in client.jobs(limit=1000):
-            client.cancel(job.id)
+        for job in client.jobs.list(limit=1000):
+            client.jobs.cancel(job.id)
     shutil.rmtree(root)
     return seconds
 

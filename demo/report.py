@@ -6,6 +6,7 @@ What the origin sent is the origin's own count; what jobs left is read from the 
 from __future__ import annotations
 
 import json
+from contextlib import closing
 from dataclasses import dataclass
 from http import HTTPStatus
 from itertools import pairwise
@@ -92,7 +93,7 @@ class Report:
         starts = {name: len(self._printed(job)) for name, job in self._jobs.items()}
         self._claim(
             f"across the kill no job was lost and none ran twice: {sum(starts.values())} starts of {done} jobs",
-            len(self._client.jobs()) == len(ends)
+            len(self._client.jobs.list()) == len(ends)
             and starts == {name: int(end) for name, end in ends.items()},
         )
 
@@ -256,11 +257,11 @@ class Report:
 
     def _printed(self, job: JobDetail) -> list[str]:
         """What it printed: one line at each start."""
-        with self._client.log(job.id, "stdout") as blocks:
+        with closing(self._client.jobs.log(job.id, "stdout")) as blocks:
             return b"".join(blocks).decode().splitlines()
 
     def _result(self, job: JobDetail, name: str) -> bytes:
-        with self._client.result(job.id, name) as blocks:
+        with closing(self._client.results.read(job.id, name)) as blocks:
             return b"".join(blocks)
 
     def _json(self, job: str, name: str) -> dict[str, Any]:

@@ -226,7 +226,7 @@ class Play:
             for job in self._ids:
                 known = next((one for one in self.scene.jobs.values() if one.id == job), None)
                 if known is None or not known.state.is_final:
-                    found = self.server.client.job(job)
+                    found = self.server.client.jobs.show(job)
                     self.scene.jobs[found.name] = found
             self.scene.up = True
         except ServerUnreachableError:

@@ -6,6 +6,7 @@ shared storage, verifies it, keeps it, and hands a job over the moment its last 
 A request's way through the packages, top to bottom; each imports only those below it:
 
     cli | server      a command, or a call of the HTTP API
+    client            the calls of that API, over HTTP: `Client`, `AsyncClient`
     service           the use case: fetch these files, run this job
     mapper            a pure machine: what happened → what is to be done now; admission; dispatch
     farm              where fetches run: threads of this process, other processes
@@ -42,6 +43,7 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from stager.cache.store import FileCache
+    from stager.client import AsyncClient, Client
     from stager.errors import StagerError
     from stager.model.fetches import FetchRequest, FetchResult
     from stager.service.fetching import FetchHandle, FetchService
@@ -54,6 +56,8 @@ if TYPE_CHECKING:
 __version__ = "0.1.0"
 
 __all__ = [
+    "AsyncClient",
+    "Client",
     "FetchHandle",
     "FetchRequest",
     "FetchResult",
@@ -66,6 +70,8 @@ __all__ = [
 ]
 
 _HOMES = {
+    "AsyncClient": "stager.client",
+    "Client": "stager.client",
     "FileCache": "stager.cache.store",
     "StagerError": "stager.errors",
     "FetchRequest": "stager.model.fetches",

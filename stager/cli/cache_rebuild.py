@@ -13,7 +13,8 @@ from stager.cli.options import AsJson, CacheDir
 if TYPE_CHECKING:
     from contextlib import AbstractContextManager
 
-    from stager.client_cache import CacheCalls
+    from stager.client.cache import CacheCalls
+    from stager.client.talk import Blocking
     from stager.model.cache_views import Rebuilt, Walked
     from stager.service.cache_catalogue import CatalogueService
 
@@ -41,7 +42,7 @@ def rebuild(as_json: AsJson = False, cache_dir: CacheDir = None) -> None:
         output.line(f"{done.files} files read in {done.seconds:.1f} s{gone}")
 
 
-def fill(files: CatalogueService | CacheCalls) -> None:
+def fill(files: CatalogueService | CacheCalls[Blocking]) -> None:
     """Read a catalogue that was never read: somebody needs it now."""
     output.note("there is no catalogue of this cache yet: the cache is read first")
     shown(files.rebuild())

@@ -11,7 +11,8 @@ from stager.errors import ServerUnreachableError
 
 if TYPE_CHECKING:
     from stager.client import Client
-    from stager.client_cache import CacheCalls
+    from stager.client.cache import CacheCalls
+    from stager.client.talk import Blocking
     from stager.service.cache_site import CacheSite
     from stager.settings import Settings
 
@@ -21,7 +22,7 @@ S = TypeVar("S")
 @contextmanager
 def cache_source(
     service: Callable[[CacheSite], S], cache_dir: Path | None = None, *, filled: bool = False
-) -> Iterator[S | CacheCalls]:
+) -> Iterator[S | CacheCalls[Blocking]]:
     """A service of the cache, such as ``lambda site: site.files``, or the same calls of the server that runs.
 
     A server is asked if one runs with this state directory (or is configured as `server`) and looks after

@@ -9,13 +9,14 @@ from typing import TYPE_CHECKING
 from stager.errors import ConflictError, NotFoundError
 
 if TYPE_CHECKING:
-    from stager.client_credentials import CredentialCalls
+    from stager.client.credentials import CredentialCalls
+    from stager.client.talk import Blocking
     from stager.model.credentials import CredentialView
     from stager.service.credentials import CredentialService
 
 
 @contextmanager
-def credential_source() -> Iterator[CredentialService | CredentialCalls]:
+def credential_source() -> Iterator[CredentialService | CredentialCalls[Blocking]]:
     """The configured server's credentials; without one, those of this machine.
 
     A server of this machine looks at the same files, and lets go on what waited.

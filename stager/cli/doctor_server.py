@@ -41,7 +41,7 @@ def server_checks(settings: Settings) -> Iterator[Checked]:
         return
     try:
         with Client(url, token) as client:
-            status, clock = client.status(), client.clock()
+            status, clock = client.site.status(), client.site.clock()
     except ServerUnreachableError as error:
         yield _silent(settings, error)
         return

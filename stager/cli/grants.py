@@ -27,7 +27,7 @@ def ls(user: User = None, as_json: AsJson = False) -> None:
     from stager.cli.connect import connected
 
     with connected() as client:
-        found = client.grants(user)
+        found = client.grants.list(user)
     _tell(found, as_json=as_json)
     if not found and not as_json:
         output.note("nobody has a grant")
@@ -38,7 +38,7 @@ def revoke(words: Words = None, user: User = None, as_json: AsJson = False) -> N
     from stager.cli.connect import connected
 
     with connected() as client:
-        ended = client.revoke(words or [], user=user)
+        ended = client.grants.revoke(words or [], user=user)
     _tell(ended, as_json=as_json)
     if not ended and not as_json:
         output.note(f"{user} has no grant")

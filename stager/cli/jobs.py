@@ -34,7 +34,7 @@ def jobs(state: States = None, limit: Limit = 50, as_json: AsJson = False) -> No
 
     states = [_state(word) for word in state or ()]
     with connected() as client:
-        found = client.jobs(states=states, limit=limit)
+        found = client.jobs.list(states=states, limit=limit)
     if as_json:
         for one in found:
             output.json_line(asdict(one))
@@ -71,7 +71,7 @@ def job(job: Job, as_json: AsJson = False) -> None:
     from stager.cli.connect import connected
 
     with connected() as client:
-        found = client.job(job)
+        found = client.jobs.show(job)
     if as_json:
         output.json_line(asdict(found))
         return

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from contextlib import closing
 from typing import Annotated
 
 import typer
@@ -22,11 +23,11 @@ def logs(job: Job, stderr: Stderr = False, as_json: AsJson = False) -> None:
         if as_json:
             texts = {}
             for name in ("stdout", "stderr"):
-                with client.log(job, name) as blocks:
+                with closing(client.jobs.log(job, name)) as blocks:
                     texts[name] = b"".join(blocks).decode("utf-8", "replace")
             output.json_line(texts)
             return
-        with client.log(job, "stderr" if stderr else "stdout") as blocks:
+        with closing(client.jobs.log(job, "stderr" if stderr else "stdout")) as blocks:
             for block in blocks:
                 sys.stdout.buffer.write(block)
     sys.stdout.buffer.flush()

@@ -24,13 +24,13 @@ def met(names: Names = None, as_json: AsJson = False) -> None:
     with connected() as client:
         if names:
             for name in names:
-                changed = client.meet(name)
+                changed = client.preconditions.meet(name)
                 if as_json:
                     output.json_line({"name": name, "changed": changed})
                 elif not changed:
                     output.note(f"{name} was met already")
             return
-        known = client.preconditions()
+        known = client.preconditions.list()
     if as_json:
         for one in known:
             output.json_line({"name": one.name, "met_at": one.met_at})

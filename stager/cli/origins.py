@@ -16,7 +16,7 @@ def origins(as_json: AsJson = False) -> None:
     from stager.cli.connect import connected
 
     with connected() as client:
-        found = client.origins()
+        found = client.site.origins()
     if as_json:
         for one in found:
             output.json_line(asdict(one))

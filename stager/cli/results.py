@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import sys
 from collections.abc import Iterable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, BinaryIO
@@ -42,7 +42,7 @@ def ls(job: Job, as_json: AsJson = False) -> None:
     from stager.cli.connect import connected
 
     with connected() as client:
-        found = client.results(job)
+        found = client.results.list(job)
     if as_json:
         for result in found:
             output.json_line(asdict(result))
@@ -59,7 +59,7 @@ def get(job: Job, names: Names = None, to: To = ".", force: Force = False, as_js
     from stager.cli.connect import connected
 
     with connected() as client:
-        wanted = _chosen(job, client.results(job), names or ())
+        wanted = _chosen(job, client.results.list(job), names or ())
         if not wanted:
             output.note(f"job {job} left no results")
         if to == "-":
@@ -67,7 +67,7 @@ def get(job: Job, names: Names = None, to: To = ".", force: Force = False, as_js
             return
         places = places_for(wanted, to, force=force)
         for result, path in places:
-            with client.result(job, result.name) as blocks:
+            with closing(client.results.read(job, result.name)) as blocks:
                 write_verified(blocks, result, path, force=force)
             if as_json:
                 output.json_line(
@@ -82,7 +82,7 @@ def rm(job: Job, names: Names = None, as_json: AsJson = False) -> None:
     from stager.cli.connect import connected
 
     with connected() as client:
-        gone = client.remove_results(job, names or None)
+        gone = client.results.remove(job, names or None)
     for one in gone:
         if as_json:
             output.json_line({"name": one.name, "sha256": one.sha256, "size": one.size})
@@ -183,7 +183,7 @@ def _draft_of(path: Path) -> Iterator[tuple[Path, BinaryIO]]:
 def _to_stdout(client: Client, job: str, wanted: Sequence[ResultView]) -> None:
     if len(wanted) != 1:
         raise InputError(f"{len(wanted)} results for stdout", cause="it takes one", remedy="name one")
-    with client.result(job, wanted[0].name) as blocks:
+    with closing(client.results.read(job, wanted[0].name)) as blocks:
         for block in verified(blocks, wanted[0]):
             sys.stdout.buffer.write(block)
     sys.stdout.buffer.flush()

@@ -82,7 +82,7 @@ def stage(
     items = _items(urls or (), lists or (), form)
     seconds = None if keep is None else parse_duration(keep)
     with connected() as client:
-        made = client.staging.stage(
+        made = client.stage.submit(
             items, keep_seconds=seconds, priority=priority, owner=owner or login_name()
         )
     if as_json:
@@ -106,10 +106,10 @@ def staged(
 
     with connected() as client:
         if request is None:
-            _list(client.staging.stages(limit=limit), as_json=as_json)
+            _list(client.stage.list(limit=limit), as_json=as_json)
             return Exit.OK
         wait = wait or timeout is not None
-        found = client.staging.wait(request, timeout) if wait else client.staging.staged(request)
+        found = client.stage.wait(request, timeout) if wait else client.stage.show(request)
     if as_json:
         output.json_line(asdict(found))
     else:
@@ -140,10 +140,10 @@ def unstage(
     both = cancel == release
     with connected() as client:
         if forget:
-            changed = client.staging.delete(request)
+            changed = client.stage.delete(request)
         else:
-            changed = client.staging.cancel(request, urls or None) if cancel or both else 0
-            changed += client.staging.release(request, urls or None) if release or both else 0
+            changed = client.stage.cancel(request, urls or None) if cancel or both else 0
+            changed += client.stage.release(request, urls or None) if release or both else 0
     if as_json:
         output.json_line({"id": request, "changed": changed})
     elif not changed and not forget:

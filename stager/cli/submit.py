@@ -68,7 +68,7 @@ def submit(
     from stager.cli.connect import connected
 
     with connected() as client:
-        ids = client.submit(specs)
+        ids = client.jobs.submit(specs)
     for job, spec in zip(ids, specs, strict=True):
         if as_json:
             output.json_line({"id": job, "name": spec.name})

@@ -28,7 +28,7 @@ def wait(jobs: Jobs, timeout: Timeout = None, as_json: AsJson = False) -> Exit:
     ended = Exit.OK
     with connected() as client:
         for word in jobs:
-            job = client.wait(word, None if until is None else max(0.0, until - time.monotonic()))
+            job = client.jobs.wait(word, None if until is None else max(0.0, until - time.monotonic()))
             ended = max(ended, _tell(job, as_json=as_json))
     return ended
 
@@ -66,7 +66,7 @@ def cancel(jobs: Jobs, as_json: AsJson = False) -> None:
 
     with connected() as client:
         for word in jobs:
-            changed = client.cancel(word)
+            changed = client.jobs.cancel(word)
             if as_json:
                 output.json_line({"job": word, "changed": changed})
             elif not changed:

@@ -13,7 +13,7 @@ def workers(as_json: AsJson = False) -> None:
     from stager.cli.connect import connected
 
     with connected() as client:
-        found = client.workers()
+        found = client.site.workers()
     if as_json:
         for one in found.workers:
             output.json_line(asdict(one))

@@ -62,14 +62,14 @@ def test_a_job_of_a_worker_that_was_killed_runs_on_and_the_next_worker_tells_its
 ) -> None:
     first = farm.start_worker(queue="work")
     with farm.server.client() as client:
-        (one,) = client.submit([job(tmp_path)])
-        until(lambda: client.job(one).state is JobState.RUNNING, "it runs")
+        (one,) = client.jobs.submit([job(tmp_path)])
+        until(lambda: client.jobs.show(one).state is JobState.RUNNING, "it runs")
         first.kill()
         farm.start_worker(queue="work")
         (tmp_path / "go").touch()
-        done = client.wait(one, 30)
+        done = client.jobs.wait(one, 30)
         assert (done.state, done.exit_code) == (JobState.DONE, 0)
-        assert [result.name for result in client.results(one)] == ["r"]
+        assert [result.name for result in client.results.list(one)] == ["r"]
     assert ran(tmp_path) == [one]
 
 
@@ -78,42 +78,42 @@ def test_a_job_that_ended_while_no_worker_was_there_is_told_by_the_next_one(
 ) -> None:
     first = farm.start_worker(queue="work")
     with farm.server.client() as client:
-        (one,) = client.submit([job(tmp_path)])
-        until(lambda: client.job(one).state is JobState.RUNNING, "it runs")
+        (one,) = client.jobs.submit([job(tmp_path)])
+        until(lambda: client.jobs.show(one).state is JobState.RUNNING, "it runs")
         first.kill()
         (tmp_path / "go").touch()
         until(lambda: list((tmp_path / "state" / "nodes").rglob("*.exit")), "it ended")
         farm.start_worker(queue="work")
-        assert client.wait(one, 30).state is JobState.DONE
+        assert client.jobs.wait(one, 30).state is JobState.DONE
     assert ran(tmp_path) == [one]
 
 
 def test_jobs_that_go_on_keep_their_slots_on_the_node(farm: Farm, tmp_path: Path) -> None:
     first = farm.start_worker(queue="work")
     with farm.server.client() as client, farm.redis.client() as redis:
-        jobs = client.submit([job(tmp_path) for _ in range(4)])
+        jobs = client.jobs.submit([job(tmp_path) for _ in range(4)])
         until(lambda: len(ran(tmp_path)) == 4, "as many run as it has threads")
         first.kill()
-        jobs += client.submit([job(tmp_path)])
+        jobs += client.jobs.submit([job(tmp_path)])
         farm.start_worker(queue="work")
         until(lambda: redis.llen("work") == 0, "it took the task")
         at = time.monotonic() + 1.5
         until(lambda: len(ran(tmp_path)) > 4 or time.monotonic() > at, "it had time to start it")
         assert len(ran(tmp_path)) == 4
         (tmp_path / "go").touch()
-        assert {client.wait(one, 30).state for one in jobs} == {JobState.DONE}
+        assert {client.jobs.wait(one, 30).state for one in jobs} == {JobState.DONE}
     assert sorted(ran(tmp_path)) == sorted(jobs)
 
 
 def test_a_worker_that_is_told_to_end_does_so_at_once_and_its_job_runs_on(farm: Farm, tmp_path: Path) -> None:
     first = farm.start_worker(queue="work")
     with farm.server.client() as client:
-        (one,) = client.submit([job(tmp_path)])
-        until(lambda: client.job(one).state is JobState.RUNNING, "it runs")
+        (one,) = client.jobs.submit([job(tmp_path)])
+        until(lambda: client.jobs.show(one).state is JobState.RUNNING, "it runs")
         assert first.end() == 0
         farm.start_worker(queue="work")
         (tmp_path / "go").touch()
-        assert client.wait(one, 30).state is JobState.DONE
+        assert client.jobs.wait(one, 30).state is JobState.DONE
     assert ran(tmp_path) == [one]
 
 
@@ -122,12 +122,12 @@ def test_a_job_whose_runner_died_with_the_worker_fails_when_the_node_is_back_and
 ) -> None:
     first = farm.start_worker(queue="work")
     with farm.server.client() as client:
-        (one,) = client.submit([job(tmp_path)])
-        until(lambda: client.job(one).state is JobState.RUNNING, "it runs")
+        (one,) = client.jobs.submit([job(tmp_path)])
+        until(lambda: client.jobs.show(one).state is JobState.RUNNING, "it runs")
         first.kill()
         kill_runners(tmp_path)
         farm.start_worker(queue="work")
-        lost = client.wait(one, 30)
+        lost = client.jobs.wait(one, 30)
         assert lost.state is JobState.FAILED
         assert lost.error is not None
         assert lost.error["code"] == "runner-lost"
@@ -220,35 +220,35 @@ def test_a_job_of_a_killed_process_is_looked_after_by_another_one_of_its_node_ev
 def test_a_server_that_was_killed_hears_how_jobs_went_on_meanwhile(farm: Farm, tmp_path: Path) -> None:
     farm.start_worker(queue="work")
     with farm.server.client() as client:
-        jobs = client.submit([job(tmp_path) for _ in range(6)])
+        jobs = client.jobs.submit([job(tmp_path) for _ in range(6)])
         until(lambda: len(ran(tmp_path)) == 4, "four of them run")
     farm.server.kill()
     (tmp_path / "go").touch()
     until(lambda: len(ran(tmp_path)) == 6, "the others are taken without a server")
     farm.start_server()
     with farm.server.client() as client:
-        assert {client.wait(one, 30).state for one in jobs} == {JobState.DONE}
+        assert {client.jobs.wait(one, 30).state for one in jobs} == {JobState.DONE}
     assert sorted(ran(tmp_path)) == sorted(jobs)
 
 
 def test_redis_that_comes_back_empty_costs_no_job_and_runs_none_twice(farm: Farm, tmp_path: Path) -> None:
     farm.start_worker(queue="work")
     with farm.server.client() as client:
-        jobs = client.submit([job(tmp_path) for _ in range(6)])
+        jobs = client.jobs.submit([job(tmp_path) for _ in range(6)])
         until(lambda: len(ran(tmp_path)) == 4, "four run, two are queued")
         farm.redis.kill(empty=True)
-        jobs += client.submit([job(tmp_path)])  # while there is no Redis
+        jobs += client.jobs.submit([job(tmp_path)])  # while there is no Redis
         (tmp_path / "go").touch()
         farm.redis.start()
-        assert {client.wait(one, 60).state for one in jobs} == {JobState.DONE}
+        assert {client.jobs.wait(one, 60).state for one in jobs} == {JobState.DONE}
     assert sorted(ran(tmp_path)) == sorted(jobs)
 
 
 def test_an_end_that_redis_lost_before_the_server_heard_it_is_told_again(farm: Farm, tmp_path: Path) -> None:
     farm.start_worker(queue="work")
     with farm.server.client() as client:
-        (one,) = client.submit([job(tmp_path)])
-        until(lambda: client.job(one).state is JobState.RUNNING, "it runs")
+        (one,) = client.jobs.submit([job(tmp_path)])
+        until(lambda: client.jobs.show(one).state is JobState.RUNNING, "it runs")
     farm.server.kill()
     with farm.redis.client() as redis:
         before = redis.xlen(keys.SIGNALS)
@@ -258,5 +258,5 @@ def test_an_end_that_redis_lost_before_the_server_heard_it_is_told_again(farm: F
     farm.redis.start()
     farm.start_server()
     with farm.server.client() as client:
-        assert client.wait(one, 60).state is JobState.DONE
+        assert client.jobs.wait(one, 60).state is JobState.DONE
     assert ran(tmp_path) == [one]

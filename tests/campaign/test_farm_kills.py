@@ -67,14 +67,14 @@ def test_a_transfer_whose_worker_is_killed_ten_times_sends_at_most_a_block_twice
     data = Random(1).randbytes(56 << 20)
     url = origin.serve("/large.dat", content(data, etag='"1"', pause=0.08))
     with Farm(tmp_path) as farm, farm.server.client() as client:
-        (job,) = client.submit([JobSpec(("/bin/sh", "-c", "sha256sum inputs/*"), (JobInput(url),))])
+        (job,) = client.jobs.submit([JobSpec(("/bin/sh", "-c", "sha256sum inputs/*"), (JobInput(url),))])
         for _ in range(KILLS):
-            before = client.job(job).inputs[0].received
+            before = client.jobs.show(job).inputs[0].received
             worker = farm.start_worker()
             until_received(client, job, before + (2 << 20))
             worker.kill()
         farm.start_worker()
-        assert client.wait(job, 120).state is JobState.DONE
+        assert client.jobs.wait(job, 120).state is JobState.DONE
         seen = origin.seen("/large.dat")
         assert len(seen) == KILLS + 1
         reached = 0
@@ -145,7 +145,9 @@ def test_two_thousand_jobs_run_once_each_whatever_is_killed_meanwhile(tmp_path: 
         farm.start_worker()
         farm.start_worker()
         with farm.server.client() as client:
-            ids = [job for start in range(0, JOBS, 500) for job in client.submit(specs[start : start + 500])]
+            ids = [
+                job for start in range(0, JOBS, 500) for job in client.jobs.submit(specs[start : start + 500])
+            ]
         fire = Fire(farm, random)
         acts: list[tuple[float, Callable[[], None]]] = [(0.02 + 0.06 * n, fire.worker) for n in range(10)]
         acts += [(0.05 + 0.1 * n, fire.server) for n in range(6)]
@@ -155,7 +157,7 @@ def test_two_thousand_jobs_run_once_each_whatever_is_killed_meanwhile(tmp_path: 
             act()
         until(lambda: over(farm) == JOBS, "all jobs are over", PATIENCE)
         with farm.server.client() as client:
-            counts = client.status()["jobs"]
+            counts = client.site.status()["jobs"]
         assert counts["done"] == JOBS, counts
         assert sorted(ran.read_text().split()) == sorted(ids)
         assert fire.done == {"worker": 10, "server": 6, "redis emptied": 2, "redis absent": 1}
@@ -168,7 +170,7 @@ def test_two_thousand_jobs_run_once_each_whatever_is_killed_meanwhile(tmp_path: 
 
 
 def until_received(client: Client, job: str, size: int) -> None:
-    until(lambda: client.job(job).inputs[0].received >= size, f"{size} bytes are there", 90)
+    until(lambda: client.jobs.show(job).inputs[0].received >= size, f"{size} bytes are there", 90)
 
 
 def until_over(farm: Farm, count: float) -> None:
@@ -185,5 +187,5 @@ def over(farm: Farm) -> int:
 
 
 def _over(client: Client) -> int:
-    counts = client.status()["jobs"]
+    counts = client.site.status()["jobs"]
     return int(counts["done"] + counts["failed"] + counts["cancelled"])

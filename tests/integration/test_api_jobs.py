@@ -7,6 +7,7 @@ import hashlib
 import socket
 import threading
 from collections.abc import Callable, Iterator
+from contextlib import closing
 from pathlib import Path
 from typing import BinaryIO
 
@@ -103,7 +104,7 @@ def test_a_refusal_does_not_repeat_a_secret(api: Api) -> None:
 def test_jobs_are_listed_newest_first_in_pages_that_leave_none_out(tmp_path: Path) -> None:
     with running_api(tmp_path) as api:
         ids = api.server.jobs.submit([shell("true", after=("never",)) for _ in range(5)])
-        assert api.client().jobs(limit=0) == []
+        assert api.client().jobs.list(limit=0) == []
         first = api("GET", "/v1/jobs?limit=3").json()
         rest = api("GET", f"/v1/jobs?limit=3&before={first['next']}").json()
         assert [job["id"] for job in first["jobs"] + rest["jobs"]] == list(reversed(ids))
@@ -251,7 +252,7 @@ def test_a_reader_who_leaves_a_large_result_leaves_no_file_open(api: Api) -> Non
 
     api.server.jobs.open_result = open_result  # type: ignore[method-assign, assignment]
     try:
-        with api.client() as client, client.result(job, "large") as blocks:
+        with api.client() as client, closing(client.results.read(job, "large")) as blocks:
             next(blocks)
     finally:
         del api.server.jobs.open_result

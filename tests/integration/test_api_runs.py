@@ -39,7 +39,7 @@ def write_token(root: Path) -> None:
 
 
 def over(client: Client, job: str) -> JobState:
-    return client.wait(job, PATIENCE).state
+    return client.jobs.wait(job, PATIENCE).state
 
 
 def test_the_documented_receiver_runs_the_jobs_of_a_server_that_is_killed_meanwhile(tmp_path: Path) -> None:
@@ -53,20 +53,20 @@ def test_the_documented_receiver_runs_the_jobs_of_a_server_that_is_killed_meanwh
         }
         with ServerProcess(tmp_path, "--port", str(port), **settings) as server, server.client() as client:
             wait = f"echo ran >> {tmp_path}/ran; until [ -e {tmp_path}/go ]; do sleep 0.02; done; echo 42 > results/a"
-            (slow,) = client.submit([shell(wait, results=("a",))])
-            (failing,) = client.submit([shell("exit 3")])
-            (endless,) = client.submit([shell("exec sleep 1000")])
+            (slow,) = client.jobs.submit([shell(wait, results=("a",))])
+            (failing,) = client.jobs.submit([shell("exit 3")])
+            (endless,) = client.jobs.submit([shell("exec sleep 1000")])
             assert over(client, failing) is JobState.FAILED
-            assert client.job(failing).exit_code == 3
-            until(lambda: client.job(endless).state is JobState.RUNNING)
-            client.cancel(endless)
+            assert client.jobs.show(failing).exit_code == 3
+            until(lambda: client.jobs.show(endless).state is JobState.RUNNING)
+            client.jobs.cancel(endless)
             assert over(client, endless) is JobState.CANCELLED
-            until(lambda: client.job(slow).state is JobState.RUNNING)
+            until(lambda: client.jobs.show(slow).state is JobState.RUNNING)
             server.kill()
         (tmp_path / "go").touch()  # it ends while no server is there
         with ServerProcess(tmp_path, "--port", str(port), **settings) as server, server.client() as client:
             assert over(client, slow) is JobState.DONE
-            assert [result.name for result in client.results(slow)] == ["a"]
+            assert [result.name for result in client.results.list(slow)] == ["a"]
             assert (tmp_path / "ran").read_text() == "ran\n"
             report = f"{server.url}/v1/runs/{slow}"
             said = {
@@ -113,10 +113,10 @@ def test_a_server_runs_its_jobs_in_a_batch_system_and_finds_them_after_a_kill(tm
     try:
         with ServerProcess(tmp_path, **variables) as server, server.client() as client:
             wait = f"echo ran >> {tmp_path}/ran; until [ -e {tmp_path}/go ]; do sleep 0.02; done; echo 42 > results/a"
-            (slow,) = client.submit([shell(wait, results=("a",))])
-            (endless,) = client.submit([shell("exec sleep 1000")])
-            until(lambda: client.job(endless).state is JobState.RUNNING)
-            client.cancel(endless)
+            (slow,) = client.jobs.submit([shell(wait, results=("a",))])
+            (endless,) = client.jobs.submit([shell("exec sleep 1000")])
+            until(lambda: client.jobs.show(endless).state is JobState.RUNNING)
+            client.jobs.cancel(endless)
             assert over(client, endless) is JobState.CANCELLED
             until((tmp_path / "ran").exists)
             server.kill()
@@ -124,7 +124,7 @@ def test_a_server_runs_its_jobs_in_a_batch_system_and_finds_them_after_a_kill(tm
         until(lambda: not site.jobs())
         with ServerProcess(tmp_path, **variables) as server, server.client() as client:
             assert over(client, slow) is JobState.DONE
-            assert [result.name for result in client.results(slow)] == ["a"]
+            assert [result.name for result in client.results.list(slow)] == ["a"]
         assert (tmp_path / "ran").read_text() == "ran\n"
     finally:
         site.close()

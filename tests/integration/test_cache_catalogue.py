@@ -63,8 +63,8 @@ def listed(client: Client, key: str) -> CachedFile:
 def test_what_is_fetched_and_kept_is_listed_at_once_with_whom_it_was_for(client: Client) -> None:
     with Origin() as origin:
         url = origin.serve("/run.dat", content(b"data"))
-        (ran,) = client.submit([job(url, script="echo fit > results/fit", owner="ada")])
-        client.wait(ran, PATIENCE)
+        (ran,) = client.jobs.submit([job(url, script="echo fit > results/fit", owner="ada")])
+        client.jobs.wait(ran, PATIENCE)
         fetched, kept = listed(client, url), listed(client, f"result:{ran}/fit")
     assert (fetched.owner, fetched.size, fetched.kind) == ("ada", 4, Kind.INPUT)
     assert fetched.host == url.split("/")[2]
@@ -82,8 +82,8 @@ def test_what_a_url_had_before_is_a_version_of_it(client: Client) -> None:
     with Origin() as origin:
         url = origin.serve("/run.dat", content(b"old", etag='"1"'), content(b"newer", etag='"2"'))
         for _ in range(2):
-            (ran,) = client.submit([job(url)])
-            client.wait(ran, PATIENCE)
+            (ran,) = client.jobs.submit([job(url)])
+            client.jobs.wait(ran, PATIENCE)
         until(lambda: client.cache.show(url).versions, "the older object is listed as a version")
     found = client.cache.show(url)
     assert (found.file.object, found.etag) == (sha256(b"newer").hexdigest(), '"2"')
@@ -96,7 +96,7 @@ def test_who_holds_a_file_is_said_as_long_as_he_does(client: Client, tmp_path: P
     os.mkfifo(release)
     with Origin() as origin:
         url = origin.serve("/run.dat", content(b"data"))
-        (ran,) = client.submit([job(url, script=f"cat {release}")])
+        (ran,) = client.jobs.submit([job(url, script=f"cat {release}")])
         until((tmp_path / "cache/jobs" / ran / "inputs/run.dat").exists, "the job has its input")
         listed(client, url)
         client.cache.pin(url, 600.0, reason="demo", owner="ada")
@@ -107,7 +107,7 @@ def test_who_holds_a_file_is_said_as_long_as_he_does(client: Client, tmp_path: P
         assert client.cache.totals().space.evictable == 0
         client.cache.unpin(url)
         release.open("w").close()
-        client.wait(ran, PATIENCE)
+        client.jobs.wait(ran, PATIENCE)
         until(lambda: not client.cache.show(url).holders, "the job has let go")
 
 

@@ -150,7 +150,7 @@ def test_a_body_that_breaks_off_leaves_nothing(server: ServerProcess, cache: Fil
         connection.sendall(head.encode() + bytes(2_000_000))
     with server.client() as client:
         for _ in range(200):
-            client.status()
+            client.site.status()
             if not leftovers(cache):
                 break
         assert leftovers(cache) == []

@@ -20,7 +20,7 @@ from stager.server.app import create_app
 from stager.server.listen import ApiServer, open_socket, url_of
 from stager.settings import Settings
 from stager.wiring.cache import build_cache_site
-from tests.support.api import PATIENCE, TOKEN
+from tests.support.api import PATIENCE, TOKEN, ask
 from tests.support.commandline import Here
 from tests.support.jobserver import SmallServer
 
@@ -155,5 +155,5 @@ def test_a_purge_that_makes_no_sense_is_refused_before_anything_happens(
     client: Client, cache: FileCache
 ) -> None:
     with pytest.raises(InputError, match="nothing is chosen"):
-        client._ask("POST", "cache/purge", json={})
+        ask(client, "POST", "cache/purge", json={})
     assert len(list(cache)) == 3

@@ -278,7 +278,7 @@ class TestResults:
         self, stager: Here, job: str, server: ServerProcess
     ) -> None:
         with server.client() as client:
-            sha256 = client.results(job)[0].sha256
+            sha256 = client.results.list(job)[0].sha256
         path = server.root / "cache" / "objects" / sha256[:2] / sha256[2:4] / sha256
         path.chmod(0o600)
         path.write_text("x\n")

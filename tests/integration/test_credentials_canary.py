@@ -16,6 +16,7 @@ from stager.errors import StagerError
 from stager.model.credential_scope import Scope
 from stager.model.credentials import Kind, NewCredential
 from stager.model.jobs import JobInput, JobSpec, JobState
+from tests.support.api import ask
 from tests.support.commandline import command
 from tests.support.farm import Farm, until
 from tests.support.origin import Exchange, Origin, content, redirect, status
@@ -162,19 +163,20 @@ def test_a_secret_that_goes_every_way_is_found_nowhere_in_clear(  # noqa: PLR091
             stager(farm, "credentials", "add", here, "--kind", "basic", "--stdin", given=refused, code=2)
         )
         with pytest.raises(StagerError) as caught:
-            client._ask(
+            ask(
+                client,
                 "POST",
                 "credentials",
                 json={"host": here, "parts": {"password": refused}, "x": refused},
             )
         said.append(repr(caught.value.to_dict()))
         with pytest.raises(StagerError) as caught:
-            client._ask("POST", "credentials", json={"host": here, "parts": [refused]})
+            ask(client, "POST", "credentials", json={"host": here, "parts": [refused]})
         said.append(repr(caught.value.to_dict()))
 
-        jobs = {name: client.submit([job(url)])[0] for name, url in urls.items()}
-        (fails,) = client.submit([job(failing)])
-        (waits,) = client.submit([job(locked)])
+        jobs = {name: client.jobs.submit([job(url)])[0] for name, url in urls.items()}
+        (fails,) = client.jobs.submit([job(failing)])
+        (waits,) = client.jobs.submit([job(locked)])
         origin.wait_for("/netrc/large", 1, PATIENCE)
         processes = b"".join(map(of_process, (worker.process.pid, farm.server.pid)))
         worker.kill()
@@ -184,15 +186,15 @@ def test_a_secret_that_goes_every_way_is_found_nowhere_in_clear(  # noqa: PLR091
         farm.start_server()
         with farm.server.client() as again:
             for name, one in jobs.items():
-                assert again.wait(one, PATIENCE).state is JobState.DONE, (name, again.job(one))
-            assert again.wait(fails, PATIENCE).state is JobState.FAILED
-            until(lambda: again.job(waits).wants_credentials, "the job waits for a credential")
-            said += [repr(again.job(one)) for one in (*jobs.values(), fails, waits)]
+                assert again.jobs.wait(one, PATIENCE).state is JobState.DONE, (name, again.jobs.show(one))
+            assert again.jobs.wait(fails, PATIENCE).state is JobState.FAILED
+            until(lambda: again.jobs.show(waits).wants_credentials, "the job waits for a credential")
+            said += [repr(again.jobs.show(one)) for one in (*jobs.values(), fails, waits)]
             said += [
-                repr(again.jobs()),
+                repr(again.jobs.list()),
                 repr(again.credentials.list()),
-                repr(again.status()),
-                repr(again.workers()),
+                repr(again.site.status()),
+                repr(again.site.workers()),
             ]
         for words in (("credentials", "ls"), ("credentials", "ls", "--json"), ("jobs",), ("job", waits)):
             said.append(stager(farm, *words))

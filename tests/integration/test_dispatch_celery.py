@@ -8,7 +8,6 @@ import signal
 import subprocess
 import time
 from collections.abc import Iterator
-from contextlib import AbstractContextManager
 from pathlib import Path
 
 import pytest
@@ -54,10 +53,9 @@ def ran(root: Path) -> list[str]:
     return path.read_text().split() if path.exists() else []
 
 
-def whole(stream: AbstractContextManager[Iterator[bytes]]) -> bytes:
+def whole(blocks: Iterator[bytes]) -> bytes:
     """All of a result or log."""
-    with stream as blocks:
-        return b"".join(blocks)
+    return b"".join(blocks)
 
 
 def gate(root: Path) -> str:
@@ -71,12 +69,12 @@ def test_a_job_runs_on_a_worker_with_its_inputs_and_nothing_is_left_over(
     url = origin.serve("/a.dat", content(b"abc", etag='"a"'))
     farm.start_worker(queue="work")
     with farm.server.client() as client:
-        (one,) = client.submit([job(tmp_path, "cat inputs/a.dat; cp inputs/a.dat results/b.dat", url)])
-        assert client.wait(one, 30).state is JobState.DONE
-        done = client.job(one)
+        (one,) = client.jobs.submit([job(tmp_path, "cat inputs/a.dat; cp inputs/a.dat results/b.dat", url)])
+        assert client.jobs.wait(one, 30).state is JobState.DONE
+        done = client.jobs.show(one)
         assert (done.exit_code, [result.name for result in done.results]) == (0, ["b.dat"])
-        assert whole(client.result(one, "b.dat")) == b"abc"
-        assert whole(client.log(one, "stdout")) == b"abc"
+        assert whole(client.results.read(one, "b.dat")) == b"abc"
+        assert whole(client.jobs.log(one, "stdout")) == b"abc"
     with farm.redis.client() as redis:
         until(lambda: not redis.exists(keys.JOBS), "the order is dropped")
         until(lambda: redis.xlen(keys.SIGNALS) == 0, "what is recorded is cut off")
@@ -89,14 +87,14 @@ def test_an_input_that_was_removed_before_a_node_took_the_job_is_fetched_again(
 ) -> None:
     url = origin.serve("/a.dat", content(b"abc", etag='"a"'))
     with farm.server.client() as client, farm.redis.client() as redis:
-        (one,) = client.submit([job(tmp_path, "cat inputs/a.dat", url)])
+        (one,) = client.jobs.submit([job(tmp_path, "cat inputs/a.dat", url)])
         until(lambda: redis.llen("work"), "the task is in the queue")
         cache = FileCache(tmp_path / "cache")
         assert cache.remove(url)
         cache.close()
         farm.start_worker(queue="work")
-        assert client.wait(one, 30).state is JobState.DONE
-        assert whole(client.log(one, "stdout")) == b"abc"
+        assert client.jobs.wait(one, 30).state is JobState.DONE
+        assert whole(client.jobs.log(one, "stdout")) == b"abc"
         until(lambda: not redis.exists(keys.JOBS), "both orders are dropped")
     assert ran(tmp_path) == [one]
     assert len(origin.seen("/a.dat")) == 2
@@ -104,14 +102,14 @@ def test_an_input_that_was_removed_before_a_node_took_the_job_is_fetched_again(
 
 def test_neither_command_nor_variables_are_in_what_celery_and_its_log_see(farm: Farm, tmp_path: Path) -> None:
     with farm.server.client() as client, farm.redis.client() as redis:
-        (one,) = client.submit([job(tmp_path, "true", name="reduce-7")])
+        (one,) = client.jobs.submit([job(tmp_path, "true", name="reduce-7")])
         until(lambda: redis.llen("work"), "the task is in the queue")
         (message,) = redis.lrange("work", 0, -1)
         assert SECRET not in message.decode()
         assert "/bin/sh" not in message.decode()
         assert json.loads(message)["headers"]["argsrepr"] == "job reduce-7"
         worker = farm.start_worker(queue="work", STAGER_LOG_LEVEL="debug")
-        assert client.wait(one, 30).state is JobState.DONE
+        assert client.jobs.wait(one, 30).state is JobState.DONE
     arguments = Path(f"/proc/{worker.process.pid}/cmdline").read_text()
     assert SECRET not in (tmp_path / "workers.log").read_text() + "\n".join(farm.server.said) + arguments
 
@@ -120,12 +118,12 @@ def test_a_job_that_waits_for_a_node_is_cancelled_at_once_and_never_starts(
     farm: Farm, tmp_path: Path
 ) -> None:
     with farm.server.client() as client, farm.redis.client() as redis:
-        one, two = client.submit([job(tmp_path), job(tmp_path)])
+        one, two = client.jobs.submit([job(tmp_path), job(tmp_path)])
         until(lambda: redis.llen("work") == 2, "both are in the queue")
-        client.cancel(one)
-        assert client.wait(one, 10).state is JobState.CANCELLED
+        client.jobs.cancel(one)
+        assert client.jobs.wait(one, 10).state is JobState.CANCELLED
         farm.start_worker(queue="work")
-        assert client.wait(two, 30).state is JobState.DONE
+        assert client.jobs.wait(two, 30).state is JobState.DONE
         until(lambda: not redis.llen("work"), "both tasks were taken")
     assert ran(tmp_path) == [two]
 
@@ -133,16 +131,16 @@ def test_a_job_that_waits_for_a_node_is_cancelled_at_once_and_never_starts(
 def test_a_job_that_runs_is_ended_within_seconds_of_its_cancel(farm: Farm, tmp_path: Path) -> None:
     farm.start_worker(queue="work", STAGER_JOB_GRACE_SECONDS="0.3")
     with farm.server.client() as client:
-        (one,) = client.submit([job(tmp_path, f"echo $$ > {tmp_path}/pid; {gate(tmp_path)}")])
+        (one,) = client.jobs.submit([job(tmp_path, f"echo $$ > {tmp_path}/pid; {gate(tmp_path)}")])
         until((tmp_path / "pid").exists, "it runs")
-        client.cancel(one)
-        until(lambda: client.job(one).exit_code is not None, "it was ended", 10)
+        client.jobs.cancel(one)
+        until(lambda: client.jobs.show(one).exit_code is not None, "it was ended", 10)
         assert not Path("/proc", (tmp_path / "pid").read_text().strip()).exists()
 
 
 def test_a_task_that_is_delivered_twice_to_two_nodes_runs_once(farm: Farm, tmp_path: Path) -> None:
     with farm.server.client() as client, farm.redis.client() as redis:
-        (one,) = client.submit([job(tmp_path, gate(tmp_path))])
+        (one,) = client.jobs.submit([job(tmp_path, gate(tmp_path))])
         until(lambda: redis.llen("work"), "the task is in the queue")
         (message,) = redis.lrange("work", 0, -1)
         for node in ("node1", "node2"):
@@ -155,7 +153,7 @@ def test_a_task_that_is_delivered_twice_to_two_nodes_runs_once(farm: Farm, tmp_p
             redis.lpush(f"work.{node}", message)
         until(lambda: f"job {one} is left to node" in farm.log(), "the other node has seen that it is taken")
         (tmp_path / "go").touch()
-        assert client.wait(one, 30).state is JobState.DONE
+        assert client.jobs.wait(one, 30).state is JobState.DONE
     assert ran(tmp_path) == [one]
 
 
@@ -169,14 +167,14 @@ def test_tasks_that_the_broker_hands_out_again_do_no_harm(tmp_path: Path, origin
         for queue in ("work", "work", "fetch", "fetch"):
             node = f"node{len(farm.workers)}"
             farm.start_worker(queue=queue, app="tests.support.impatient", STAGER_NODE=node)
-        (large,) = client.submit([job(tmp_path, "", url)])
-        jobs = client.submit([job(tmp_path, gate(tmp_path)) for _ in range(10)])
+        (large,) = client.jobs.submit([job(tmp_path, "", url)])
+        jobs = client.jobs.submit([job(tmp_path, gate(tmp_path)) for _ in range(10)])
         began = time.monotonic()
         until(lambda: len(ran(tmp_path)) >= 8, "both nodes are full")
         # Celery looks for what was not acknowledged every ten seconds.
         until(lambda: time.monotonic() > began + 12, "it was looked for")
         (tmp_path / "go").touch()
-        assert {client.wait(one, 60).state for one in (large, *jobs)} == {JobState.DONE}
+        assert {client.jobs.wait(one, 60).state for one in (large, *jobs)} == {JobState.DONE}
         assert origin.sent("/large.dat") == len(data)
     assert sorted(ran(tmp_path)) == sorted((large, *jobs))
 
@@ -184,21 +182,21 @@ def test_tasks_that_the_broker_hands_out_again_do_no_harm(tmp_path: Path, origin
 def test_the_server_lists_its_workers(farm: Farm) -> None:
     worker = farm.start_worker(queue="work", STAGER_NODE="node1")
     with farm.server.client() as client:
-        (one,) = client.workers().workers
+        (one,) = client.site.workers().workers
         assert (one.node, one.queues, one.pid, one.threads) == (
             "node1",
             ["work", "work.node1"],
             worker.process.pid,
             4,
         )
-        assert (client.status()["farm"], client.status()["dispatch"]) == ("threads", "celery")
+        assert (client.site.status()["farm"], client.site.status()["dispatch"]) == ("threads", "celery")
     done = subprocess.run(
         command("workers"), env=os.environ | farm.settings, capture_output=True, text=True, check=True
     )
     assert done.stdout.split("\t")[1:4] == ["node1", "work,work.node1", str(worker.process.pid)]
     farm.redis.kill()
     with farm.server.client() as client, pytest.raises(SignalsError, match="can't be used"):
-        client.workers()
+        client.site.workers()
 
 
 def test_a_server_that_does_all_itself_lists_no_workers(tmp_path: Path) -> None:
@@ -208,13 +206,13 @@ def test_a_server_that_does_all_itself_lists_no_workers(tmp_path: Path) -> None:
 
 def test_a_node_runs_as_many_jobs_as_it_has_threads(farm: Farm, tmp_path: Path) -> None:
     with farm.server.client() as client, farm.redis.client() as redis:
-        jobs = client.submit([job(tmp_path, gate(tmp_path)) for _ in range(6)])
+        jobs = client.jobs.submit([job(tmp_path, gate(tmp_path)) for _ in range(6)])
         until(lambda: redis.llen("work") == 6, "all are in the queue")
         farm.start_worker(queue="work")  # of four threads
         until(lambda: len(ran(tmp_path)) == 4, "four run")
         assert redis.llen("work") == 2
         (tmp_path / "go").touch()
-        assert {client.wait(one, 30).state for one in jobs} == {JobState.DONE}
+        assert {client.jobs.wait(one, 30).state for one in jobs} == {JobState.DONE}
 
 
 def test_a_job_goes_to_the_node_that_has_its_input_and_reads_it_there(
@@ -228,12 +226,12 @@ def test_a_job_goes_to_the_node_that_has_its_input_and_reads_it_there(
     farm.start_worker(queue="work", STAGER_NODE="node2", STAGER_NODE_CACHE_DIR=str(own.root))
     with farm.redis.client() as redis, farm.server.client() as client:
         until(lambda: redis.exists(f"{keys.HOLDINGS}node2"), "node2 says what it has")
-        jobs = client.submit(
+        jobs = client.jobs.submit(
             [job(tmp_path, "readlink inputs/a.dat; cat inputs/a.dat", url) for _ in range(3)]
         )
         for one in jobs:
-            assert client.wait(one, 30).state is JobState.DONE
-            link, _, data = whole(client.log(one, "stdout")).partition(b"\n")
+            assert client.jobs.wait(one, 30).state is JobState.DONE
+            link, _, data = whole(client.jobs.log(one, "stdout")).partition(b"\n")
             assert link.decode().startswith(str(own.root))
             assert data == b"abc" * 100
     until(lambda: own.object_path(entry.object).stat().st_nlink == 1, "it is not pinned any more")

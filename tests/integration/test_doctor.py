@@ -14,7 +14,7 @@ import pytest
 from sqlalchemy import create_engine
 
 from stager.cli import doctor_server
-from stager.client import Client
+from stager.client.site import SiteCalls
 from stager.model.checks import Checked, Health
 from stager.signals import keys
 from stager.signals.connection import RedisAddress
@@ -121,7 +121,7 @@ def test_a_server_of_another_version_and_with_another_time_is_a_warning(
 ) -> None:
     with ServerProcess(root) as server:
         monkeypatch.setattr(doctor_server, "__version__", "999")
-        monkeypatch.setattr(Client, "clock", lambda _: 0.0)
+        monkeypatch.setattr(SiteCalls, "clock", lambda _: 0.0)
         done = stager("doctor", "--json")
         assert (done.code, set(wrong(done))) == (1, {"server version", "server clock"})
         server.end()

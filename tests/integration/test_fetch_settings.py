@@ -61,8 +61,8 @@ def test_the_limits_and_the_reach_of_the_settings_hold_wherever_a_server_fetches
             origin.serve("/keys", redirect("http://169.254.169.254/latest/")): "address-refused",
         }
         for url, code in asked.items():
-            (job,) = client.submit([JobSpec(("true",), (JobInput(url),))])
-            ended = client.wait(job, PATIENCE)
+            (job,) = client.jobs.submit([JobSpec(("true",), (JobInput(url),))])
+            ended = client.jobs.wait(job, PATIENCE)
             found = None if ended.error is None else ended.error["details"]["code"]
             assert found == code, url
         assert len(origin.seen()) == len(asked)  # none of it is tried again
@@ -74,18 +74,18 @@ def test_the_limits_of_a_job_are_settings_and_too_many_inputs_change_nothing(tmp
     with Origin() as origin, ServerProcess(tmp_path, **limits) as server, server.client() as client:
         inputs = tuple(JobInput(origin.serve(f"/{n}", content(b"x" * 900))) for n in range(4))
         with pytest.raises(TooManyInputsError, match="a job with 4 inputs: at most 3"):
-            client.submit([JobSpec(("true",), inputs[:1]), JobSpec(("true",), inputs)])
-        assert client.jobs() == []
+            client.jobs.submit([JobSpec(("true",), inputs[:1]), JobSpec(("true",), inputs)])
+        assert client.jobs.list() == []
         assert origin.seen() == []
-        large, fits = client.submit([JobSpec(("true",), inputs[:3]), JobSpec(("true",), inputs[:2])])
-        ended = client.wait(large, PATIENCE)
+        large, fits = client.jobs.submit([JobSpec(("true",), inputs[:3]), JobSpec(("true",), inputs[:2])])
+        ended = client.jobs.wait(large, PATIENCE)
         assert ended.error is not None
         assert ended.error["code"] == "job-too-large"
         assert ended.error["details"] == {"size": 2700, "limit": 2000}
         assert ended.started_at is None
-        assert client.wait(fits, PATIENCE).error is None
-        (again,) = client.submit([JobSpec(("true",), inputs[:3])])  # all of it is in the cache
-        ended = client.wait(again, PATIENCE)
+        assert client.jobs.wait(fits, PATIENCE).error is None
+        (again,) = client.jobs.submit([JobSpec(("true",), inputs[:3])])  # all of it is in the cache
+        ended = client.jobs.wait(again, PATIENCE)
         assert ended.error is not None
         assert ended.error["code"] == "job-too-large"
         server.end()

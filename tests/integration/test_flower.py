@@ -100,16 +100,16 @@ def test_it_shows_workers_and_tasks_to_who_has_the_password_and_nobody_a_secret(
         settings = farm.settings | {"FLOWER_BASIC_AUTH": WHO}
         with flower(tmp_path, settings) as shown, farm.server.client() as client:
             until(lambda: "fetch1@test" in shown.json("/api/workers?refresh=true"), "the worker is listed")
-            one, two = client.submit([JobSpec(("true",), (JobInput(each),)) for each in (url, gone)])
+            one, two = client.jobs.submit([JobSpec(("true",), (JobInput(each),)) for each in (url, gone)])
             under_way = until(lambda: in_state(shown, "PROGRESS", " MB of "), "its progress is shown")
             assert under_way["name"] == "stager.fetch"
             assert re.fullmatch(r"run7\.nxs of 127\.0\.0\.1: \d+\.\d MB of 6\.3 MB", under_way["result"])
             assert under_way["worker"] == "fetch1@test"
             seen = everything(shown)
-            assert client.wait(two, 30).state is JobState.FAILED
+            assert client.jobs.wait(two, 30).state is JobState.FAILED
             refused = until(lambda: in_state(shown, "SUCCESS", "failed"), "what came of it is shown")
             assert refused["result"].strip("'") == "failed: origin-refused"
-            client.cancel(one)
+            client.jobs.cancel(one)
             until(lambda: in_state(shown, "SUCCESS", "cancelled"), "and that it was cancelled")
             seen |= everything(shown)
             strangers = {path: shown.get(path, who)[0] for path in seen for who in (None, "operator:guessed")}

@@ -145,11 +145,11 @@ def test_the_loop_stages_and_hands_over(url: str, tmp_path: Path, monkeypatch: p
 
 def test_a_server_that_is_killed_goes_on_with_what_is_in_the_database(url: str, tmp_path: Path) -> None:
     with ServerProcess(tmp_path, STAGER_DATABASE_URL=url) as first, first.client() as client:
-        (job,) = client.submit([JobSpec(("true",), after=("go",))])
+        (job,) = client.jobs.submit([JobSpec(("true",), after=("go",))])
         first.kill()
     with ServerProcess(tmp_path, STAGER_DATABASE_URL=url) as second, second.client() as client:
-        client.meet("go")
-        assert client.wait(job, PATIENCE).state is JobState.DONE
+        client.preconditions.meet("go")
+        assert client.jobs.wait(job, PATIENCE).state is JobState.DONE
     assert not (tmp_path / "state" / "stager.db").exists()
 
 

@@ -103,8 +103,8 @@ def test_a_farm_works_over_tls(tmp_path: Path) -> None:
         }
         with Farm(tmp_path, redis=behind, **settings) as farm, farm.server.client() as client:
             farm.start_worker()
-            (job,) = client.submit([JobSpec(("true",), (JobInput(url),))])
-            assert client.wait(job, 30).state is JobState.DONE, farm.log()
+            (job,) = client.jobs.submit([JobSpec(("true",), (JobInput(url),))])
+            assert client.jobs.wait(job, 30).state is JobState.DONE, farm.log()
 
 
 def test_the_place_of_a_server_is_free_again_when_it_has_ended_or_been_silent(redis: Valkey) -> None:

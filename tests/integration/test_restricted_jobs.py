@@ -276,12 +276,12 @@ def test_grants_are_listed_and_ended_through_the_api(settings: Settings, url: st
     with server(settings) as running, serving(running) as client:
         for user in ("ann", "bob"):
             assert done(running, submit(running, url, user)) == DATA
-        (anns,) = client.grants("ann")
+        (anns,) = client.grants.list("ann")
         assert (anns.user, anns.key, anns.object) == ("ann", url, DIGEST)
-        assert [one.user for one in client.revoke([anns.id])] == ["ann"]
+        assert [one.user for one in client.grants.revoke([anns.id])] == ["ann"]
         with pytest.raises(NotFoundError):
-            client.revoke([anns.id])
-        assert [one.user for one in client.revoke([url], user="bob")] == ["bob"]
+            client.grants.revoke([anns.id])
+        assert [one.user for one in client.grants.revoke([url], user="bob")] == ["bob"]
         with pytest.raises(InputError):
-            client.revoke()
-        assert client.grants() == []
+            client.grants.revoke()
+        assert client.grants.list() == []

@@ -6,15 +6,16 @@ import json
 import os
 import time
 from collections.abc import Iterator
-from contextlib import AbstractContextManager, contextmanager
+from contextlib import closing
 from hashlib import sha256
 from pathlib import Path
+from typing import Any
 
 import pytest
 import requests
 
 from stager.cache.store import FileCache
-from stager.errors import ConflictError, NotFoundError, ResultGoneError, ServerUnreachableError
+from stager.errors import ConflictError, NotFoundError, ResultGoneError
 from stager.model.eviction import Purge
 from stager.model.jobs import JobSpec, JobState
 from tests.support.commandline import Here
@@ -43,16 +44,16 @@ def stager(
 
 def job_with(server: ServerProcess, script: str) -> str:
     with server.client() as client:
-        (job,) = client.submit([JobSpec(("/bin/sh", "-c", script), owner="ada")])
-        assert client.wait(job, PATIENCE).state is JobState.DONE
+        (job,) = client.jobs.submit([JobSpec(("/bin/sh", "-c", script), owner="ada")])
+        assert client.jobs.wait(job, PATIENCE).state is JobState.DONE
     return job
 
 
 def test_a_result_says_until_when_it_is_promised_and_when_it_expires(server: ServerProcess) -> None:
     job = job_with(server, "echo fit > results/fit.json")
     with server.client() as client:
-        (result,) = client.results(job)
-        ended = client.job(job).ended_at
+        (result,) = client.results.list(job)
+        ended = client.jobs.show(job).ended_at
     assert ended is not None
     assert result.kept
     assert result.promised_until == pytest.approx(ended + 10 * DAY, abs=60)
@@ -85,13 +86,13 @@ def test_an_expired_result_says_when_and_why_it_went(server: ServerProcess, stag
         for _ in client.cache.purge(Purge(urls=(key,), force=True)):
             pass
         assert not cache.contains(key)
-        gone, kept = client.results(job)
+        gone, kept = client.results.list(job)
         assert (gone.kept, kept.kept) == (False, True)
         assert gone.gone_at is not None
         assert "purged by command" in gone.gone_because
         with (
             pytest.raises(ResultGoneError, match=r"went on 20.*purged by command"),
-            client.result(job, "one") as b,
+            closing(client.results.read(job, "one")) as b,
         ):
             b"".join(b)
     listed = stager("results", "ls", job)
@@ -111,10 +112,10 @@ def test_a_result_that_nobody_says_he_removed_is_gone_all_the_same(server: Serve
     job = job_with(server, "echo lost > results/lost")
     FileCache(server.root / "cache").remove(f"result:{job}/lost")
     with server.client() as client:
-        (result,) = client.results(job)
+        (result,) = client.results.list(job)
         assert (result.kept, result.gone_at, result.gone_because) == (False, None, "")
-        with pytest.raises(ResultGoneError, match="why is not known"), client.result(job, "lost") as blocks:
-            b"".join(blocks)
+        with pytest.raises(ResultGoneError, match="why is not known"):
+            b"".join(client.results.read(job, "lost"))
 
 
 def test_results_are_removed_by_command(server: ServerProcess, stager: Here) -> None:
@@ -124,11 +125,11 @@ def test_results_are_removed_by_command(server: ServerProcess, stager: Here) -> 
     assert [one["kept"] for one in states] == [True, False, True]
     assert "removed by command" in states[1]["gone_because"]
     with pytest.raises(NotFoundError, match="no result"), server.client() as client:
-        client.remove_results(job, ["x"])
+        client.results.remove(job, ["x"])
     with server.client() as client:
         pin = client.cache.pin(f"result:{job}/c", owner="ada", reason="for the paper")
         with pytest.raises(ConflictError, match=r"pinned by user:ada.*for the paper"):
-            client.remove_results(job)
+            client.results.remove(job)
         client.cache.unpin(pin.id)
     assert stager("results", "rm", job).lines == ["a", "c"]
     assert stager("results", "rm", job).lines == []
@@ -138,34 +139,38 @@ def test_what_breaks_off_is_gone_on_with(server: ServerProcess, stager: Here) ->
     size = 3 << 20
     job = job_with(server, f"head -c {size} /dev/urandom > results/big")
     with server.client() as client:
-        stream = client._stream
-        asked: list[int] = []
+        send = client._session.request
+        asked: list[str] = []
 
-        def breaking(path: str, first: int = 0) -> AbstractContextManager[Iterator[bytes]]:
-            asked.append(first)
-            return _broken(stream(path, first)) if len(asked) < 3 else stream(path, first)
+        def breaking(method: str, url: str, **more: Any) -> requests.Response:
+            answer = send(method, url, **more)
+            if url.endswith("/big"):
+                asked.append(more["headers"].get("Range", ""))
+                if len(asked) < 3:
+                    _break(answer)
+            return answer
 
-        client._stream = breaking  # type: ignore[method-assign,assignment]
-        (result,) = client.results(job)
-        with client.result(job, "big") as blocks:
+        client._session.request = breaking  # type: ignore[assignment]
+        (result,) = client.results.list(job)
+        with closing(client.results.read(job, "big")) as blocks:
             data = b"".join(blocks)
     assert sha256(data).hexdigest() == result.sha256
-    assert asked[0] == 0
-    assert 0 < asked[1] < asked[2] < size
+    assert asked[0] == ""
+    second, third = (int(header.removeprefix("bytes=").removesuffix("-")) for header in asked[1:])
+    assert 0 < second < third < size
     assert stager("results", "get", job, "-o", "big").code == 0
     assert Path("big").stat().st_size == size
 
 
-@contextmanager
-def _broken(stream: AbstractContextManager[Iterator[bytes]]) -> Iterator[Iterator[bytes]]:
-    """The first block of the stream, then a break."""
+def _break(answer: requests.Response) -> None:
+    """After its first block."""
+    blocks = answer.iter_content
 
-    def some() -> Iterator[bytes]:
-        with stream as blocks:
-            yield next(blocks)
-        raise ServerUnreachableError("broke off")
+    def broken(*args: Any) -> Iterator[bytes]:
+        yield next(blocks(*args))
+        raise requests.ConnectionError("broke off")
 
-    yield some()
+    answer.iter_content = broken  # type: ignore[assignment]
 
 
 def test_what_jobs_printed_goes_when_results_do_and_a_job_that_runs_keeps_its_directory(
@@ -174,8 +179,8 @@ def test_what_jobs_printed_goes_when_results_do_and_a_job_that_runs_keeps_its_di
     with ServerProcess(tmp_path, STAGER_RESULT_DAYS="100", STAGER_RECONCILE_SECONDS="0.2") as server:
         over = job_with(server, "echo done")
         with server.client() as client:
-            (running,) = client.submit([JobSpec(("/bin/sh", "-c", "echo begun; sleep 100"))])
-            until(lambda: client.job(running).state is JobState.RUNNING, "it runs")
+            (running,) = client.jobs.submit([JobSpec(("/bin/sh", "-c", "echo begun; sleep 100"))])
+            until(lambda: client.jobs.show(running).state is JobState.RUNNING, "it runs")
             jobs = server.root / "cache" / "jobs"
             then = time.time() - 101 * DAY
             for job in (running, over):  # what is not over is met first
@@ -183,5 +188,5 @@ def test_what_jobs_printed_goes_when_results_do_and_a_job_that_runs_keeps_its_di
                     os.utime(path, (then, then))
             until(lambda: not (jobs / over).exists(), "its directory goes")
             assert (jobs / running / "results").is_dir()
-            client.cancel(running)
-            assert client.wait(running, PATIENCE).state is JobState.CANCELLED
+            client.jobs.cancel(running)
+            assert client.jobs.wait(running, PATIENCE).state is JobState.CANCELLED

@@ -8,13 +8,14 @@ import signal
 import socket
 import threading
 import time
+from contextlib import closing
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from stager.errors import ServerUnreachableError
 from stager.model.jobs import JobInput, JobSpec, JobState
-from stager.model.views import JobDetail
 from stager.server.whereabouts import announced, announced_url
 from tests.support import commandline
 from tests.support.origin import Origin, content
@@ -41,21 +42,21 @@ def test_jobs_run_exactly_once_though_the_server_is_killed_twice(tmp_path: Path)
         long_job = shell(f"echo long >> {ran}; echo begun > {started}; cat {release} > results/end")
         fetching = shell(f"cat inputs/run.dat >> {ran}", inputs=(JobInput(url),), after=("go",))
         with ServerProcess(tmp_path) as server, server.client() as client:
-            long, waiting = client.submit([long_job, fetching])
+            long, waiting = client.jobs.submit([long_job, fetching])
             begun(started)
             server.kill()
         with ServerProcess(tmp_path) as server, server.client() as client:
-            assert client.job(long).state is JobState.RUNNING
-            assert client.job(waiting).waits_for[-1] == "go"
-            client.meet("go")
-            assert client.wait(waiting, PATIENCE).state is JobState.DONE
+            assert client.jobs.show(long).state is JobState.RUNNING
+            assert client.jobs.show(waiting).waits_for[-1] == "go"
+            client.preconditions.meet("go")
+            assert client.jobs.wait(waiting, PATIENCE).state is JobState.DONE
             server.kill()
         with release.open("w") as pipe:  # the job ends while no server is there
             pipe.write("the end")
         with ServerProcess(tmp_path) as server, server.client() as client:
-            assert client.wait(long, PATIENCE).state is JobState.DONE
-            assert client.job(waiting).state is JobState.DONE
-            with client.result(long, "end") as blocks:
+            assert client.jobs.wait(long, PATIENCE).state is JobState.DONE
+            assert client.jobs.show(waiting).state is JobState.DONE
+            with closing(client.results.read(long, "end")) as blocks:
                 assert b"".join(blocks) == b"the end"
             server.end()
         assert ran.read_text() == "long\ndata"
@@ -66,26 +67,26 @@ def test_one_who_waits_does_not_notice_that_the_server_was_killed_and_started_ag
     port = _free_port()
     states: list[JobState] = []
     with ServerProcess(tmp_path, "--port", port) as server, server.client() as client:
-        (job,) = client.submit([shell("true", after=("go",))])
+        (job,) = client.jobs.submit([shell("true", after=("go",))])
         asked = threading.Event()
 
         def wait() -> None:
             with server.client() as mine:
-                ask = mine.job
+                request = mine._session.request
 
-                def noted(word: str, *, wait: float = 0.0) -> JobDetail:
+                def noted(*args: Any, **more: Any) -> Any:
                     asked.set()
-                    return ask(word, wait=wait)
+                    return request(*args, **more)
 
-                mine.job = noted  # type: ignore[method-assign]
-                states.append(mine.wait(job, PATIENCE).state)
+                mine._session.request = noted  # type: ignore[method-assign]
+                states.append(mine.jobs.wait(job, PATIENCE).state)
 
         thread = threading.Thread(target=wait)
         thread.start()
         assert asked.wait(PATIENCE)
         server.kill()
     with ServerProcess(tmp_path, "--port", port) as server, server.client() as client:
-        client.meet("go")
+        client.preconditions.meet("go")
         thread.join(PATIENCE)
         server.end()
     assert states == [JobState.DONE]
@@ -102,15 +103,15 @@ def test_a_server_that_is_asked_to_stop_does_so_at_once_with_status_0_though_som
 ) -> None:
     answers: list[JobState] = []
     with ServerProcess(tmp_path) as server, server.client() as client:
-        (job,) = client.submit([shell("true", after=("never",))])
+        (job,) = client.jobs.submit([shell("true", after=("never",))])
         answered = threading.Event()
 
         def poll() -> None:
             with server.client() as mine:
-                mine.job(job)
+                mine.jobs.show(job)
                 answered.set()
                 try:
-                    answers.append(mine.job(job, wait=50).state)
+                    answers.append(mine.jobs.show(job, wait=50).state)
                 except ServerUnreachableError:  # the signal came before the question
                     answers.append(JobState.WAITING)
 
@@ -183,7 +184,7 @@ def test_supervisor_and_log_are_told_what_they_need_and_no_token(tmp_path: Path)
         with ServerProcess(tmp_path, NOTIFY_SOCKET=str(path), STAGER_LOG_LEVEL="debug") as server:
             assert channel.recv(100) == b"READY=1"
             with server.client() as client:
-                client.status()
+                client.site.status()
             server.end()
         assert channel.recv(100) == b"STOPPING=1"
     logged = [json.loads(line) for line in server.said if not line.startswith("stager: ")]

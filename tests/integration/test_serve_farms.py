@@ -6,6 +6,7 @@ import os
 import signal
 import time
 from collections.abc import Callable, Iterator
+from contextlib import closing
 from pathlib import Path
 from random import Random
 
@@ -61,9 +62,9 @@ def test_a_job_runs_with_its_inputs_and_a_transfer_is_gone_on_with_after_a_kill(
     small = origin.serve("/small.dat", content(b"0.01 1.0\n"))
     with ServerProcess(tmp_path, STAGER_FARM=farm) as server:
         with server.client() as client:
-            (first,) = client.submit([job(small)])
-            assert client.wait(first, PATIENCE).state is JobState.DONE
-            (second,) = client.submit([job(small, large)])
+            (first,) = client.jobs.submit([job(small)])
+            assert client.jobs.wait(first, PATIENCE).state is JobState.DONE
+            (second,) = client.jobs.submit([job(small, large)])
             until(lambda: sum(p.stat().st_size for p in (tmp_path / "cache/partial").rglob("*.part")))
         fetching = [pid for pid in children(server.pid) if "fetch-process" in command_of(pid)]
         assert len(fetching) == (farm == "process")
@@ -71,8 +72,8 @@ def test_a_job_runs_with_its_inputs_and_a_transfer_is_gone_on_with_after_a_kill(
     until(lambda: not any("fetch-process" in command_of(pid) for pid in fetching))
     with ServerProcess(tmp_path, STAGER_FARM=farm) as server:
         with server.client() as client:
-            assert client.wait(second, PATIENCE).state is JobState.DONE
-            with client.result(second, "n") as blocks:
+            assert client.jobs.wait(second, PATIENCE).state is JobState.DONE
+            with closing(client.results.read(second, "n")) as blocks:
                 assert int(b"".join(blocks)) == len(LARGE) + 9
         assert server.end() == 0
     again = origin.seen("/large.nxs")[1]
@@ -86,11 +87,11 @@ def test_a_job_does_not_notice_that_the_process_that_fetches_for_it_was_killed(
         "/large.nxs", content(LARGE, etag='"1"', cut=CUT, end="hold"), content(LARGE, etag='"1"')
     )
     with ServerProcess(tmp_path, STAGER_FARM="process") as server, server.client() as client:
-        (name,) = client.submit([job(large)])
+        (name,) = client.jobs.submit([job(large)])
         until(lambda: sum(p.stat().st_size for p in (tmp_path / "cache/partial").rglob("*.part")))
         (fetching,) = [pid for pid in children(server.pid) if "fetch-process" in command_of(pid)]
         os.kill(fetching, signal.SIGKILL)
-        assert client.wait(name, PATIENCE).state is JobState.DONE
+        assert client.jobs.wait(name, PATIENCE).state is JobState.DONE
         assert len(origin.seen("/large.nxs")) == 2
         assert "range" in origin.seen("/large.nxs")[1].headers
         assert server.end() == 0
@@ -104,7 +105,7 @@ def test_a_server_that_stops_ends_its_transfers_at_once_and_says_nothing_of_them
     large = origin.serve("/large.nxs", content(LARGE, etag='"1"', cut=CUT, end="hold"))
     with ServerProcess(tmp_path, STAGER_FARM=farm, STAGER_LOG_LEVEL="warning") as server:
         with server.client() as client:
-            client.submit([job(large)])
+            client.jobs.submit([job(large)])
             origin.wait_for("/large.nxs")
         began = time.monotonic()
         assert server.end() == 0
@@ -117,9 +118,9 @@ def test_the_server_says_how_origins_cope_and_that_nothing_had_to_be_put_right(
 ) -> None:
     url = origin.serve("/run.nxs", content(b"data"))
     with ServerProcess(tmp_path) as server, server.client() as client:
-        (job,) = client.submit([JobSpec(("true",), (JobInput(url),))])
-        assert client.wait(job, PATIENCE).state is JobState.DONE
-        (one,) = client.origins()
+        (job,) = client.jobs.submit([JobSpec(("true",), (JobInput(url),))])
+        assert client.jobs.wait(job, PATIENCE).state is JobState.DONE
+        (one,) = client.site.origins()
         assert (one.origin, one.recent_successes, one.limit) == (url.removesuffix("/run.nxs"), 1, one.maximum)
-        status = client.status()
+        status = client.site.status()
         assert (status["farm"], status["dispatch"], status["repairs"]) == ("threads", "local", {})

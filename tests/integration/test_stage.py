@@ -17,6 +17,7 @@ from stager.cache.tree import open_tree
 from stager.errors import ConflictError, InputError, NotFoundError
 from stager.model.jobs import JobInput, JobSpec, JobState
 from stager.model.stages import StagedState, StageItem
+from tests.support.api import ask
 from tests.support.commandline import Here
 from tests.support.origin import Exchange, Origin, content, status
 from tests.support.processes import PATIENCE, ServerProcess, environment
@@ -63,8 +64,8 @@ def test_files_are_staged_pinned_for_a_while_and_released(
     two = origin.serve("/two", content(b"two two", etag='"2"'))
     gone = origin.serve("/gone", status(404))
     with server.client() as client:
-        stage = client.staging.stage(items(one, two, gone, one), keep_seconds=3600.0, owner="ada", priority=5)
-        found = client.staging.wait(stage, PATIENCE)
+        stage = client.stage.submit(items(one, two, gone, one), keep_seconds=3600.0, owner="ada", priority=5)
+        found = client.stage.wait(stage, PATIENCE)
         assert [file.state for file in found.all_files] == [R, R, F]
         assert (found.files, found.bytes, found.states) == (3, 10, {"ready": 2, "failed": 1})
         assert (found.owner, found.priority, found.is_over) == ("ada", 5, True)
@@ -76,30 +77,30 @@ def test_files_are_staged_pinned_for_a_while_and_released(
         (pin,) = pinned(open_tree(cache.root, "2+2"), first.sha256)
         assert (pin.holder, pin.key, pin.until) == (f"stage:{stage}", one, first.pinned_until)
         assert first.pinned_until == pytest.approx(time.time() + 3600, abs=60)
-        assert client.staging.stages(limit=1)[0].id == stage
+        assert client.stage.list(limit=1)[0].id == stage
 
-        assert client.staging.release(stage, [one]) == 1
-        assert client.staging.release(stage, [one]) == 0
+        assert client.stage.release(stage, [one]) == 1
+        assert client.stage.release(stage, [one]) == 0
         until(lambda: is_free(cache, first.sha256 or ""), "the pin of a released file is still there")
-        assert [file.state for file in client.staging.staged(stage).all_files] == [X, R, F]
+        assert [file.state for file in client.stage.show(stage).all_files] == [X, R, F]
         assert len(client.cache.pins(two)) == 1
         assert cache.contains(one)
 
-        client.staging.unstage(stage)
-        assert client.staging.staged(stage).states == {"released": 2, "failed": 1}
-        client.staging.delete(stage)
+        client.stage.unstage(stage)
+        assert client.stage.show(stage).states == {"released": 2, "failed": 1}
+        client.stage.delete(stage)
         with pytest.raises(NotFoundError, match="no stage request"):
-            client.staging.staged(stage)
-        assert stage not in [one.id for one in client.staging.stages()]
+            client.stage.show(stage)
+        assert stage not in [one.id for one in client.stage.list()]
     assert len(origin.seen("/one")) == 1
 
 
 def test_where_files_are_is_told_in_the_shape_of_the_tape_api(server: ServerProcess, origin: Origin) -> None:
     there, away = origin.serve("/at-hand", content(b"x")), origin.serve("/away", content(b"y"))
     with server.client() as client:
-        client.staging.wait(client.staging.stage(items(there)), PATIENCE)
+        client.stage.wait(client.stage.submit(items(there)), PATIENCE)
         asked = len(origin.requests)
-        found = client.staging.archive_info([there, away, "no URL", "http://h.test/a b"])
+        found = client.stage.archive_info([there, away, "no URL", "http://h.test/a b"])
         assert len(origin.requests) == asked, "no origin is asked"
         assert [(one.path, one.locality) for one in found] == [
             (there, "DISK_AND_TAPE"),
@@ -108,9 +109,9 @@ def test_where_files_are_is_told_in_the_shape_of_the_tape_api(server: ServerProc
             ("http://h.test/a b", None),
         ]
         assert "malformed URL" in str(found[3].error)
-        raw = client._ask("POST", "archiveinfo", json={"paths": [there, "no URL"]}, kind=list)
+        raw = ask(client, "POST", "archiveinfo", json={"paths": [there, "no URL"]}, kind=list)
         assert list(map(sorted, raw)) == [["locality", "path"], ["error", "path"]]
-        (odd,) = client._ask("POST", "archiveinfo", json={"paths": ["\ud800"]}, kind=list)
+        (odd,) = ask(client, "POST", "archiveinfo", json={"paths": ["\ud800"]}, kind=list)
         assert odd == {"path": "\\ud800", "error": "it is not valid UTF-8"}
 
 
@@ -123,18 +124,16 @@ def test_a_stage_request_and_a_job_share_one_transfer(server: ServerProcess, ori
 
     url = origin.serve("/shared", held)
     with server.client() as client:
-        stage = client.staging.stage(items(url))
-        (job,) = client.submit([JobSpec(("/bin/cat", "inputs/shared"), (JobInput(url),))])
+        stage = client.stage.submit(items(url))
+        (job,) = client.jobs.submit([JobSpec(("/bin/cat", "inputs/shared"), (JobInput(url),))])
         origin.wait_for("/shared")
-        until(
-            lambda: client.staging.staged(stage).all_files[0].state is StagedState.RUNNING, "it does not run"
-        )
-        assert client.staging.cancel(stage) == 1  # the job still wants it
-        again = client.staging.stage(items(url))
+        until(lambda: client.stage.show(stage).all_files[0].state is StagedState.RUNNING, "it does not run")
+        assert client.stage.cancel(stage) == 1  # the job still wants it
+        again = client.stage.submit(items(url))
         gate.set()
-        assert client.wait(job, PATIENCE).state is JobState.DONE
-        assert client.staging.wait(again, PATIENCE).states == {"ready": 1}
-        assert client.staging.staged(stage).states == {"cancelled": 1}
+        assert client.jobs.wait(job, PATIENCE).state is JobState.DONE
+        assert client.stage.wait(again, PATIENCE).states == {"ready": 1}
+        assert client.stage.show(stage).states == {"cancelled": 1}
     assert len(origin.seen("/shared")) == 1
 
 
@@ -150,12 +149,12 @@ def test_cancelling_some_files_ends_their_transfers_and_no_others(
     slow, quick = origin.serve("/slow", held), origin.serve("/quick", content(b"quick"))
     try:
         with server.client() as client:
-            stage = client.staging.stage(items(slow, quick))
+            stage = client.stage.submit(items(slow, quick))
             origin.wait_for("/slow")
             with pytest.raises(NotFoundError, match="no file"):
-                client.staging.cancel(stage, [slow + "er"])
-            assert client.staging.cancel(stage, [slow]) == 1
-            found = client.staging.wait(stage, PATIENCE)
+                client.stage.cancel(stage, [slow + "er"])
+            assert client.stage.cancel(stage, [slow]) == 1
+            found = client.stage.wait(stage, PATIENCE)
             assert [file.state for file in found.all_files] == [C, R]
     finally:
         gate.set()
@@ -167,8 +166,8 @@ def test_what_is_there_already_is_ready_without_a_request(
     url = origin.serve("/there", status(500))
     entry = cache.put(url, b"there")
     with server.client() as client:
-        stage = client.staging.stage(items(url))
-        found = client.staging.wait(stage, PATIENCE)
+        stage = client.stage.submit(items(url))
+        found = client.stage.wait(stage, PATIENCE)
         assert [(file.state, file.sha256) for file in found.all_files] == [(R, entry.object)]
         assert found.all_files[0].pinned_until is None
     assert origin.seen("/there") == []
@@ -177,17 +176,17 @@ def test_what_is_there_already_is_ready_without_a_request(
 def test_nonsense_is_refused_with_a_reason(server: ServerProcess) -> None:
     with server.client() as client:
         with pytest.raises(InputError, match="files in one stage request"):
-            client.staging.stage([])
+            client.stage.submit([])
         with pytest.raises(InputError, match="scheme"):
-            client.staging.stage(items("gopher://h/x"))
+            client.stage.submit(items("gopher://h/x"))
         with pytest.raises(InputError, match="kept"):
-            client.staging.stage(items("http://h.test/x"), keep_seconds=-1.0)
+            client.stage.submit(items("http://h.test/x"), keep_seconds=-1.0)
         with pytest.raises(InputError, match="priority"):
-            client.staging.stage(items("http://h.test/x"), priority=5000)
+            client.stage.submit(items("http://h.test/x"), priority=5000)
         with pytest.raises(NotFoundError, match="no stage request"):
-            client.staging.staged("nothing")
+            client.stage.show("nothing")
         with pytest.raises((NotFoundError, ConflictError)):
-            client.staging.staged("")
+            client.stage.show("")
 
 
 def test_300_files_are_staged_once_though_the_server_is_killed_in_the_middle(tmp_path: Path) -> None:
@@ -195,11 +194,11 @@ def test_300_files_are_staged_once_though_the_server_is_killed_in_the_middle(tmp
     with Origin() as origin:
         urls = [origin.serve(name, content(name.encode(), etag='"x"')) for name in names]
         with ServerProcess(tmp_path) as server, server.client() as client:
-            stage = client.staging.stage(items(*urls), keep_seconds=3600.0, owner="ada")
+            stage = client.stage.submit(items(*urls), keep_seconds=3600.0, owner="ada")
             origin.wait_for(names[100], timeout=PATIENCE)
             server.kill()
         with ServerProcess(tmp_path) as server, server.client() as client:
-            found = client.staging.wait(stage, PATIENCE)
+            found = client.stage.wait(stage, PATIENCE)
             assert found.states == {"ready": 300}
             pins = client.cache.pins()
             assert len(pins) == 300
@@ -208,7 +207,7 @@ def test_300_files_are_staged_once_though_the_server_is_killed_in_the_middle(tmp
             assert {pin.key: pin.until for pin in pins} == {f.url: f.pinned_until for f in found.all_files}
             records = list((tmp_path / "cache" / "pins").rglob("*.json"))
             assert len(records) == 300, "pinned exactly once"
-            assert client.staging.unstage(stage) == 300
+            assert client.stage.unstage(stage) == 300
             until(lambda: client.cache.pins() == [], "pins are left")
             server.end()
         repeated = [name for name in names if len(origin.seen(name)) > 1]
@@ -264,8 +263,8 @@ def test_files_of_a_list_are_staged_from_the_url_that_has_them_and_jobs_find_the
     assert (file["url"], file["state"], file["error"]) == (lacking, "ready", None)
     item = JobInput(lacking, "x", digest=digest.replace("sha-512=", "sha512:"), mirrors=(having,))
     with server.client() as client:
-        (job,) = client.submit([JobSpec(("true",), (item,))])
-        assert client.wait(job, PATIENCE).inputs[0].cached
+        (job,) = client.jobs.submit([JobSpec(("true",), (item,))])
+        assert client.jobs.wait(job, PATIENCE).inputs[0].cached
     assert len(origin.seen("/having")) == 1
 
 

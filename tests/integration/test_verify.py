@@ -18,6 +18,7 @@ from stager.cache.orphans import YOUNG_SECONDS, NamedObjects, Orphan, Orphans
 from stager.cache.owner import here
 from stager.cache.stamp import file_system_time
 from stager.cache.store import FileCache
+from stager.client import Client
 from stager.clock import SystemClock
 from stager.errors import CacheError, CacheGoneError, CacheIOError, ConflictError
 from stager.model.jobs import JobInput, JobSpec, JobState
@@ -27,6 +28,7 @@ from stager.service.scrub_schedule import ScrubSchedule
 from stager.settings import Settings
 from stager.wiring.cache import build_cache_site
 from stager.wiring.server import JobServer
+from tests.support.api import ask
 from tests.support.commandline import Here, on_terminal
 from tests.support.origin import Origin, content
 from tests.support.processes import ServerProcess, environment
@@ -591,8 +593,8 @@ def test_over_http_progress_is_told_and_a_client_that_leaves_ends_it(
             assert client.cache.show("key1").verified_at is not None
 
 
-def running_now(client: object) -> bool:
-    return bool(client._ask("GET", "cache/verify")["running"])  # type: ignore[attr-defined]
+def running_now(client: Client) -> bool:
+    return bool(ask(client, "GET", "cache/verify")["running"])
 
 
 def finish(running: Iterator[object]) -> VerifyReport:

@@ -13,6 +13,7 @@ import requests
 from fastapi import FastAPI
 
 from stager.client import Client
+from stager.client.talk import Request, Talk
 from stager.server.app import create_app
 from stager.server.listen import ApiServer, open_socket, url_of
 from tests.support.jobserver import SmallServer
@@ -74,3 +75,12 @@ def running_api(root: Path) -> Iterator[Api]:
         finally:
             api.stop()
             thread.join(PATIENCE)
+
+
+def ask(client: Client, method: str, path: str, *, json: Any = None, kind: type = dict) -> Any:
+    """What the server answers to what none of the client's calls would ask."""
+
+    def talk() -> Talk[Any]:
+        return (yield Request(method, path, json=json, kind=kind))
+
+    return client.talk(talk())

@@ -21,11 +21,11 @@ def submit(url: str, state: str, script: str, *urls: str) -> str:
     """Submit a job that runs `script` when these are there; its id."""
     spec = JobSpec(("/bin/sh", "-c", script), tuple(JobInput(one) for one in urls))
     with _client(url, state) as client:
-        (job,) = client.submit([spec])
+        (job,) = client.jobs.submit([spec])
     return job
 
 
 def job(url: str, state: str, job: str, seconds: float) -> dict[str, Any]:
     """The job, when it is over or after so many seconds."""
     with _client(url, state) as client:
-        return asdict(client.wait(job, seconds))
+        return asdict(client.jobs.wait(job, seconds))

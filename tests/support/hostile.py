@@ -145,16 +145,18 @@ def measure(root: Path, farm: str) -> Measured:
         client = made.enter_context(server.client())
         data = Random(9).randbytes(GOOD_BYTES)
         warm, alone, beside = (_good_job(origin, name, data) for name in ("warm", "alone", "beside"))
-        _seconds(client, client.submit([warm])[0])
-        took_alone = _seconds(client, client.submit([alone])[0])
-        first = [(kind, client.submit([_job(bases[kind], n)])[0]) for kind in KINDS for n in range(FIRST)]
+        _seconds(client, client.jobs.submit([warm])[0])
+        took_alone = _seconds(client, client.jobs.submit([alone])[0])
+        first = [
+            (kind, client.jobs.submit([_job(bases[kind], n)])[0]) for kind in KINDS for n in range(FIRST)
+        ]
         more = [_job(bases[kind], n) for n in range(FIRST, FIRST + MORE) for kind in KINDS]
-        client.submit(more)
-        took_beside = _seconds(client, client.submit([beside])[0])
+        client.jobs.submit(more)
+        took_beside = _seconds(client, client.jobs.submit([beside])[0])
         ended = [_ended(client, kind, job) for kind, job in first]
-        for view in client.jobs():
+        for view in client.jobs.list():
             if view.ended_at is None:
-                client.cancel(view.id)
+                client.jobs.cancel(view.id)
         server.end()
     return Measured(took_alone, took_beside, ended)
 
@@ -169,14 +171,14 @@ def _good_job(origin: Origin, name: str, data: bytes) -> JobSpec:
 
 
 def _seconds(client: Client, job: str) -> float:
-    view = client.wait(job, PATIENCE)
+    view = client.jobs.wait(job, PATIENCE)
     assert view.error is None, view.error
     assert view.ready_at is not None
     return view.ready_at - view.submitted_at
 
 
 def _ended(client: Client, kind: str, job: str) -> Ended:
-    view = client.wait(job, PATIENCE)
+    view = client.jobs.wait(job, PATIENCE)
     assert view.error is not None
     assert view.ended_at is not None
     return Ended(kind, view.error["details"]["code"], view.ended_at - view.submitted_at)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from contextlib import closing
 from typing import Any
 
 import pytest
@@ -33,7 +34,7 @@ def test_a_problem_becomes_the_error_it_was() -> None:
     with Origin() as origin, Client(origin.base, "t") as client:
         origin.serve("/v1/jobs/j/cancel", problem(409, **error.to_dict()))
         with pytest.raises(ConflictError) as caught:
-            client.cancel("j")
+            client.jobs.cancel("j")
     assert caught.value == error
 
 
@@ -41,13 +42,13 @@ def test_a_problem_of_a_newer_server_keeps_its_words_and_whether_it_may_pass() -
     with Origin() as origin, Client(origin.base, "t") as client:
         origin.serve("/v1/status", problem(503, code="new-kind", what="w", transient=True))
         with pytest.raises(RemoteTransientError, match="w"):
-            client.status()
+            client.site.status()
 
 
 def test_what_a_newer_server_says_besides_is_left_out() -> None:
     with Origin() as origin, Client(origin.base, "t") as client:
         origin.serve("/v1/jobs/j", answer(JOB | {"mood": "good"}))
-        assert client.job("j").state is JobState.RUNNING
+        assert client.jobs.show("j").state is JobState.RUNNING
 
 
 @pytest.mark.parametrize(
@@ -58,14 +59,14 @@ def test_an_answer_that_makes_no_sense_is_no_stager_server(foreign: Any) -> None
     with Origin() as origin, Client(origin.base, "t") as client:
         origin.serve("/v1/status", foreign)
         with pytest.raises(RemoteError, match="not a Stager server"):
-            client.status()
+            client.site.status()
 
 
 def test_the_token_is_not_carried_to_wherever_an_answer_points() -> None:
     with Origin() as origin, Origin() as elsewhere, Client(origin.base, "t") as client:
         origin.serve("/v1/status", redirect(elsewhere.url("/v1/status")))
         with pytest.raises(RemoteError):
-            client.status()
+            client.site.status()
         assert elsewhere.seen() == []
         assert origin.seen()[0].headers.get("authorization") == "Bearer t"
 
@@ -75,7 +76,7 @@ def test_a_proxy_of_the_environment_does_not_see_the_token(monkeypatch: pytest.M
         monkeypatch.setenv("HTTP_PROXY", proxy.base)
         monkeypatch.setenv("http_proxy", proxy.base)
         origin.serve("/v1/status", answer({"version": "1"}))
-        assert client.status() == {"version": "1"}
+        assert client.site.status() == {"version": "1"}
         assert proxy.seen() == []
 
 
@@ -83,7 +84,7 @@ def test_nobody_there_is_said_with_the_reason_and_the_way_out() -> None:
     with Origin() as origin:
         base = origin.base
     with Client(base, "t") as client, pytest.raises(ServerUnreachableError) as caught:
-        client.submit([JobSpec(("true",))])
+        client.jobs.submit([JobSpec(("true",))])
     assert caught.value.cause == "Connection refused"
     assert "stager serve" in caught.value.remedy
 
@@ -95,7 +96,7 @@ def test_wait_asks_again_after_an_outage_and_takes_the_answer_that_counts() -> N
         origin.serve(
             path, lambda exchange: exchange.reset(), stopping, answer(JOB), answer(JOB | {"state": "done"})
         )
-        assert client.wait("j").state is JobState.DONE
+        assert client.jobs.wait("j").state is JobState.DONE
         assert len(origin.seen(path)) == 4
 
 
@@ -103,13 +104,13 @@ def test_wait_gives_up_when_the_server_stays_away() -> None:
     with Origin() as origin:
         base = origin.base
     with Client(base, "t", outage_seconds=0.15) as client, pytest.raises(ServerUnreachableError):
-        client.wait("j")
+        client.jobs.wait("j")
 
 
 def test_wait_with_a_time_returns_the_job_as_it_is_then() -> None:
     with Origin() as origin, Client(origin.base, "t") as client:
         origin.serve("/v1/jobs/j", answer(JOB))
-        assert client.wait("j", 0).state is JobState.RUNNING
+        assert client.jobs.wait("j", 0).state is JobState.RUNNING
 
 
 def test_all_pages_of_jobs_are_read_up_to_the_limit() -> None:
@@ -118,7 +119,7 @@ def test_all_pages_of_jobs_are_read_up_to_the_limit() -> None:
             "/v1/jobs?limit=3", answer({"jobs": [JOB | {"id": "c"}, JOB | {"id": "b"}], "next": "b"})
         )
         origin.serve("/v1/jobs?limit=1&before=b", answer({"jobs": [JOB | {"id": "a"}], "next": "a"}))
-        assert [job.id for job in client.jobs(limit=3)] == ["c", "b", "a"]
+        assert [job.id for job in client.jobs.list(limit=3)] == ["c", "b", "a"]
 
 
 def test_a_result_that_breaks_off_is_an_error_not_a_short_file() -> None:
@@ -130,5 +131,8 @@ def test_a_result_that_breaks_off_is_an_error_not_a_short_file() -> None:
             exchange.reset()
 
         origin.serve("/v1/jobs/j/results/r", short)
-        with client.result("j", "r") as blocks, pytest.raises(ServerUnreachableError, match="broke off"):
+        with (
+            closing(client.results.read("j", "r")) as blocks,
+            pytest.raises(ServerUnreachableError, match="broke off"),
+        ):
             b"".join(blocks)

@@ -1,0 +1,103 @@
+"""Conversations that several groups have: waiting through restarts, going on with what broke off, lines."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from json import loads
+from typing import Any, TypeVar
+
+from stager.client.answers import broke_off
+from stager.client.talk import Emit, Open, Pause, Read, Request, Talk, Telling
+from stager.errors import ServerUnreachableError, StateError, error_from_dict
+
+POLL_SECONDS = 30.0
+"""One long poll."""
+FIRST_PAUSE_SECONDS = 0.1
+LONGEST_PAUSE_SECONDS = 2.0
+
+T = TypeVar("T")
+E = TypeVar("E")
+
+
+def patiently(
+    ask: Callable[[float], Talk[T]],
+    is_over: Callable[[T], bool],
+    seconds: float | None,
+    outage_seconds: float,
+) -> Talk[T]:
+    """Ask again and again, through restarts of the server, until what comes is over or time is up.
+
+    Args:
+        ask: what is asked; given for how many seconds the server may wait with its answer.
+        is_over: whether that is the end.
+        seconds: to wait at most; None: as long as it takes.
+        outage_seconds: to put up with a server that does not answer.
+
+    Raises:
+        ServerUnreachableError: it stayed away too long.
+    """
+    until = None if seconds is None else time.monotonic() + seconds
+    gone_since: float | None = None
+    pause = FIRST_PAUSE_SECONDS
+    while True:
+        left = None if until is None else max(0.0, until - time.monotonic())
+        try:
+            found = yield from ask(POLL_SECONDS if left is None else min(left, POLL_SECONDS))
+        except (ServerUnreachableError, StateError):
+            now = time.monotonic()
+            gone_since = now if gone_since is None else gone_since
+            if now - gone_since > outage_seconds or (until is not None and now >= until):
+                raise
+            yield Pause(pause if left is None else min(pause, left))
+            pause = min(pause * 2, LONGEST_PAUSE_SECONDS)
+            continue
+        if is_over(found) or (until is not None and time.monotonic() >= until):
+            return found
+        gone_since, pause = None, FIRST_PAUSE_SECONDS
+
+
+def whole(path: str, **params: Any) -> Telling[bytes, None]:
+    """Emit the bytes that come, a block at a time."""
+    yield Open(Request("GET", path, params))
+    while block := (yield Read()):
+        yield Emit(block)
+
+
+def resumed(path: str) -> Telling[bytes, None]:
+    """The same of what never changes, gone on with when it breaks off; a second time without a byte is an error."""
+    received, failed_at = 0, -1
+    while True:
+        try:
+            headers = {"Range": f"bytes={received}-"} if received else {}
+            yield Open(Request("GET", path, headers=headers))
+            while block := (yield Read()):
+                received += len(block)
+                yield Emit(block)
+        except ServerUnreachableError:
+            if failed_at == received:
+                raise
+            failed_at = received
+        else:
+            return
+
+
+def told(
+    url: str, request: Request, progress: Callable[[dict[str, Any]], E], result: Callable[[dict[str, Any]], T]
+) -> Telling[E, T]:
+    """A long operation: emit how far it is, and return what it came to."""
+    yield Open(request)
+    kept = b""
+    while block := (yield Read()):
+        *lines, kept = (kept + block).split(b"\n")
+        for text in lines:
+            try:
+                line = loads(text)
+            except ValueError as error:
+                raise broke_off(url, str(error)) from None
+            if "error" in line:
+                raise error_from_dict(line["error"])
+            if "result" in line:
+                return result(line["result"])
+            yield Emit(progress(line["progress"]))
+    raise broke_off(url, "it ended without a result")
