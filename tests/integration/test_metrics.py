@@ -49,9 +49,9 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ServerProcess]:
         there = origin.serve("/there.dat", content(b"x" * 1000))
         absent = origin.url("/absent.dat")
         for url in (there, there, absent):
-            (job,) = client.submit([JobSpec(("true",), (JobInput(url),))])
-            client.wait(job, PATIENCE)
-        client.submit([JobSpec(("true",), after=("never",))])
+            (job,) = client.jobs.submit([JobSpec(("true",), (JobInput(url),))])
+            client.jobs.wait(job, PATIENCE)
+        client.jobs.submit([JobSpec(("true",), after=("never",))])
         yield running
 
 
