@@ -5,13 +5,15 @@ from __future__ import annotations
 import asyncio
 import logging
 import threading
+from collections import deque
 from collections.abc import Callable, Sequence
-from concurrent.futures import Executor, ThreadPoolExecutor
 from contextlib import closing
-from typing import Protocol
+from functools import partial
+from typing import Any, Protocol
 
 from stager.errors import ConflictError, StagerError
 from stager.farm.base import Emit, cancelled_error, unexpected_error
+from stager.farm.side_threads import SideThreads
 from stager.model.fetches import Failed, FetchOrder, FetchResult, Progress, Ready, Signal, Started
 
 _log = logging.getLogger(__name__)
@@ -20,12 +22,8 @@ _log = logging.getLogger(__name__)
 class Attempt(Protocol):
     """One try in an event loop."""
 
-    async def run(self, begun: Callable[[], object], ended: Callable[[FetchResult], object]) -> FetchResult:
-        """See `Fetch`; `begun`, and `ended` with what it delivers, are called in a thread that may wait."""
-        ...
-
     def wake(self) -> None:
-        """Look at once whether it was cancelled."""
+        """Look at once whether it was cancelled; in the loop's thread."""
         ...
 
 
@@ -38,8 +36,13 @@ class AsyncFetcher(Protocol):
         *,
         progress: Callable[[int, int | None, int], None] | None,
         cancelled: Callable[[], bool],
-    ) -> Attempt:
-        """A try, not yet begun; `progress` and `cancelled` are called in any thread."""
+        ended: Callable[[FetchResult | BaseException], object],
+    ) -> Any:
+        """An `Attempt`, not yet begun; what it is given is called in any thread."""
+        ...
+
+    async def work(self, following: Callable[[], Any]) -> None:
+        """Make the tries that `following` gives, one after another; it is called in a thread that may wait."""
         ...
 
     async def close(self) -> None:
@@ -66,8 +69,8 @@ class _Taken:
 class AioFarm:
     """Runs at most `size` tries at once; more orders wait in the order in which they came.
 
-    One thread runs an event loop; a few others, started as needed, do what may take a while (disks,
-    digests, listeners). They keep the interpreter alive only as long as something is under way.
+    One thread runs an event loop; a few others, woken as needed, do what may take a while (disks,
+    digests, listeners). All are daemons: what they were writing is an ordinary leftover.
 
     Args:
         make: makes what fetches, in the loop's thread; it is given the other threads.
@@ -77,14 +80,15 @@ class AioFarm:
 
     outlives = False
 
-    def __init__(self, make: Callable[[Executor], AsyncFetcher], emit: Emit, *, size: int) -> None:
+    def __init__(self, make: Callable[[SideThreads], AsyncFetcher], emit: Emit, *, size: int) -> None:
         self._emit = emit
+        self._size = size
         self._lock = threading.Lock()
         self._tries: dict[tuple[str, int], _Taken] = {}
+        self._queue: deque[deque[_Taken]] = deque()
+        self._seated = 0
         self._closed = False
-        self._ours = threading.local()
-        self._off = ThreadPoolExecutor(size, "fetch", initializer=self._mark)
-        self._seats = asyncio.Semaphore(size)
+        self._off: SideThreads | None = None  # made in the loop's thread
         self._tasks: set[asyncio.Task[None]] = set()
         self._ended = asyncio.Event()
         self._loop = asyncio.new_event_loop()
@@ -100,13 +104,16 @@ class AioFarm:
         with self._lock:
             if self._closed:
                 raise ConflictError(f"fetch {order.fetch} can't start", cause="the farm is closed")
-            group = []
+            group: deque[_Taken] = deque()
             for one in (order, *then):
                 if (one.fetch, one.generation) not in self._tries:
                     taken = self._tries[one.fetch, one.generation] = _Taken(one)
                     group.append(taken)
             if group:
-                self._loop.call_soon_threadsafe(self._seat, group)
+                self._queue.append(group)
+                if self._seated < self._size:
+                    self._seated += 1
+                    self._loop.call_soon_threadsafe(self._seat)
 
     def adopt(self, order: FetchOrder) -> None:
         """See `Farm.adopt`: these tries end with their process."""
@@ -134,84 +141,79 @@ class AioFarm:
                     taken.stopped = True
                     self._loop.call_soon_threadsafe(taken.wake)
                 self._loop.call_soon_threadsafe(self._ended.set)
-        if wait and not getattr(self._ours, "marked", False):
+        listener = self._off is not None and self._off.has(threading.current_thread())
+        if wait and not listener:
             self._thread.join()
 
     # -- in the loop's thread ---------------------------------------------------------------------
 
-    def _run(self, make: Callable[[Executor], AsyncFetcher]) -> None:
-        with closing(self._loop), self._off:
+    def _run(self, make: Callable[[SideThreads], AsyncFetcher]) -> None:
+        with closing(self._loop):
             self._loop.run_until_complete(self._live(make))
 
-    async def _live(self, make: Callable[[Executor], AsyncFetcher]) -> None:
-        self._fetcher = make(self._off)
-        await self._ended.wait()
-        while self._tasks:
-            await asyncio.wait(self._tasks)
-        await self._fetcher.close()
+    async def _live(self, make: Callable[[SideThreads], AsyncFetcher]) -> None:
+        with closing(SideThreads(self._size, "fetch")) as self._off:
+            self._fetcher = make(self._off)
+            await self._ended.wait()
+            while self._tasks:
+                await asyncio.wait(self._tasks)
+            await self._fetcher.close()
 
-    def _seat(self, group: Sequence[_Taken]) -> None:
-        task = self._loop.create_task(self._one_after_another(group))
+    def _seat(self) -> None:
+        """One more works on what waits."""
+        task = self._loop.create_task(self._fetcher.work(partial(self._next, deque())))
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
 
-    async def _one_after_another(self, group: Sequence[_Taken]) -> None:
-        async with self._seats:
-            for taken in group:
-                await self._try(taken)
+    # -- in the other threads ---------------------------------------------------------------------
 
-    async def _try(self, taken: _Taken) -> None:
-        order = taken.order
-        failed: Failed
-        try:
-            if taken.stopped:
-                await self._tell(Started(order.fetch, order.generation))
-                raise cancelled_error(order.request)  # noqa: TRY301 - it ends like any other
-            await self._fetch(taken)
-        except StagerError as error:
-            progressed = bool(error.details.get("progressed"))
-            failed = Failed(order.fetch, order.generation, error, progressed=progressed)
-        except Exception as error:  # noqa: BLE001 - a fault of one try must not end the farm
-            _log.exception("fetch %s broke", order.fetch)
-            failed = Failed(order.fetch, order.generation, unexpected_error(order.request, error))
-        else:
-            return
-        self._forget(order)
-        await self._tell(failed)
+    def _next(self, group: deque[_Taken]) -> Any:
+        """The next try of a seat, whose orders at hand are in `group`; None: the seat is given up."""
+        while True:
+            with self._lock:
+                if not group:
+                    if not self._queue:
+                        self._seated -= 1
+                        return None
+                    group.extend(self._queue.popleft())
+                taken = group.popleft()
+            attempt = self._begin(taken)
+            if attempt is not None:
+                return attempt
 
-    async def _fetch(self, taken: _Taken) -> None:
+    def _begin(self, taken: _Taken) -> Attempt | None:
         order = taken.order
         fetch, generation = order.fetch, order.generation
-
-        def begun() -> None:
-            self._take(Started(fetch, generation))
+        self._take(Started(fetch, generation))
 
         def progress(received: int, total: int | None, resumed_from: int) -> None:
             self._take(Progress(fetch, generation, received, total, resumed_from))
 
-        def ended(result: FetchResult) -> None:
-            self._forget(order)
-            self._take(Ready(fetch, generation, result))
+        def ended(how: FetchResult | BaseException) -> None:
+            end = self._end(order, how)
+            with self._lock:
+                del self._tries[fetch, generation]
+            self._take(end)
 
-        attempt = self._fetcher.attempt(order, progress=progress, cancelled=taken.is_stopped)
-        taken.attempt = attempt
         if taken.stopped:
-            attempt.wake()
-        await attempt.run(begun, ended)
+            ended(cancelled_error(order.request))
+            return None
+        try:
+            taken.attempt = self._fetcher.attempt(
+                order, progress=progress, cancelled=taken.is_stopped, ended=ended
+            )
+        except Exception as error:  # noqa: BLE001 - as below
+            ended(error)
+        return taken.attempt
 
-    async def _tell(self, signal: Signal) -> None:
-        await self._loop.run_in_executor(self._off, self._take, signal)
-
-    # -- in any thread ----------------------------------------------------------------------------
-
-    def _forget(self, order: FetchOrder) -> None:
-        with self._lock:
-            del self._tries[order.fetch, order.generation]
-
-    # -- in the other threads ---------------------------------------------------------------------
-
-    def _mark(self) -> None:
-        self._ours.marked = True
+    def _end(self, order: FetchOrder, how: FetchResult | BaseException) -> Ready | Failed:
+        fetch, generation = order.fetch, order.generation
+        if isinstance(how, FetchResult):
+            return Ready(fetch, generation, how)
+        if isinstance(how, StagerError):
+            return Failed(fetch, generation, how, progressed=bool(how.details.get("progressed")))
+        _log.error("fetch %s broke", fetch, exc_info=how)  # a fault of one try must not end the farm
+        return Failed(fetch, generation, unexpected_error(order.request, how))
 
     def _take(self, signal: Signal) -> None:
         try:

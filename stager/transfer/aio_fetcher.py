@@ -7,10 +7,9 @@ in a thread of `off`, so that a slow disk delays nobody but the file that is on 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
-from concurrent.futures import Executor
+from collections.abc import Awaitable, Callable
 from functools import partial
-from typing import TYPE_CHECKING, cast
+from typing import TYPE_CHECKING, Protocol, TypeVar, cast
 
 from stager.cache.at_hand import at_hand
 from stager.cache.space import LocalPromises, Space
@@ -33,12 +32,27 @@ from stager.transfer.tries import Try
 if TYPE_CHECKING:
     from stager.credentials.wallet import Wallet
 
+T = TypeVar("T")
+
+Outcome = Callable[[], Ask]
+"""Gives a try what it asked for."""
+Going = tuple["AioAttempt", Ask]
+"""A try, and what it asks."""
+
 LOOKS = 4
 """Looks at the time within the shortest of the limits that a silent origin can exceed."""
 
 
 def _nothing(*_: object) -> None:
     """Nobody waits for it."""
+
+
+class Off(Protocol):
+    """Does something in a thread that may wait, for an event loop in whose thread it is called."""
+
+    def __call__(self, work: Callable[[], T]) -> Awaitable[T]:
+        """What `work` returns or raises."""
+        ...
 
 
 class AioFetcher:
@@ -48,7 +62,7 @@ class AioFetcher:
         cache: where the bytes go.
         transport: how origins are read; closed with the fetcher.
         others: reads what is not http or https, in threads of `off`; closed with the fetcher.
-        off: threads for what may take a while; as many as tries at once, or they wait for each other.
+        off: does what may take a while, for as many at once as there are tries, or they wait for each other.
         options: the site's choices.
         clock: wall clock for freshness, monotonic clock for speed.
         space: the room of the cache; by default all of it, promised to none but these tries.
@@ -59,7 +73,7 @@ class AioFetcher:
         self,
         cache: FileCache,
         transport: AioTransport,
-        off: Executor,
+        off: Off,
         *,
         options: TransferOptions | None = None,
         clock: Clock | None = None,
@@ -80,10 +94,27 @@ class AioFetcher:
         )
 
     def attempt(
-        self, order: FetchOrder, *, progress: ProgressReport | None, cancelled: Callable[[], bool]
+        self,
+        order: FetchOrder,
+        *,
+        progress: ProgressReport | None,
+        cancelled: Callable[[], bool],
+        ended: Callable[[FetchResult | BaseException], object],
     ) -> AioAttempt:
-        """One try, not yet begun; see `Fetcher.fetch`."""
-        return AioAttempt(self._means, self._transport, self._others, self._off, order, progress, cancelled)
+        """One try, not yet begun; see `Fetcher.fetch`, and for the rest `work`. `ended` is told what that returns or raises."""
+        return AioAttempt(
+            self._means, self._transport, self._others, self._off, order, progress, cancelled, ended
+        )
+
+    async def work(self, following: Callable[[], AioAttempt | None]) -> None:
+        """Make tries one after another, as long as `following` gives one.
+
+        It, and what tries tell, are called in a thread that may wait: the one that stores a file begins the next try.
+        """
+        step = partial(_begin_next, following)
+        while (going := await self._off(step)) is not None:
+            attempt, ask = going
+            step = partial(_go_on, attempt, await attempt.serve(ask), following)
 
     async def close(self) -> None:
         """Close idle connections and free the buffers."""
@@ -101,10 +132,11 @@ class AioAttempt:
         means: Means,
         transport: AioTransport,
         others: Transport | None,
-        off: Executor,
+        off: Off,
         order: FetchOrder,
         progress: ProgressReport | None,
         cancelled: Callable[[], bool],
+        ended: Callable[[FetchResult | BaseException], object],
     ) -> None:
         self._means = means
         self._transport = transport
@@ -113,48 +145,43 @@ class AioAttempt:
         self._order = order
         self._progress = progress
         self._cancelled = cancelled
+        self._ended = ended
         self._patience = Patience()
         options = means.options
         self._silence = options.read_timeout_seconds
         limits = options.read_timeout_seconds, options.low_speed_seconds, options.max_fetch_seconds
         self._look = min(limits) / LOOKS
         self._beside: dict[asyncio.Task[None], Patience] = {}
-
-    async def run(
-        self,
-        begun: Callable[[], object] = _nothing,
-        ended: Callable[[FetchResult], object] = _nothing,
-    ) -> FetchResult:
-        """See `Fetcher.fetch`.
-
-        Args:
-            begun: called in a thread of `off`, before anything else.
-            ended: called in such a thread with what was delivered. Each way there and back costs as much as a
-                request.
-        """
-        loop = asyncio.get_running_loop()
-        steps = self._told_steps(begun, ended)
-        outcome: Callable[[], Ask] = partial(next, steps)
-        while True:
-            ask = await loop.run_in_executor(self._off, _step, outcome)
-            if isinstance(ask, FetchResult):
-                return ask
-            try:
-                outcome = partial(steps.send, await self._do(ask))
-            except BaseException as error:  # noqa: BLE001 - the try knows what it means
-                outcome = partial(steps.throw, error)
+        self._steps = self._all_steps()
 
     def wake(self) -> None:
-        """Look again at `cancelled`, which has turned True; in the loop's thread."""
+        """Look at `cancelled`, which has turned True, wherever it waits; in the loop's thread."""
         self._patience.urge()
 
-    def _told_steps(self, begun: Callable[[], object], ended: Callable[[FetchResult], object]) -> Steps:
-        begun()
-        result = yield from self._steps()
-        ended(result)
-        return result
+    def begin(self) -> Ask | None:
+        """See `go_on`."""
+        return self.go_on(partial(next, self._steps))
 
-    def _steps(self) -> Steps:
+    def go_on(self, outcome: Outcome) -> Ask | None:
+        """Let the try go on to what it asks next; None: it has ended, and said so. In a thread that may wait."""
+        try:
+            return outcome()
+        except StopIteration as end:
+            self._ended(end.value)
+        except BaseException as error:  # noqa: BLE001 - told to who knows what it means
+            self._ended(error)
+        return None
+
+    async def serve(self, ask: Ask) -> Outcome:
+        """Do what it asks for; what lets it go on."""
+        if self._cancelled():
+            self.wake()
+        try:
+            return partial(self._steps.send, await self._do(ask))
+        except BaseException as error:  # noqa: BLE001 - the try knows what it means
+            return partial(self._steps.throw, error)
+
+    def _all_steps(self) -> Steps:
         means, order = self._means, self._order
         started = means.clock.monotonic()
         means.cache.check()  # before an origin is asked for what can't be kept
@@ -176,8 +203,7 @@ class AioAttempt:
     async def _wait(self, ask: Open | Fill, patience: Patience, *, seated: bool = False) -> object:
         of_web = ask.request.url.scheme in WEB if isinstance(ask, Open) else isinstance(ask.answer, AioAnswer)
         if self._others is not None and not of_web:
-            loop = asyncio.get_running_loop()
-            return await loop.run_in_executor(self._off, do, ask, self._others, self._means.clock)
+            return await self._off(partial(do, ask, self._others, self._means.clock))
         if isinstance(ask, Open):
             open_ = partial(self._transport.open, seated=seated)
             return await open_(ask.request, ask.pulse, patience, self._silence)
@@ -198,10 +224,9 @@ class AioAttempt:
         return True
 
     async def _work(self, ask: Beside, patience: Patience) -> None:
-        loop = asyncio.get_running_loop()
         outcome: Callable[[], Open | Fill] = partial(next, ask.steps)
         try:
-            while (following := await loop.run_in_executor(self._off, _side_step, outcome)) is not None:
+            while (following := await self._off(partial(_side_step, outcome))) is not None:
                 try:
                     outcome = partial(ask.steps.send, await self._wait(following, patience, seated=True))
                 except BaseException as error:  # noqa: BLE001 - the steps know what it means
@@ -229,10 +254,16 @@ def _side_step(outcome: Callable[[], Open | Fill]) -> Open | Fill | None:
         return None
 
 
-def _step(outcome: Callable[[], Ask]) -> Ask | FetchResult:
-    """Let the try go on to what it asks next, or to its result."""
-    try:
-        return outcome()
-    except StopIteration as end:  # which no future can carry
-        result: FetchResult = end.value
-        return result
+def _begin_next(following: Callable[[], AioAttempt | None]) -> Going | None:
+    """Begin tries until one has something to ask; None: there are no more."""
+    while (attempt := following()) is not None:
+        ask = attempt.begin()
+        if ask is not None:
+            return attempt, ask
+    return None
+
+
+def _go_on(attempt: AioAttempt, outcome: Outcome, following: Callable[[], AioAttempt | None]) -> Going | None:
+    """Let the try go on; when it has ended, begin the next."""
+    ask = attempt.go_on(outcome)
+    return _begin_next(following) if ask is None else (attempt, ask)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import sys
-from concurrent.futures import Executor
 from contextlib import ExitStack
 from typing import TYPE_CHECKING
 
@@ -16,6 +15,7 @@ from stager.wiring.credentials import build_wallet
 if TYPE_CHECKING:
     from stager.farm.aio import AioFarm
     from stager.farm.process import ProcessFarm
+    from stager.farm.side_threads import SideThreads
     from stager.farm.threads import ThreadFarm
     from stager.transfer.aio_fetcher import AioFetcher
 
@@ -61,7 +61,7 @@ def aio_farm(settings: Settings, cache: FileCache, emit: Emit) -> AioFarm:
 
     reach = build_reach(settings)
 
-    def make(off: Executor) -> AioFetcher:
+    def make(off: SideThreads) -> AioFetcher:
         transport = AioTransport(
             connections=settings.origin_connections,
             connect_timeout_seconds=settings.connect_timeout_seconds,
@@ -73,6 +73,8 @@ def aio_farm(settings: Settings, cache: FileCache, emit: Emit) -> AioFarm:
         options = transfer_options(settings)
         others = other_schemes(settings, reach)
         wallet = build_wallet(settings)
-        return AioFetcher(cache, transport, off, options=options, space=space, others=others, wallet=wallet)
+        return AioFetcher(
+            cache, transport, off.do, options=options, space=space, others=others, wallet=wallet
+        )
 
     return AioFarm(make, emit, size=settings.fetch_threads)

@@ -5,12 +5,14 @@ from __future__ import annotations
 import asyncio
 import threading
 from collections.abc import Callable
-from concurrent.futures import Future, ThreadPoolExecutor
+from concurrent.futures import Future
 from concurrent.futures import wait as wait_for
+from itertools import chain, repeat
 from typing import Any, Protocol
 
 from stager.cache.store import FileCache
 from stager.credentials.wallet import Wallet
+from stager.farm.side_threads import SideThreads
 from stager.model.fetches import FetchOrder, FetchResult
 from stager.transfer.account import ProgressReport
 from stager.transfer.aio import AioTransport
@@ -56,13 +58,13 @@ class LoopFetcher:
     ) -> None:
         self.cache = cache
         self.loop = asyncio.new_event_loop()
-        self._off = ThreadPoolExecutor(threads, "off")
         self._thread = threading.Thread(target=self.loop.run_forever)
         self._thread.start()
 
         async def make() -> AioFetcher:
             reads = transport(**({"reach": LOOPBACK} | wanted))
-            return AioFetcher(cache, reads, self._off, options=options, others=others, wallet=wallet)
+            self._off = SideThreads(threads, "off")
+            return AioFetcher(cache, reads, self._off.do, options=options, others=others, wallet=wallet)
 
         self._fetcher = asyncio.run_coroutine_threadsafe(make(), self.loop).result()
 
@@ -83,15 +85,24 @@ class LoopFetcher:
         cancelled: Callable[[], bool] = never,
     ) -> Begun:
         """The same, to be waited for later."""
-        attempt = self._fetcher.attempt(order, progress=progress, cancelled=cancelled)
-        future = asyncio.run_coroutine_threadsafe(attempt.run(), self.loop)
+        future: Future[FetchResult] = Future()
+
+        def ended(how: FetchResult | BaseException) -> None:
+            if isinstance(how, BaseException):
+                future.set_exception(how)
+            else:
+                future.set_result(how)
+
+        attempt = self._fetcher.attempt(order, progress=progress, cancelled=cancelled, ended=ended)
+        following = chain([attempt], repeat(None))
+        asyncio.run_coroutine_threadsafe(self._fetcher.work(following.__next__), self.loop)
         return Begun(future, cancelled, lambda: self.loop.call_soon_threadsafe(attempt.wake))
 
     def close(self) -> None:
         asyncio.run_coroutine_threadsafe(self._fetcher.close(), self.loop).result()
         self.loop.call_soon_threadsafe(self.loop.stop)
         self._thread.join()
-        self._off.shutdown()
+        self._off.close()
         self.loop.close()
 
 
