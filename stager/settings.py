@@ -76,6 +76,8 @@ class Settings(BaseSettings):
     """Address that the server binds."""
     port: int = Field(default=8717, ge=0, le=65535)
     """Port of the server; 0: any free one."""
+    accelerator_location: str = Field(default="", pattern=r"^(/[A-Za-z0-9._~/-]*)?$")
+    """Internal location of an nginx in front, below which it has the cache's root and sends files from it; empty: none."""
     server: str = ""
     """URL of the server for clients; empty: `listen` and `port`."""
     token_file: str = ""

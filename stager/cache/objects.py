@@ -10,7 +10,7 @@ from contextlib import suppress
 from typing import BinaryIO, TypeVar
 
 from stager.cache.failures import LINK_REFUSED, cache_error
-from stager.cache.files import remove_quietly
+from stager.cache.files import STALE_TRIES, remove_quietly, unless_stale
 from stager.cache.fresh import status
 from stager.cache.layout import SHARED_FILE_MODE, Layout
 from stager.cache.owner import new_owner, retire
@@ -54,6 +54,24 @@ def object_path(tree: Tree, sha256: str, *, restricted: bool = False) -> str:
     except OSError:  # said to whoever opens it
         found = None
     return tree.object(sha256, restricted=restricted) if found is None else found[0]
+
+
+def open_object(tree: Tree, sha256: str, *, restricted: bool = False) -> BinaryIO | None:
+    """The object, open for reading, which it stays when it is removed; None when there is none.
+
+    Raises:
+        CacheError: it can't be read.
+    """
+    try:
+        for _ in range(STALE_TRIES):
+            found = find_object(tree, sha256, restricted=restricted)
+            if found is None:
+                return None
+            with suppress(FileNotFoundError):  # it went, or a migration moved it: look again
+                return unless_stale(lambda: open(found[0], "rb"))  # noqa: B023 - called at once
+    except OSError as error:
+        raise cache_error(error, tree.object(sha256, restricted=restricted), "read") from error
+    return None
 
 
 def object_names(tree: Tree, sha256: str, *, restricted: bool = False) -> list[str]:

@@ -39,6 +39,7 @@ def serve(
     from stager.cli.connect import logging_to_stderr, token_path
     from stager.metrics import Metrics
     from stager.server.app import create_app
+    from stager.server.bytes import Accelerator
     from stager.server.collector import tune_collector
     from stager.server.listen import ApiServer, loopback_address, open_socket, url_of
     from stager.server.token import ensure_token
@@ -73,6 +74,7 @@ def serve(
             grants=server.grants,
             metrics=metrics,
             metrics_open=settings.metrics_open,
+            accelerator=Accelerator(settings.accelerator_location, server.cache.root),
         )
         api = ApiServer(app, ready)
         tune_collector()

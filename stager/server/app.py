@@ -14,6 +14,7 @@ from stager import __version__
 from stager.clock import Clock, SystemClock
 from stager.metrics import Metrics
 from stager.server import problems
+from stager.server.bytes import NO_ACCELERATOR, Accelerator
 from stager.server.guard import PROTECTED, Guard
 from stager.server.page import HEADERS, render
 from stager.server.routes_cache import cache_routes
@@ -59,6 +60,7 @@ def create_app(
     grants: GrantService | None = None,
     metrics: Metrics | None = None,
     metrics_open: bool = False,
+    accelerator: Accelerator = NO_ACCELERATOR,
 ) -> FastAPI:
     """The HTTP API of a job server.
 
@@ -75,6 +77,7 @@ def create_app(
         grants: who has proved what; None: there are none.
         metrics: figures of this process; None: it keeps none.
         metrics_open: whether they are shown without the token.
+        accelerator: sends files in place of the server.
 
     Returns:
         The application; ``app.state.waiting.close()`` answers all long polls at once, for a quick end.
@@ -96,7 +99,7 @@ def create_app(
     )  # Guard enforces it
     api = APIRouter(prefix=PROTECTED, dependencies=[Security(shown)])
     api.include_router(job_routes(jobs, app.state.waiting))
-    api.include_router(file_routes(jobs))
+    api.include_router(file_routes(jobs, accelerator))
     api.include_router(precondition_routes(jobs))
     api.include_router(run_routes(runs))
     api.include_router(status_routes(jobs, site or SiteService(), clock or SystemClock()))
@@ -105,7 +108,7 @@ def create_app(
     api.include_router(pin_routes(cache))
     api.include_router(verify_routes(cache))
     api.include_router(purge_routes(cache))
-    api.include_router(content_routes(cache))
+    api.include_router(content_routes(cache, grants, accelerator))
     api.include_router(cache_routes(cache))
     api.include_router(credential_routes(credentials))
     app.include_router(api)

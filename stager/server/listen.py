@@ -11,6 +11,7 @@ import uvicorn
 from fastapi import FastAPI
 
 from stager.errors import ConflictError, SettingsError
+from stager.server.sendfile import SendfileProtocol
 
 DRAIN_SECONDS = 1
 """Answers that are still being sent at the end have this long."""
@@ -83,6 +84,7 @@ class ApiServer(uvicorn.Server):
                 log_config=None,
                 access_log=False,
                 lifespan="off",
+                http=SendfileProtocol,
                 ws="none",
                 server_header=False,
                 proxy_headers=False,

@@ -6,6 +6,7 @@ import base64
 import binascii
 import re
 from typing import Annotated
+from urllib.parse import unquote, urlsplit
 
 from fastapi import APIRouter, Header, Query, Request, Response
 from starlette.concurrency import run_in_threadpool
@@ -13,23 +14,27 @@ from starlette.requests import ClientDisconnect
 
 from stager.errors import InputError
 from stager.model.cache_views import Content
-from stager.server.bytes import bytes_answer
-from stager.server.problems import Answers, described
+from stager.server.bytes import Accelerator, AskedHeaders, bytes_answer
+from stager.server.problems import described
+from stager.server.reading import OCTETS, REFUSALS, readable
 from stager.server.routes_cache import site_of
+from stager.server.who import Who
 from stager.service.cache_site import CacheSite
+from stager.service.grants import GrantService
 
 TOGETHER_BYTES = 1 << 20
 """Taken together before they are written."""
 _REPR_DIGEST = re.compile(r"sha-256=:([A-Za-z0-9+/=]{1,100}):")
 
 
-def content_routes(site: CacheSite | None) -> APIRouter:
-    """Routes below ``/v1/cache``: bytes."""
-    router = APIRouter(prefix="/cache", tags=["cache"])
-    octets: Answers = {200: {"content": {"application/octet-stream": {}}, "description": "The bytes."}}
+def content_routes(
+    site: CacheSite | None, grants: GrantService | None, accelerator: Accelerator
+) -> APIRouter:
+    """Routes for bytes, by key and by digest."""
+    router = APIRouter(tags=["cache"])
 
     @router.put(
-        "/files/{key:path}", status_code=201, responses=described(409, 503, 507), summary="Put a file"
+        "/cache/files/{key:path}", status_code=201, responses=described(409, 503, 507), summary="Put a file"
     )
     async def put(
         key: str,
@@ -56,20 +61,38 @@ def content_routes(site: CacheSite | None) -> APIRouter:
         finally:
             await run_in_threadpool(incoming.abort)
 
-    @router.get(
-        "/content/{key:path}",
-        response_class=Response,
-        responses=octets | described(404, 409, 416, 503),
-        summary="Read a file",
+    answers = OCTETS | described(404, 409, *REFUSALS, 503)
+
+    @router.head(
+        "/cache/content/{key:path}", response_class=Response, responses=answers, summary="Look at a file"
     )
-    def get(
-        key: str,
-        if_none_match: Annotated[str, Header()] = "",
-        range_: Annotated[str, Header(alias="Range")] = "",
-    ) -> Response:
-        """The bytes of a file, or those from a first one on (`Range: bytes=N-`). `ETag` is its SHA-256."""
-        found, file = site_of(site).content.open(key)
-        return bytes_answer(file, found.sha256, found.size, if_none_match=if_none_match, range_=range_)
+    @router.get(
+        "/cache/content/{key:path}", response_class=Response, responses=answers, summary="Read a file"
+    )
+    def get(key: str, asked: AskedHeaders, who: Who) -> Response:
+        """The bytes of a key's file, or the parts that are asked for. `ETag` is its SHA-256: it tells when the key has another file."""
+        found, file = site_of(site).content.open(key, readable(who, grants))
+        name = unquote(urlsplit(found.key).path) if "://" in found.key else found.key
+        return bytes_answer(asked, file, found.sha256, found.size, name=name, accelerator=accelerator)
+
+    @router.head(
+        "/objects/{sha256}",
+        response_class=Response,
+        responses=answers,
+        tags=["objects"],
+        summary="Look at an object",
+    )
+    @router.get(
+        "/objects/{sha256}",
+        response_class=Response,
+        responses=answers,
+        tags=["objects"],
+        summary="Read an object",
+    )
+    def get_object(sha256: str, asked: AskedHeaders, who: Who) -> Response:
+        """The bytes with that SHA-256, or the parts that are asked for: they never change."""
+        found, file = site_of(site).content.open_object(sha256, readable(who, grants))
+        return bytes_answer(asked, file, found.sha256, found.size, accelerator=accelerator)
 
     return router
 

@@ -8,11 +8,13 @@ from enum import StrEnum
 from io import BytesIO
 from typing import Annotated, BinaryIO
 
-from fastapi import APIRouter, Header, Query, Response
+from fastapi import APIRouter, Query, Response
 
 from stager.model.views import ResultView
-from stager.server.bytes import FileAnswer, bytes_answer
+from stager.server.bytes import Accelerator, AskedHeaders, FileAnswer, bytes_answer
+from stager.server.conditions import Span
 from stager.server.problems import Answers, described
+from stager.server.reading import OCTETS, REFUSALS
 from stager.service.jobs import JobService
 
 
@@ -30,10 +32,9 @@ class ResultList:
     results: list[ResultView]
 
 
-def file_routes(jobs: JobService) -> APIRouter:
+def file_routes(jobs: JobService, accelerator: Accelerator) -> APIRouter:
     """Routes below ``/v1/jobs/{job}``."""
     router = APIRouter(prefix="/jobs/{job}")
-    octets: Answers = {200: {"content": {"application/octet-stream": {}}, "description": "The bytes."}}
     text: Answers = {200: {"content": {"text/plain": {}}, "description": "The text."}}
 
     @router.get(
@@ -53,9 +54,7 @@ def file_routes(jobs: JobService) -> APIRouter:
         except FileNotFoundError:
             file = BytesIO()
         size = file.seek(0, os.SEEK_END)
-        first = min(offset, size)
-        file.seek(first)
-        return FileAnswer(file, size - first, "text/plain; charset=utf-8")
+        return FileAnswer(file, [Span(min(offset, size), size)], "text/plain; charset=utf-8")
 
     @router.get("/results", responses=described(404, 409), tags=["results"], summary="List a job's results")
     def results(job: str) -> ResultList:
@@ -77,24 +76,28 @@ def file_routes(jobs: JobService) -> APIRouter:
         """Remove one file that the job left, whatever was promised."""
         return ResultList(jobs.remove_results(job, [name]))
 
+    answers = OCTETS | described(404, 409, 410, *REFUSALS)
+
+    @router.head(
+        "/results/{name:path}",
+        response_class=Response,
+        responses=answers,
+        tags=["results"],
+        summary="Look at a result",
+    )
     @router.get(
         "/results/{name:path}",
         response_class=Response,
-        responses=octets | described(404, 409, 410, 416),
+        responses=answers,
         tags=["results"],
         summary="Read a result",
     )
-    def result(
-        job: str,
-        name: str,
-        if_none_match: Annotated[str, Header()] = "",
-        range_: Annotated[str, Header(alias="Range")] = "",
-    ) -> Response:
-        """The bytes of a result, or those from a first one on (`Range: bytes=N-`): they never change.
+    def result(job: str, name: str, asked: AskedHeaders) -> Response:
+        """The bytes of a result, or the parts that are asked for: they never change.
 
         `ETag` is its SHA-256; `Repr-Digest` says the same in its own way. 410 for one that is there no more.
         """
         found, file = jobs.open_result(job, name)
-        return bytes_answer(file, found.sha256, found.size, if_none_match=if_none_match, range_=range_)
+        return bytes_answer(asked, file, found.sha256, found.size, name=name, accelerator=accelerator)
 
     return router

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+import os
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from types import TracebackType
 from typing import BinaryIO, Self
 
-from stager.cache.entries import EntryFiles
+from stager.cache.objects import open_object
 from stager.cache.partial import Partial, create_unnamed
 from stager.cache.store import FileCache
 from stager.cache.writer import BLOCK_BYTES, ObjectWriter
@@ -18,12 +19,23 @@ from stager.model.cache_views import Content
 from stager.model.catalogue import RESULT, UNNAMED, CachedFile
 from stager.model.entries import Entry
 from stager.model.jobs import check_owner
-from stager.model.keys import SHA256, key_digest, parse_sha256
+from stager.model.keys import SHA256, key_digest, parse_sha256, sha256_key
 from stager.model.urls import parse_url
 from stager.state.catalogue import Catalogue
 
+_OPEN_TRIES = 4
+"""A file may be replaced, or evicted and fetched again, between look-up and opening."""
 LONGEST_KEY = 8192
 """Characters, as of a URL."""
+
+
+MayRead = Callable[[str, str | None], bool]
+"""Whether who asks may read a restricted object: by its digest, under that key (None: under any)."""
+
+
+def everything(_sha256: str, _key: str | None) -> bool:
+    """May be read."""
+    return True
 
 
 class Incoming:
@@ -123,21 +135,42 @@ class ContentService:
                 incoming.write(block)
             return incoming.finish()
 
-    def open(self, word: str) -> tuple[Content, BinaryIO]:
+    def open(self, word: str, may_read: MayRead = everything) -> tuple[Content, BinaryIO]:
         """The key's file, open for reading.
 
         Raises:
-            NotFoundError: the cache does not have it.
+            NotFoundError: the cache does not have it, or nothing that who asks may read.
             CacheError: the file system failed.
         """
         key = _canonical(word)
-        entry = EntryFiles(self.cache.tree).current(key_digest(key))
-        file = None if entry is None else self.cache.open(key)
-        if entry is None or file is None:
-            raise NotFoundError(
-                f"{_shown(key)} is not in the cache", remedy="`stager cache ls` lists what is"
-            )
-        return Content(_shown(key), entry.object, entry.size), file
+        for _ in range(_OPEN_TRIES):
+            entry = self.cache.lookup(key)
+            if entry is None or (entry.restricted and not may_read(entry.object, key)):
+                break
+            file = open_object(self.cache.tree, entry.object, restricted=entry.restricted)
+            if file is not None:
+                return Content(_shown(key), entry.object, entry.size), file
+        raise NotFoundError(f"{_shown(key)} is not in the cache", remedy="`stager cache ls` lists what is")
+
+    def open_object(self, word: str, may_read: MayRead = everything) -> tuple[Content, BinaryIO]:
+        """The object with that SHA-256, open for reading: the public one, or one that who asks may read.
+
+        Raises:
+            InputError: not a digest.
+            NotFoundError: the cache does not have it, or nothing that who asks may read.
+            CacheError: the file system failed.
+        """
+        sha256 = parse_sha256(word)
+        self.cache.check()
+        files = self.catalogue.of_object(sha256)
+        for restricted in (False, True):
+            if restricted and not may_read(sha256, None):
+                break
+            file = open_object(self.cache.tree, sha256, restricted=restricted)
+            if file is not None:
+                self.cache.access.used(one.digest for one in files if one.restricted is restricted)
+                return Content(sha256_key(sha256), sha256, os.fstat(file.fileno()).st_size), file
+        raise NotFoundError(f"no object {sha256} is in the cache", remedy="`stager cache ls` lists what is")
 
     @contextmanager
     def get(self, word: str) -> Iterator[tuple[Content, Iterator[bytes]]]:

@@ -30,6 +30,10 @@ class GrantService:
         """Those that count now (of that user), the newest first."""
         return [GrantView.of(grant) for grant in self._valid(user)]
 
+    def allows(self, user: str, sha256: str, key: str | None = None) -> bool:
+        """Whether the user has proved of late that he may read that object, under that key (None: under any)."""
+        return any(one.access.object == sha256 and key in {None, one.access.key} for one in self._valid(user))
+
     def revoke(self, words: Sequence[str] = (), *, user: str | None = None) -> list[GrantView]:
         """End grants: those named by id or URL, or all of a user; which they were. Durable on return.
 

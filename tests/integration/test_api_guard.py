@@ -47,7 +47,11 @@ def test_every_call_below_v1_needs_the_token_even_with_a_body_that_makes_no_sens
     calls = [(path, method) for path, method, _ in operations(api) if path.startswith("/v1")]
     assert len(calls) >= 10
     for path, method in calls:
-        api.problem(method, re.sub(r"\{.*?\}", "x", path), 401, token=None, data=b"{")
+        there = re.sub(r"\{.*?\}", "x", path)
+        if method.upper() == "HEAD":  # its problem is told without words
+            assert api(method, there, token=None, data=b"{").status_code == 401
+        else:
+            api.problem(method, there, 401, token=None, data=b"{")
     api.problem("GET", "/v1/nothing", 401, token=None)
     api.problem("GET", "/v1", 401, token=None)
 

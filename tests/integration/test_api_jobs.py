@@ -227,7 +227,7 @@ def test_results_are_listed_and_read_with_their_digest(api: Api) -> None:
     assert answer.headers["Content-Length"] == str(len(data))
     assert answer.headers["ETag"] == f'"{digest.hexdigest()}"'
     assert answer.headers["Repr-Digest"] == f"sha-256=:{base64.b64encode(digest.digest()).decode()}:"
-    assert answer.headers["Content-Disposition"] == "attachment"
+    assert answer.headers["Content-Disposition"] == 'attachment; filename="a"'
     again = api("GET", f"/v1/jobs/{job}/results/sub/a", headers={"If-None-Match": answer.headers["ETag"]})
     assert (again.status_code, again.content) == (304, b"")
     assert "sub/a" in api.problem("GET", f"/v1/jobs/{job}/results/b", 404)["remedy"]

@@ -74,7 +74,7 @@ def test_a_result_is_read_from_any_byte_on(server: ServerProcess) -> None:
     assert (part.status_code, part.content) == (206, b"789")
     assert part.headers["Content-Range"] == "bytes 7-9/10"
     assert part.headers["ETag"] == f'"{sha256(b"0123456789").hexdigest()}"'
-    assert (get(Range="bytes=0-").status_code, get(Range="bytes=2-3").status_code) == (206, 200)
+    assert get(Range="bytes=2-3").content == b"23"
     assert get(Range="bytes=10-").status_code == 416
 
 
