@@ -74,7 +74,7 @@ def settings() -> str:
             "|---|---|---|",
             *rows,
             "",
-            "`STAGER_TOKEN` gives a client the server's token, `STAGER_CONFIG` names the settings file; neither is a setting.",
+            "`STAGER_TOKEN` gives a client its token, `STAGER_CONFIG` names the settings file; neither is a setting.",
             "",
         ]
     )
@@ -130,7 +130,41 @@ def metrics() -> str:
     )
 
 
-PAGES = {"command-line.md": command_line, "settings.md": settings, "errors.md": errors, "metrics.md": metrics}
+def roles() -> str:
+    """Who may make which call."""
+    from stager.model.principals import Role
+    from stager.model.roles import RULES, SCOPES
+
+    rows = [
+        f"| `{rule.action}` | {rule.area} | {rule.kind} | {' | '.join(str(rule.reach[role]) for role in Role)} |"
+        for rule in RULES.values()
+    ]
+    return "\n".join(
+        [
+            "# Roles and scopes",
+            "",
+            "How far each role reaches: `any`: everybody's things; `own`: what is one's own, or is for everybody (any other",
+            "is answered with 404); `-`: refused with 403. The server's own token is an administrator's.",
+            "",
+            "| call | area | kind | " + " | ".join(Role) + " |",
+            "|---|---|---|" + "---|" * len(Role),
+            *rows,
+            "",
+            f"Scopes of a token: {', '.join(f'`{scope}`' for scope in sorted(SCOPES))}. An area is for all of its calls,",
+            "`AREA:read` for those of kind `read` and `bytes`, `read` for those of every area. A token without scopes is for",
+            "all that its user may.",
+            "",
+        ]
+    )
+
+
+PAGES = {
+    "command-line.md": command_line,
+    "settings.md": settings,
+    "errors.md": errors,
+    "metrics.md": metrics,
+    "roles.md": roles,
+}
 
 
 def main() -> int:

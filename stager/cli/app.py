@@ -31,6 +31,8 @@ from stager.cli import (
     serve,
     stage,
     submit,
+    token,
+    user,
     wait,
     worker,
     workers,
@@ -93,7 +95,7 @@ WITH_COMMAND: tuple[Callable[..., int | None], ...] = (submit.submit, run_.run, 
 """They take a command of the user's, or options for another program, after ``--``."""
 HIDDEN: tuple[Callable[..., int | None], ...] = (fetch_process.fetch_process,)
 """They are for the server, not for people."""
-GROUPS = (results, cache, credentials, grants)
+GROUPS = (results, cache, credentials, grants, user, token)
 
 
 _HELP = """Stages the inputs of jobs: fetched once, verified, cached."""

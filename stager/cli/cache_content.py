@@ -42,11 +42,11 @@ def put(
 ) -> None:
     """Put a file into the cache and print its SHA-256. It is there whole or not at all, whatever its size."""
     from stager.cli.cache_source import cache_source
-    from stager.cli.login import login_name
+    from stager.cli.login import asking_name
 
     with ExitStack() as opened, cache_source(lambda site: site.content, cache_dir) as content:
         file = sys.stdin.buffer if source == "-" else opened.enter_context(_open(source))
-        stored = content.put(key, _blocks(file, source), sha256=sha256, owner=owner or login_name())
+        stored = content.put(key, _blocks(file, source), sha256=sha256, owner=owner or asking_name())
     if as_json:
         output.json_line(asdict(stored))
     else:

@@ -44,13 +44,13 @@ def pin(
 ) -> None:
     """Let files stay, whatever needs room. Pinning again prolongs; what stays is the content they have now."""
     from stager.cli.cache_source import cache_source
-    from stager.cli.login import login_name
+    from stager.cli.login import asking_name
     from stager.model.durations import parse_duration
 
     seconds = None if span is None else parse_duration(span)
     with cache_source(lambda site: site.pins, cache_dir) as pins:
         for word in files:
-            _tell(pins.pin(word, seconds, reason=reason, owner=owner or login_name()), as_json=as_json)
+            _tell(pins.pin(word, seconds, reason=reason, owner=owner or asking_name()), as_json=as_json)
 
 
 def unpin(pinned: Pinned, as_json: AsJson = False, cache_dir: CacheDir = None) -> None:

@@ -37,7 +37,7 @@ def client_of(settings: Settings) -> Client:
     from stager.client import Client
 
     url = server_url(settings)
-    return Client(url, _token(settings))
+    return Client(url, shown_token(settings))
 
 
 def token_path(settings: Settings) -> Path:
@@ -56,7 +56,12 @@ def logging_to_stderr(level: str, form: str) -> AbstractContextManager[None]:
     return logging_to(sys.stderr, level, form, redaction)
 
 
-def _token(settings: Settings) -> str:
+def shown_token(settings: Settings) -> str:
+    """What the server is shown: ``STAGER_TOKEN``, or what the token file has.
+
+    Raises:
+        AccessDeniedError: there is neither.
+    """
     from stager.server.token import read_token
 
     return os.environ.get("STAGER_TOKEN") or read_token(token_path(settings))

@@ -35,6 +35,20 @@ def credential_source() -> Iterator[CredentialService | CredentialCalls[Blocking
     yield build_credential_service(settings)
 
 
+def my_name() -> str:
+    """Of whoever runs this command: as the configured server knows him, or his login name."""
+    from stager.cli.login import asking_name, login_name
+    from stager.settings import load_settings
+
+    settings = load_settings()
+    if settings.server and not asking_name():
+        from stager.cli.connect import client_of
+
+        with client_of(settings) as client:
+            return client.accounts.whoami().name
+    return login_name()
+
+
 def named(found: Sequence[CredentialView], word: str) -> CredentialView:
     """The one that `word` names, by its id or its host.
 

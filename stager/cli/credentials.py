@@ -93,8 +93,7 @@ def add(
     One of the same host, path, owner and kind is replaced. Jobs that wait for it go on by themselves.
     """
     from stager.cli.credential_input import Source, gather, kind_of
-    from stager.cli.credential_source import credential_source
-    from stager.cli.login import login_name
+    from stager.cli.credential_source import credential_source, my_name
     from stager.model.credential_scope import Scope
     from stager.model.credentials import NewCredential
 
@@ -102,7 +101,7 @@ def add(
         raise InputError(
             "--site and --owner were given", cause="it is one's or everybody's", remedy="give one"
         )
-    scope = Scope(host, prefix, "" if site else owner or login_name(), allow_http)
+    scope = Scope(host, prefix, "" if site else owner or my_name(), allow_http)
     source = Source(stdin=stdin, file=from_file, netrc=netrc)
     chosen = kind_of(kind, user, source)
     parts = gather(

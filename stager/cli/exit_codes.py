@@ -24,7 +24,7 @@ class Exit(IntEnum):
     NOT_FOUND = 3
     """No such job, key, result or precondition."""
     SERVER = 4
-    """The server can't be reached, or refused the token."""
+    """The server can't be reached, or refused the token or what was asked with it."""
     STORAGE = 5
     """The cache or the server's state can't be used."""
     CONFLICT = 6
@@ -49,6 +49,8 @@ BY_ERROR: Final[dict[type[BaseException], Exit]] = {
     errors.NotFoundError: Exit.NOT_FOUND,
     errors.ServerUnreachableError: Exit.SERVER,
     errors.AccessDeniedError: Exit.SERVER,
+    errors.ForbiddenError: Exit.SERVER,
+    errors.TooManyRequestsError: Exit.SERVER,
     errors.CredentialError: Exit.CREDENTIAL,
     errors.CredentialStoreError: Exit.STORAGE,
     errors.CacheError: Exit.STORAGE,

@@ -10,7 +10,6 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 from typer.core import TyperCommand
 
-from stager.cli.login import login_name
 from stager.errors import InputError
 
 if TYPE_CHECKING:
@@ -158,12 +157,11 @@ def spec_of_options(
     )
 
 
-def owned(specs: Iterable[JobSpec]) -> list[JobSpec]:
-    """The same jobs; those without an owner belong to whoever runs this command."""
+def owned(specs: Iterable[JobSpec], owner: str) -> list[JobSpec]:
+    """The same jobs; those without an owner belong to this one."""
     from dataclasses import replace
 
-    me = login_name()
-    return [spec if spec.owner else replace(spec, owner=me) for spec in specs]
+    return [spec if spec.owner else replace(spec, owner=owner) for spec in specs]
 
 
 def split_input(text: str) -> JobInput:

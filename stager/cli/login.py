@@ -15,3 +15,19 @@ def login_name() -> str:
     except KeyError:
         name = str(number)
     return "".join(c if c.isascii() and (c.isalnum() or c in "._@+-") else "_" for c in name)[:64]
+
+
+def asking_name() -> str:
+    """Whom what is asked of the server counts for: the login name, which the server's own token says nothing of.
+
+    Empty where a user shows a token of his own: the server knows him by that.
+    """
+    from stager.cli.connect import shown_token
+    from stager.errors import AccessDeniedError
+    from stager.model.accounts import is_users_token
+    from stager.settings import load_settings
+
+    try:
+        return "" if is_users_token(shown_token(load_settings())) else login_name()
+    except AccessDeniedError:  # there is none: the command will say so, if it needs one
+        return login_name()

@@ -75,6 +75,7 @@ def serve(
             metrics=metrics,
             metrics_open=settings.metrics_open,
             accelerator=Accelerator(settings.accelerator_location, server.cache.root),
+            accounts=server.accounts,
         )
         api = ApiServer(app, ready)
         tune_collector()

@@ -76,14 +76,14 @@ def stage(
     They are fetched in the background; `stager staged ID` shows how far they are.
     """
     from stager.cli.connect import connected
-    from stager.cli.login import login_name
+    from stager.cli.login import asking_name
     from stager.model.durations import parse_duration
 
     items = _items(urls or (), lists or (), form)
     seconds = None if keep is None else parse_duration(keep)
     with connected() as client:
         made = client.stage.submit(
-            items, keep_seconds=seconds, priority=priority, owner=owner or login_name()
+            items, keep_seconds=seconds, priority=priority, owner=owner or asking_name()
         )
     if as_json:
         output.json_line({"id": made, "files": len(items)})

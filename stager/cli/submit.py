@@ -23,6 +23,7 @@ from stager.cli.jobspec import (
     given_specs,
     owned,
 )
+from stager.cli.login import asking_name
 from stager.cli.options import AsJson
 
 Files = Annotated[
@@ -63,7 +64,7 @@ def submit(
         "name": name,
         "owner": owner,
     }
-    specs = owned(given_specs(files or [], command_of(context), options))
+    specs = owned(given_specs(files or [], command_of(context), options), asking_name())
 
     from stager.cli.connect import connected
 

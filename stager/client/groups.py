@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Generic
 
+from stager.client.accounts import AccountCalls
 from stager.client.cache import CacheCalls
 from stager.client.credentials import CredentialCalls
 from stager.client.grants import GrantCalls
@@ -38,5 +39,7 @@ class Groups(Generic[M]):
         """What origins are shown; no secret comes back."""
         self.grants: GrantCalls[M] = GrantCalls(driver)
         """Who has proved that he may read what."""
+        self.accounts: AccountCalls[M] = AccountCalls(driver)
+        """Users, and the tokens that they show."""
         self.site: SiteCalls[M] = SiteCalls(driver)
         """The server itself."""

@@ -62,7 +62,12 @@ class JobCalls(Group[M]):
 
     @answered
     def list(
-        self, *, states: Collection[JobState] = (), limit: int = 100, before: str | None = None
+        self,
+        *,
+        states: Collection[JobState] = (),
+        limit: int = 100,
+        before: str | None = None,
+        owner: str | None = None,
     ) -> Talk[list[JobView]]:
         """Jobs, newest first."""
         found: list[JobView] = []
@@ -71,6 +76,7 @@ class JobCalls(Group[M]):
                 "state": [s.value for s in states],
                 "limit": min(limit - len(found), MOST),
                 "before": before,
+                "owner": owner,
             }
             answer = yield Request("GET", "jobs", query)
             found += views(JobView, answer["jobs"])

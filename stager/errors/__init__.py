@@ -61,6 +61,7 @@ __all__ = [
     "FetchError",
     "FetchTooLongError",
     "FileTooLargeError",
+    "ForbiddenError",
     "HandedBackError",
     "HeadTooLargeError",
     "HostKeyError",
@@ -93,6 +94,7 @@ __all__ = [
     "StateError",
     "TlsError",
     "TooManyInputsError",
+    "TooManyRequestsError",
     "UnprovenLengthError",
     "WorkerLostError",
     "error_from_dict",
@@ -283,6 +285,19 @@ class AccessDeniedError(StagerError):
     """The server did not accept the token."""
 
     code = "access-denied"
+
+
+class ForbiddenError(StagerError):
+    """Who asked is known, and may not do that."""
+
+    code = "forbidden"
+
+
+class TooManyRequestsError(StagerError):
+    """Somebody asks more often than the server answers; nothing was changed."""
+
+    code = "too-many-requests"
+    transient = True
 
 
 class RemoteError(StagerError):

@@ -17,6 +17,8 @@ _ASSIGNMENT = re.compile(
     r"(?i)(\b[\w-]*(?:token|secret|password|passwd|passphrase|api[-_]?key|signature|cookie)['\"]?\s*[:=]\s*['\"]?)"
     r"[^\s'\",;&]+"
 )
+_TOKEN = re.compile(r"\bstg_[A-Za-z0-9_-]{16,}")
+"""Of a user, wherever it comes up; see `stager.model.accounts`."""
 SECRET_NAME = re.compile(
     r"(?i).*(?:token|secret|password|passwd|passphrase|api[-_]?key|signature|cookie|authorization|credential).*"
 )
@@ -27,6 +29,7 @@ def redacted_text(text: str) -> str:
     """`text` without user names and passwords in URLs, secret query parameters, and credentials in headers."""
     text = _URL.sub(lambda found: _shown(found.group()), text)
     text = _AUTHORIZATION.sub(lambda found: (found.group(1) or found.group(2)) + HIDDEN, text)
+    text = _TOKEN.sub(HIDDEN, text)
     return _ASSIGNMENT.sub(lambda found: found.group(1) + HIDDEN, text)
 
 

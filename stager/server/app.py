@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Collection
 from typing import Any
 
-from fastapi import APIRouter, FastAPI, Security
+from fastapi import APIRouter, Depends, FastAPI, Security
 from fastapi.openapi.utils import get_openapi
 from fastapi.responses import HTMLResponse
 from fastapi.security import HTTPBearer
@@ -14,9 +14,12 @@ from stager import __version__
 from stager.clock import Clock, SystemClock
 from stager.metrics import Metrics
 from stager.server import problems
+from stager.server.authentication import Authentication
 from stager.server.bytes import NO_ACCELERATOR, Accelerator
-from stager.server.guard import PROTECTED, Guard
+from stager.server.gate import Gate
+from stager.server.guard import Guard
 from stager.server.page import HEADERS, render
+from stager.server.routes_accounts import account_routes
 from stager.server.routes_cache import cache_routes
 from stager.server.routes_content import content_routes
 from stager.server.routes_credentials import credential_routes
@@ -32,6 +35,9 @@ from stager.server.routes_stage import stage_routes
 from stager.server.routes_verify import verify_routes
 from stager.server.tracking import Tracking
 from stager.server.waiting import Waiting
+from stager.server.who import PROTECTED, permit
+from stager.service.accounts import AccountService
+from stager.service.cache_reach import CacheReach
 from stager.service.cache_site import CacheSite
 from stager.service.credentials import CredentialService
 from stager.service.grants import GrantService
@@ -42,7 +48,7 @@ from stager.service.stage import StageService
 
 ABOUT = """Jobs and what they need: each input is fetched once, verified, and there before its job starts.
 
-All below `/v1` needs the server's token, as `Authorization: Bearer TOKEN`. Times are seconds since 1970 UTC,
+All below `/v1` needs a token, as `Authorization: Bearer TOKEN`. Times are seconds since 1970 UTC,
 sizes are bytes. Every error is a problem document (RFC 9457) that names what, why and what to do."""
 
 
@@ -58,6 +64,7 @@ def create_app(
     stages: StageService | None = None,
     credentials: CredentialService | None = None,
     grants: GrantService | None = None,
+    accounts: AccountService | None = None,
     metrics: Metrics | None = None,
     metrics_open: bool = False,
     accelerator: Accelerator = NO_ACCELERATOR,
@@ -66,7 +73,7 @@ def create_app(
 
     Args:
         jobs: does the work; its calls run in threads, never in the event loop.
-        token: what clients must show.
+        token: the server's own, which its administrator shows.
         hosts: names in ``Host`` that are served besides this machine's loopback names.
         clock: for the uptime.
         runs: takes the reports of another job server; None: jobs are not handed to one.
@@ -75,6 +82,7 @@ def create_app(
         stages: takes stage requests; None: it takes none.
         credentials: takes credentials; None: it takes none.
         grants: who has proved what; None: there are none.
+        accounts: users and their tokens; None: whoever holds the server's token is the only one.
         metrics: figures of this process; None: it keeps none.
         metrics_open: whether they are shown without the token.
         accelerator: sends files in place of the server.
@@ -92,25 +100,28 @@ def create_app(
     )
     app.state.waiting = Waiting(jobs)
     problems.install(app)
-    app.add_middleware(Guard, token=token, hosts=hosts, metrics_open=metrics_open)
+    app.add_middleware(Gate, authentication=Authentication(token, accounts), metrics_open=metrics_open)
+    app.add_middleware(Guard, hosts=hosts)
     app.add_middleware(Tracking, metrics=metrics)
     shown = HTTPBearer(
-        auto_error=False, description="The content of the server's token file."
-    )  # Guard enforces it
-    api = APIRouter(prefix=PROTECTED, dependencies=[Security(shown)])
+        auto_error=False, description="A token of yours, or the content of the server's token file."
+    )  # the gate enforces it
+    api = APIRouter(prefix=PROTECTED, dependencies=[Security(shown), Depends(permit)])
     api.include_router(job_routes(jobs, app.state.waiting))
     api.include_router(file_routes(jobs, accelerator))
     api.include_router(precondition_routes(jobs))
     api.include_router(run_routes(runs))
     api.include_router(status_routes(jobs, site or SiteService(), clock or SystemClock()))
-    api.include_router(stage_routes(stages, app.state.waiting))
+    reach = CacheReach(None if cache is None else cache.cache, grants)
+    api.include_router(stage_routes(stages, app.state.waiting, reach))
     api.include_router(grant_routes(grants))
-    api.include_router(pin_routes(cache))
+    api.include_router(pin_routes(cache, reach))
     api.include_router(verify_routes(cache))
     api.include_router(purge_routes(cache))
-    api.include_router(content_routes(cache, grants, accelerator))
-    api.include_router(cache_routes(cache))
+    api.include_router(content_routes(cache, reach, accelerator))
+    api.include_router(cache_routes(cache, reach))
     api.include_router(credential_routes(credentials))
+    api.include_router(account_routes(accounts))
     app.include_router(api)
     app.include_router(health_routes())
     if metrics is not None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hmac
 import logging
 import time
 from collections.abc import Collection
@@ -12,40 +11,29 @@ from starlette.datastructures import Headers, MutableHeaders
 from starlette.exceptions import HTTPException
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from stager.errors import AccessDeniedError, InputError, StagerError
-from stager.model.principals import SERVER_TOKEN, Principal
+from stager.errors import InputError, StagerError
 from stager.server.problems import fault, problem
+from stager.server.who import PROTECTED
 
 log = logging.getLogger(__name__)
 
 MAX_BODY_BYTES = 8 * 1024 * 1024
 """A thousand jobs with dozens of inputs each fit."""
 TOO_LARGE = f"the body is larger than {MAX_BODY_BYTES} bytes"
-PROTECTED = "/v1"
-"""All below needs the token."""
-METRICS = "/metrics"
-"""So does this, unless the site shows it to everybody."""
 
 
 class Guard:
-    """Refuses requests for other hosts, without the token, or with too large a body; answers for faults of ours.
-
-    Who asks is at ``scope["state"]["principal"]`` for all below `PROTECTED`; see `stager.server.who`.
+    """Refuses requests for other hosts or with too large a body; answers for faults of ours.
 
     Args:
         app: takes what passes.
-        token: what ``Authorization: Bearer`` must carry below `PROTECTED`.
         hosts: names in ``Host`` that are served besides loopback addresses; any other is another
             site's page trying to reach this machine through its own name (DNS rebinding).
         metrics_open: whether figures are shown without the token.
     """
 
-    def __init__(
-        self, app: ASGIApp, token: str, hosts: Collection[str] = (), *, metrics_open: bool = False
-    ) -> None:
+    def __init__(self, app: ASGIApp, hosts: Collection[str] = ()) -> None:
         self._app = app
-        self._protected = (PROTECTED + "/",) if metrics_open else (PROTECTED + "/", METRICS + "/")
-        self._token = token.encode()
         self._hosts = frozenset({"localhost", *hosts})
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -83,7 +71,6 @@ class Guard:
             await problem(fault())(scope, receive, send_safely)
 
     def _refusal(self, scope: Scope, headers: Headers) -> tuple[StagerError, int] | None:
-        path = scope["path"]
         host = headers.get("host", "")
         if not self._is_ours(host):
             error: StagerError = InputError(
@@ -92,16 +79,6 @@ class Guard:
                 remedy="use localhost",
             )
             return error, 421
-        if (path + "/").startswith(self._protected):
-            principal = self._principal(headers.get("authorization", ""))
-            if principal is None:
-                error = AccessDeniedError(
-                    "the server did not accept the token",
-                    cause="it is another's" if "authorization" in headers else "none was sent",
-                    remedy="send `Authorization: Bearer` with the content of the server's token file",
-                )
-                return error, 401
-            scope.setdefault("state", {})["principal"] = principal
         length = headers.get("content-length", "0")
         if length.isdigit() and int(length) > MAX_BODY_BYTES and not _is_streamed(scope):
             return InputError(TOO_LARGE, remedy="submit the jobs in parts"), 413
@@ -115,11 +92,6 @@ class Guard:
             return ip_address(name).is_loopback
         except ValueError:
             return False
-
-    def _principal(self, authorization: str) -> Principal | None:
-        kind, _, token = authorization.partition(" ")
-        is_ours = kind.lower() == "bearer" and hmac.compare_digest(token.strip().encode(), self._token)
-        return SERVER_TOKEN if is_ours else None
 
 
 def _is_streamed(scope: Scope) -> bool:

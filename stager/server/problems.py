@@ -23,6 +23,8 @@ STATUS: Final[dict[type[StagerError], int]] = {
     errors.DigestMismatchError: HTTPStatus.UNPROCESSABLE_ENTITY,
     errors.ConflictError: HTTPStatus.CONFLICT,
     errors.AccessDeniedError: HTTPStatus.UNAUTHORIZED,
+    errors.ForbiddenError: HTTPStatus.FORBIDDEN,
+    errors.TooManyRequestsError: HTTPStatus.TOO_MANY_REQUESTS,
     errors.StateError: HTTPStatus.SERVICE_UNAVAILABLE,
     errors.CacheError: HTTPStatus.SERVICE_UNAVAILABLE,
     errors.CredentialStoreError: HTTPStatus.SERVICE_UNAVAILABLE,
@@ -127,5 +129,5 @@ def described(*statuses: int) -> Answers:
     schema = {"$ref": "#/components/schemas/Problem"}
     return {
         int(status): {"description": HTTPStatus(status).phrase, "content": {MEDIA_TYPE: {"schema": schema}}}
-        for status in (401, 422, *statuses)
+        for status in (401, 403, 422, 429, *statuses)
     }

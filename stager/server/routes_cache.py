@@ -13,6 +13,8 @@ from stager.model.cache_views import CacheTotals, FileDetail, Listing
 from stager.model.catalogue import Kind, Selection, Sort
 from stager.server.lines import MEDIA_TYPE, LinesAnswer
 from stager.server.problems import Answers, described
+from stager.server.who import May
+from stager.service.cache_reach import CacheReach
 from stager.service.cache_site import CacheSite
 
 MOST = 10_000
@@ -48,13 +50,14 @@ def site_of(site: CacheSite | None) -> CacheSite:
     return site
 
 
-def cache_routes(site: CacheSite | None) -> APIRouter:
+def cache_routes(site: CacheSite | None, reach: CacheReach) -> APIRouter:
     """Routes below ``/v1/cache``: what there is."""
     router = APIRouter(prefix="/cache", tags=["cache"])
     lines: Answers = {200: {"content": {MEDIA_TYPE: {}}, "description": "How far it is."}}
 
     @router.get("/files", responses=described(409, 503), summary="List files")
-    def ls(
+    def ls(  # noqa: PLR0917 - each is a parameter of the query
+        may: May,
         sort: Sort = Sort.SIZE,
         host: str | None = None,
         owner: str | None = None,
@@ -65,22 +68,23 @@ def cache_routes(site: CacheSite | None) -> APIRouter:
         offset: Annotated[int, Query(ge=0)] = 0,
     ) -> Listing:
         """Files of the cache in some order, from the catalogue: at once, however many there are."""
-        selection = Selection(host, owner, unused_since, stored_before, kind)
+        selection = Selection(host, may.about(owner), unused_since, stored_before, kind)
         return site_of(site).files.ls(selection, sort, limit=limit, offset=offset)
 
     @router.get("/files/{word:path}", responses=described(404, 409, 503), summary="Show a file")
-    def show(word: str) -> FileDetail:
+    def show(word: str, may: May) -> FileDetail:
         """One file by its key, its URL or (the beginning of) its SHA-256: where from, versions, who holds it."""
-        return site_of(site).files.show(word)
+        return reach.show(site_of(site).files, word, may.only)
 
     @router.get("/totals", responses=described(409, 503), summary="How much there is")
     def totals(
+        may: May,
         host: str | None = None,
         owner: str | None = None,
         kind: Kind | None = None,
     ) -> CacheTotals:
         """Totals by host, owner, age, size and kind, and the room on the file system."""
-        return site_of(site).files.totals(Selection(host, owner, kind=kind))
+        return site_of(site).files.totals(Selection(host, may.about(owner), kind=kind))
 
     @router.post("/remove", responses=described(409, 503), summary="Remove files")
     def remove(body: KeysIn) -> Missing:

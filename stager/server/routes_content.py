@@ -16,20 +16,18 @@ from stager.errors import InputError
 from stager.model.cache_views import Content
 from stager.server.bytes import Accelerator, AskedHeaders, bytes_answer
 from stager.server.problems import described
-from stager.server.reading import OCTETS, REFUSALS, readable
+from stager.server.reading import OCTETS, REFUSALS
 from stager.server.routes_cache import site_of
-from stager.server.who import Who
+from stager.server.who import May
+from stager.service.cache_reach import CacheReach
 from stager.service.cache_site import CacheSite
-from stager.service.grants import GrantService
 
 TOGETHER_BYTES = 1 << 20
 """Taken together before they are written."""
 _REPR_DIGEST = re.compile(r"sha-256=:([A-Za-z0-9+/=]{1,100}):")
 
 
-def content_routes(
-    site: CacheSite | None, grants: GrantService | None, accelerator: Accelerator
-) -> APIRouter:
+def content_routes(site: CacheSite | None, reach: CacheReach, accelerator: Accelerator) -> APIRouter:
     """Routes for bytes, by key and by digest."""
     router = APIRouter(tags=["cache"])
 
@@ -39,6 +37,7 @@ def content_routes(
     async def put(
         key: str,
         request: Request,
+        may: May,
         owner: str = "",
         sha256: Annotated[str | None, Query(description="Digest that the body must have.")] = None,
         repr_digest: Annotated[str, Header(description="The same, as of RFC 9530.")] = "",
@@ -46,7 +45,8 @@ def content_routes(
         """Store the body as the key's file: whole, or, when it breaks off or is not what was announced, not at all."""
         expected = sha256 or _announced(repr_digest)
         content = site_of(site).content
-        incoming = await run_in_threadpool(content.begin, key, sha256=expected, owner=owner)
+        await run_in_threadpool(reach.check_put, key, may.only)
+        incoming = await run_in_threadpool(content.begin, key, sha256=expected, owner=may.owner(owner))
         try:
             waiting = bytearray()
             async for block in request.stream():
@@ -55,6 +55,7 @@ def content_routes(
                     await run_in_threadpool(incoming.write, bytes(waiting))
                     waiting.clear()
             await run_in_threadpool(incoming.write, bytes(waiting))
+            await run_in_threadpool(reach.check_put, key, may.only)  # somebody else may have been faster
             return await run_in_threadpool(incoming.finish)
         except ClientDisconnect:
             raise InputError("the body broke off", remedy="send it again") from None
@@ -69,9 +70,9 @@ def content_routes(
     @router.get(
         "/cache/content/{key:path}", response_class=Response, responses=answers, summary="Read a file"
     )
-    def get(key: str, asked: AskedHeaders, who: Who) -> Response:
+    def get(key: str, asked: AskedHeaders, may: May) -> Response:
         """The bytes of a key's file, or the parts that are asked for. `ETag` is its SHA-256: it tells when the key has another file."""
-        found, file = site_of(site).content.open(key, readable(who, grants))
+        found, file = reach.open(site_of(site).content, key, may.only)
         name = unquote(urlsplit(found.key).path) if "://" in found.key else found.key
         return bytes_answer(asked, file, found.sha256, found.size, name=name, accelerator=accelerator)
 
@@ -89,9 +90,9 @@ def content_routes(
         tags=["objects"],
         summary="Read an object",
     )
-    def get_object(sha256: str, asked: AskedHeaders, who: Who) -> Response:
+    def get_object(sha256: str, asked: AskedHeaders, may: May) -> Response:
         """The bytes with that SHA-256, or the parts that are asked for: they never change."""
-        found, file = site_of(site).content.open_object(sha256, readable(who, grants))
+        found, file = reach.open_object(site_of(site).content, sha256, may.only)
         return bytes_answer(asked, file, found.sha256, found.size, accelerator=accelerator)
 
     return router

@@ -12,6 +12,7 @@ from stager.errors import ConflictError
 from stager.model.credential_scope import Scope
 from stager.model.credentials import CredentialView, Kind, NewCredential
 from stager.server.problems import described
+from stager.server.who import May
 from stager.service.credentials import CredentialService
 
 Parts = Annotated[
@@ -35,7 +36,11 @@ class CredentialIn(_Shape):
         description="HOST, *.DOMAIN, or either with :PORT: where it may go.", examples=["data.example.org"]
     )
     prefix: str = Field(default="/", description="Of the path, whole segments.", examples=["/private"])
-    owner: str = Field(default="", description="Whose fetches use it; empty: everybody's.", examples=["ada"])
+    owner: str = Field(
+        default="",
+        description="Whose fetches use it; empty: everybody's, or, from who may only give his own, his.",
+        examples=["ada"],
+    )
     kind: Kind = Field(default=Kind.BASIC, description="How it is shown to an origin.")
     parts: Parts
     allow_http: bool = Field(default=False, description="It may go over unencrypted connections too.")
@@ -43,9 +48,9 @@ class CredentialIn(_Shape):
         default=None, description="Seconds since 1970 UTC; null: never.", allow_inf_nan=False
     )
 
-    def to_new(self) -> NewCredential:
+    def to_new(self, owner: str) -> NewCredential:
         """The credential, checked."""
-        scope = Scope(self.host, self.prefix, self.owner, self.allow_http)
+        scope = Scope(self.host, self.prefix, owner, self.allow_http)
         return NewCredential(scope, self.kind, self.parts, self.expires_at)
 
 
@@ -76,27 +81,29 @@ def credential_routes(service: CredentialService | None) -> APIRouter:
 
     @router.get("", responses=described(409, 503), summary="List credentials")
     def credentials(
+        may: May,
         host: Annotated[str, Query(description="Only those of this host or pattern.")] = "",
         owner: Annotated[
             str | None, Query(description="Only those of this owner; empty: the site's.")
         ] = None,
     ) -> CredentialList:
         """What there is, its scope, last use and end; never a secret."""
-        return CredentialList(taken().list(host, owner))
+        return CredentialList(taken().list(host, may.about(owner)))
 
     @router.post("", status_code=201, responses=described(409, 503), summary="Give a credential")
-    def add(body: CredentialIn) -> CredentialView:
+    def add(body: CredentialIn, may: May) -> CredentialView:
         """Keep it, sealed; one of the same host, prefix, owner and kind is replaced. Jobs that wait for it go on."""
-        return taken().add(body.to_new())
+        owner = body.owner if may.only is None else may.owner(body.owner)
+        return taken().add(body.to_new(owner))
 
     @router.put("/{word}", responses=described(404, 409, 503), summary="Replace a secret")
-    def rotate(word: str, body: SecretIn) -> CredentialView:
+    def rotate(word: str, body: SecretIn, may: May) -> CredentialView:
         """By id, or by host if it has only one. What is no secret stays, unless it is given too."""
-        return taken().rotate(word, body.parts, body.expires_at)
+        return taken().rotate(word, body.parts, body.expires_at, may.only)
 
     @router.delete("/{word}", responses=described(404, 409, 503), summary="Remove a credential")
-    def remove(word: str) -> CredentialView:
+    def remove(word: str, may: May) -> CredentialView:
         """Forget it, and what was obtained with it."""
-        return taken().remove(word)
+        return taken().remove(word, may.only)
 
     return router

@@ -15,6 +15,7 @@ from stager.server.bytes import Accelerator, AskedHeaders, FileAnswer, bytes_ans
 from stager.server.conditions import Span
 from stager.server.problems import Answers, described
 from stager.server.reading import OCTETS, REFUSALS
+from stager.server.who import May
 from stager.service.jobs import JobService
 
 
@@ -45,26 +46,29 @@ def file_routes(jobs: JobService, accelerator: Accelerator) -> APIRouter:
         summary="What a job printed",
     )
     def log(
-        job: str, stream: Stream, offset: Annotated[int, Query(ge=0, description="First byte to send.")] = 0
+        job: str,
+        stream: Stream,
+        may: May,
+        offset: Annotated[int, Query(ge=0, description="First byte to send.")] = 0,
     ) -> Response:
         """What the job has printed so far; empty before it starts."""
         file: BinaryIO
         try:
-            file = jobs.log_file(job, stream).open("rb")
+            file = jobs.log_file(job, stream, may.only).open("rb")
         except FileNotFoundError:
             file = BytesIO()
         size = file.seek(0, os.SEEK_END)
         return FileAnswer(file, [Span(min(offset, size), size)], "text/plain; charset=utf-8")
 
     @router.get("/results", responses=described(404, 409), tags=["results"], summary="List a job's results")
-    def results(job: str) -> ResultList:
+    def results(job: str, may: May) -> ResultList:
         """The files that the job left, with their digests; which are still there, until when, or why they went."""
-        return ResultList(jobs.results(job))
+        return ResultList(jobs.results(job, may.only))
 
     @router.delete("/results", responses=described(404, 409, 503), tags=["results"], summary="Remove results")
-    def remove_results(job: str) -> ResultList:
+    def remove_results(job: str, may: May) -> ResultList:
         """Remove all that the job left, whatever was promised; what was there is returned."""
-        return ResultList(jobs.remove_results(job))
+        return ResultList(jobs.remove_results(job, owner=may.only))
 
     @router.delete(
         "/results/{name:path}",
@@ -72,9 +76,9 @@ def file_routes(jobs: JobService, accelerator: Accelerator) -> APIRouter:
         tags=["results"],
         summary="Remove a result",
     )
-    def remove_result(job: str, name: str) -> ResultList:
+    def remove_result(job: str, name: str, may: May) -> ResultList:
         """Remove one file that the job left, whatever was promised."""
-        return ResultList(jobs.remove_results(job, [name]))
+        return ResultList(jobs.remove_results(job, [name], may.only))
 
     answers = OCTETS | described(404, 409, 410, *REFUSALS)
 
@@ -92,12 +96,12 @@ def file_routes(jobs: JobService, accelerator: Accelerator) -> APIRouter:
         tags=["results"],
         summary="Read a result",
     )
-    def result(job: str, name: str, asked: AskedHeaders) -> Response:
+    def result(job: str, name: str, asked: AskedHeaders, may: May) -> Response:
         """The bytes of a result, or the parts that are asked for: they never change.
 
         `ETag` is its SHA-256; `Repr-Digest` says the same in its own way. 410 for one that is there no more.
         """
-        found, file = jobs.open_result(job, name)
+        found, file = jobs.open_result(job, name, may.only)
         return bytes_answer(asked, file, found.sha256, found.size, name=name, accelerator=accelerator)
 
     return router

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Annotated
 
 from fastapi import APIRouter, Body, Query, Response
@@ -13,6 +13,7 @@ from stager.model.views import JobDetail, JobView
 from stager.server.problems import described
 from stager.server.schemas import JobsIn, specs
 from stager.server.waiting import LONGEST_SECONDS, Waiting
+from stager.server.who import May
 from stager.service.jobs import JobService
 
 MOST_JOBS = 1000
@@ -46,39 +47,42 @@ def job_routes(jobs: JobService, waiting: Waiting) -> APIRouter:
     router = APIRouter(prefix="/jobs", tags=["jobs"])
 
     @router.post("", status_code=201, responses=described(413, 503), summary="Submit jobs")
-    def submit(body: Annotated[JobsIn, Body()], response: Response) -> Submitted:
+    def submit(body: Annotated[JobsIn, Body()], response: Response, may: May) -> Submitted:
         """Take in one job, or a list of jobs of which all or none are taken. What is answered survives any crash."""
-        ids = jobs.submit(specs(body))
+        ids = jobs.submit([replace(spec, owner=may.owner(spec.owner)) for spec in specs(body)])
         if len(ids) == 1:
             response.headers["Location"] = f"/v1/jobs/{ids[0]}"
         return Submitted(ids)
 
     @router.get("", responses=described(), summary="List jobs")
     def list_jobs(
+        may: May,
         state: Annotated[
             Sequence[JobState], Query(description="Only jobs in this state; may be repeated.")
         ] = (),
         limit: Annotated[int, Query(ge=1, le=MOST_JOBS)] = 100,
         before: Annotated[str | None, Query(description="Only jobs older than the one with this id.")] = None,
+        owner: Annotated[str | None, Query(description="Only jobs of this owner.")] = None,
     ) -> JobPage:
         """Jobs, newest first, a page at a time."""
-        found = jobs.jobs(states=state, limit=limit, before=before)
+        found = jobs.jobs(states=state, limit=limit, before=before, owner=may.about(owner))
         return JobPage(found, found[-1].id if len(found) == limit else None)
 
     @router.get("/{job}", responses=described(404, 409), summary="Look at a job, or wait for it")
     async def job_detail(
         job: str,
+        may: May,
         wait: Annotated[
             float,
             Query(ge=0, description=f"Seconds to wait until it is over, at most {LONGEST_SECONDS:.0f}."),
         ] = 0.0,
     ) -> JobDetail:
         """One job with all that belongs to it. `job` is its id, an ending of it, or the job's name."""
-        return await waiting.until_over(job, wait)
+        return await waiting.until_over(job, wait, may.only)
 
     @router.post("/{job}/cancel", responses=described(404, 409), summary="Cancel a job")
-    def cancel(job: str) -> Cancelled:
+    def cancel(job: str, may: May) -> Cancelled:
         """End a job that is not over; its process is ended too."""
-        return Cancelled(jobs.cancel(job))
+        return Cancelled(jobs.cancel(job, may.only))
 
     return router

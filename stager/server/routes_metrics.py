@@ -11,8 +11,8 @@ from starlette.concurrency import run_in_threadpool
 
 from stager import metrics as m
 from stager.metrics import Metrics, Values
-from stager.server.guard import METRICS
 from stager.server.problems import described
+from stager.server.who import METRICS
 
 
 def metrics_routes(metrics: Metrics, shown: HTTPBearer) -> APIRouter:

@@ -11,6 +11,8 @@ from pydantic import BaseModel, ConfigDict, Field
 from stager.model.pins import PinView
 from stager.server.problems import described
 from stager.server.routes_cache import site_of
+from stager.server.who import May
+from stager.service.cache_reach import CacheReach
 from stager.service.cache_site import CacheSite
 
 
@@ -32,23 +34,27 @@ class PinList:
     pins: list[PinView]
 
 
-def pin_routes(site: CacheSite | None) -> APIRouter:
+def pin_routes(site: CacheSite | None, reach: CacheReach) -> APIRouter:
     """Routes below ``/v1/cache/pins``."""
     router = APIRouter(prefix="/cache/pins", tags=["cache"])
 
     @router.get("", responses=described(409, 503), summary="List pins")
-    def pins(file: Annotated[str | None, Query(description="Only those of this file.")] = None) -> PinList:
+    def pins(
+        may: May, file: Annotated[str | None, Query(description="Only those of this file.")] = None
+    ) -> PinList:
         """Which files may not be evicted, who holds them, why, and until when."""
-        return PinList(site_of(site).pins.pins(file))
+        return PinList(site_of(site).pins.pins(file, may.only))
 
     @router.post("", status_code=201, responses=described(404, 409, 503, 507), summary="Pin a file")
-    def pin(body: PinIn) -> PinView:
+    def pin(body: PinIn, may: May) -> PinView:
         """Let a file stay, whatever needs room. Pinning it again prolongs."""
-        return site_of(site).pins.pin(body.file, body.seconds, reason=body.reason, owner=body.owner)
+        pins, owner = site_of(site).pins, may.owner(body.owner)
+        reach.check_pin(body.file, may.only)
+        return pins.pin(body.file, body.seconds, reason=body.reason, owner=owner)
 
     @router.delete("/{word:path}", responses=described(404, 409, 503), summary="Unpin a file")
-    def unpin(word: str) -> PinList:
+    def unpin(word: str, may: May) -> PinList:
         """Take one pin away, by its id, or all that people have of a file; they are returned."""
-        return PinList(site_of(site).pins.unpin(word))
+        return PinList(site_of(site).pins.unpin(word, may.only))
 
     return router

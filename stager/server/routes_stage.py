@@ -12,6 +12,8 @@ from stager.errors import ConflictError
 from stager.model.stages import ArchiveInfo, StageDetail, StageItem, StageView
 from stager.server.problems import described
 from stager.server.waiting import LONGEST_SECONDS, Waiting
+from stager.server.who import May
+from stager.service.cache_reach import CacheReach
 from stager.service.stage import MAX_FILES, StageService
 
 MOST_REQUESTS = 1000
@@ -105,7 +107,7 @@ class Unstaged:
     changed: int
 
 
-def stage_routes(stages: StageService | None, waiting: Waiting) -> APIRouter:
+def stage_routes(stages: StageService | None, waiting: Waiting, reach: CacheReach) -> APIRouter:
     """``/v1/archiveinfo``, and the routes below ``/v1/stage``."""
     both = APIRouter(tags=["stage requests"])
     router = APIRouter(prefix="/stage")
@@ -121,59 +123,61 @@ def stage_routes(stages: StageService | None, waiting: Waiting) -> APIRouter:
         responses=described(409, 413),
         summary="Where files are",
     )
-    def archive_info(body: Paths) -> list[ArchiveInfo]:
+    def archive_info(body: Paths, may: May) -> list[ArchiveInfo]:
         """For each file whether the cache has it (DISK, DISK_AND_TAPE) or it would have to be staged (TAPE).
 
         No origin is asked.
         """
-        return service().archive_info(body.paths)
+        return service().archive_info(body.paths, lambda entry: reach.sees(entry, may.only))
 
     @router.post("", status_code=201, responses=described(409, 413, 503), summary="Stage files")
-    def stage(body: StageIn, response: Response) -> Staged:
+    def stage(body: StageIn, response: Response, may: May) -> Staged:
         """Fetch many files, and let each stay for a while. What is answered survives any crash."""
         items = [StageItem(f) if isinstance(f, str) else f.item() for f in body.files]
         made = service().stage(
-            items, keep_seconds=body.keep_seconds, priority=body.priority, owner=body.owner
+            items, keep_seconds=body.keep_seconds, priority=body.priority, owner=may.owner(body.owner)
         )
         response.headers["Location"] = f"/v1/stage/{made}"
         return Staged(made)
 
     @router.get("", responses=described(409), summary="List stage requests")
     def list_stages(
+        may: May,
         limit: Annotated[int, Query(ge=1, le=MOST_REQUESTS)] = 100,
         before: Annotated[
             str | None, Query(description="Only those older than the one with this id.")
         ] = None,
     ) -> StagePage:
         """Stage requests, newest first, a page at a time."""
-        found = service().stages(limit=limit, before=before)
+        found = service().stages(limit=limit, before=before, owner=may.only)
         return StagePage(found, found[-1].id if len(found) == limit else None)
 
     @router.get("/{stage}", responses=described(404, 409), summary="Look at a stage request, or wait for it")
     async def detail(
         stage: str,
+        may: May,
         wait: Annotated[
             float,
             Query(ge=0, description=f"Seconds to wait until it is over, at most {LONGEST_SECONDS:.0f}."),
         ] = 0.0,
     ) -> StageDetail:
         """One stage request with its files and how far each is. `stage` is its id, or an ending of it."""
-        return await waiting.until_staged(service(), stage, wait)
+        return await waiting.until_staged(service(), stage, wait, may.only)
 
     @router.post("/{stage}/cancel", responses=described(404, 409, 503), summary="Cancel files")
-    def cancel(stage: str, body: Annotated[SomeFiles, Body()] = SomeFiles()) -> Unstaged:  # noqa: B008 - frozen
+    def cancel(stage: str, may: May, body: Annotated[SomeFiles, Body()] = SomeFiles()) -> Unstaged:  # noqa: B008 - frozen
         """Give up files that are not there yet; those that are stay."""
-        return Unstaged(service().cancel(stage, body.urls))
+        return Unstaged(service().cancel(stage, body.urls, may.only))
 
     @router.post("/{stage}/release", responses=described(404, 409, 503), summary="Release files")
-    def release(stage: str, body: Annotated[SomeFiles, Body()] = SomeFiles()) -> Unstaged:  # noqa: B008 - frozen
+    def release(stage: str, may: May, body: Annotated[SomeFiles, Body()] = SomeFiles()) -> Unstaged:  # noqa: B008 - frozen
         """Let files go that are there: they stay in the cache until room is needed."""
-        return Unstaged(service().release(stage, body.urls))
+        return Unstaged(service().release(stage, body.urls, may.only))
 
     @router.delete("/{stage}", responses=described(404, 409, 503), summary="Delete a request")
-    def delete(stage: str) -> Unstaged:
+    def delete(stage: str, may: May) -> Unstaged:
         """Cancel and release all of it, and forget the request."""
-        return Unstaged(service().delete(stage))
+        return Unstaged(service().delete(stage, may.only))
 
     both.include_router(router)
     return both

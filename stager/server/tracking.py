@@ -8,7 +8,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from stager import metrics as m
 from stager.metrics import Metrics
-from stager.server.guard import PROTECTED
+from stager.server.who import PROTECTED
 
 _METHODS = frozenset({"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"})
 

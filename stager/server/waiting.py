@@ -30,27 +30,29 @@ class Waiting:
         self._open: set[asyncio.Event] = set()
         self._closing = False
 
-    async def until_over(self, word: str, seconds: float) -> JobDetail:
-        """The job, once it is over or `seconds` have passed.
+    async def until_over(self, word: str, seconds: float, owner: str | None = None) -> JobDetail:
+        """The job (of that owner), once it is over or `seconds` have passed.
 
         Raises:
             NotFoundError: no such job.
         """
         if seconds > 0:
-            job = await run_in_threadpool(self._jobs.find, word)
+            job = await run_in_threadpool(self._jobs.find, word, owner)
             await self._until(lambda: self._jobs.state(job).is_final, partial(self._jobs.watch, job), seconds)
-        return await run_in_threadpool(self._jobs.job, word)
+        return await run_in_threadpool(self._jobs.job, word, owner)
 
-    async def until_staged(self, stages: StageService, word: str, seconds: float) -> StageDetail:
-        """The stage request, once nothing of it is to be waited for or `seconds` have passed.
+    async def until_staged(
+        self, stages: StageService, word: str, seconds: float, owner: str | None = None
+    ) -> StageDetail:
+        """The stage request (of that owner), once nothing of it is to be waited for or `seconds` have passed.
 
         Raises:
             NotFoundError: no such request.
         """
         if seconds > 0:
-            stage = await run_in_threadpool(stages.find, word)
+            stage = await run_in_threadpool(stages.find, word, owner)
             await self._until(lambda: stages.is_over(stage), partial(stages.watch, stage), seconds)
-        return await run_in_threadpool(stages.staged, word)
+        return await run_in_threadpool(stages.staged, word, owner)
 
     async def _until(
         self,

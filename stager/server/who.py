@@ -1,4 +1,4 @@
-"""Who asks, for routes: ``def route(who: Who)``."""
+"""Who asks, and what he may do there, for routes: ``def route(who: Who, may: May)``."""
 
 from __future__ import annotations
 
@@ -7,12 +7,33 @@ from typing import Annotated
 from fastapi import Depends, Request
 
 from stager.model.principals import Principal
+from stager.model.roles import Permit, rule_of
+
+PROTECTED = "/v1"
+"""All below needs a token."""
+METRICS = "/metrics"
+"""So does this, unless the site shows it to everybody."""
 
 
 async def _principal(request: Request) -> Principal:  # async: it needs no thread
-    found: Principal = request.scope["state"]["principal"]  # Guard put it there
+    found: Principal = request.scope["state"]["principal"]  # the gate put it there
     return found
 
 
+async def permit(request: Request) -> Permit:
+    """What the principal may do by this call; every route below `PROTECTED` depends on it.
+
+    Raises:
+        ForbiddenError: nothing.
+    """
+    state = request.scope["state"]
+    path: str = request.scope["route"].path_format
+    method = "GET" if request.method == "HEAD" else request.method  # the same, without the bytes
+    state["action"] = action = f"{method} {PROTECTED}{path.removeprefix(PROTECTED)}"
+    return rule_of(action).permit(state["principal"])
+
+
 Who = Annotated[Principal, Depends(_principal)]
-"""The principal of the request; only for routes below `stager.server.guard.PROTECTED`."""
+"""The principal of the request; only for routes below `PROTECTED`."""
+May = Annotated[Permit, Depends(permit)]
+"""How far the call reaches: whose things there are for who asks, and whose is what he makes."""

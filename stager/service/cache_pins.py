@@ -100,18 +100,19 @@ class PinService:
         self._files.unpin(pin.object, pin.id)
         return False
 
-    def unpin(self, word: str) -> list[PinView]:
+    def unpin(self, word: str, owner: str | None = None) -> list[PinView]:
         """Take pins away: one by its id, or all that people have of a file; they are returned.
 
         Args:
             word: id of a pin; or key, URL or SHA-256 of a file.
+            owner: whose pins; None: everybody's.
 
         Raises:
             NotFoundError: there is none.
             ConflictError: only stage requests hold it.
             CacheError: the file system failed.
         """
-        found = self._matching(word)
+        found = [pin for pin in self._matching(word) if owner is None or pin.holder == USER + owner]
         ours = [pin for pin in found if pin.holder.startswith(USER)]
         if not ours and found:
             request = found[0].holder.removeprefix(STAGE)
@@ -128,14 +129,15 @@ class PinService:
         """Take the pin with that id away, whoever's it is; whether there was one."""
         return self._files.unpin(sha256, pin)
 
-    def pins(self, word: str | None = None) -> list[PinView]:
-        """All pins that count now, or those of one file; the one that ends first is the first.
+    def pins(self, word: str | None = None, owner: str | None = None) -> list[PinView]:
+        """All pins (of that owner) that count now, or those of one file; the one that ends first is the first.
 
         Raises:
             CacheError: the file system failed.
         """
         found: Iterable[Pin] = self._files if word is None else self._matching(word)
-        return sorted((PinView.of(pin) for pin in found), key=_by_end)
+        mine = (pin for pin in found if owner is None or pin.holder == USER + owner)
+        return sorted((PinView.of(pin) for pin in mine), key=_by_end)
 
     # -- inside ----------------------------------------------------------------------------------
 

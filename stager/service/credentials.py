@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 class CredentialService:
     """What the server, the command line and Python programs do with credentials.
 
-    A credential is named by its id, or by its host if only one is for that host.
+    A credential is named by its id, or by its host if only one is for that host; where an `owner` is given, among his.
 
     Args:
         store: where they are kept.
@@ -74,7 +74,13 @@ class CredentialService:
                 same[0].serial + 1 if same else 1,
             )
 
-    def rotate(self, word: str, parts: Mapping[str, str], expires_at: float | None = None) -> CredentialView:
+    def rotate(
+        self,
+        word: str,
+        parts: Mapping[str, str],
+        expires_at: float | None = None,
+        owner: str | None = None,
+    ) -> CredentialView:
         """Replace what is secret of a credential; its other parts stay, unless they are given too.
 
         Raises:
@@ -82,18 +88,18 @@ class CredentialService:
             InputError: parts are missing or make no sense.
         """
         with self._lock:
-            row = self.find(word)
+            row = self.find(word, owner)
             new = NewCredential(row.scope, row.kind, {**row.public, **parts}, expires_at)
             return self._keep(new, row.id, row.serial + 1)
 
-    def remove(self, word: str) -> CredentialView:
+    def remove(self, word: str, owner: str | None = None) -> CredentialView:
         """Forget a credential and what was obtained with it; what it was.
 
         Raises:
             NotFoundError, ConflictError: `word` names none, or several.
         """
         with self._lock:
-            row = self.find(word)
+            row = self.find(word, owner)
             view = self._view(row)
             self._store.remove(row.id)
         self._given(row)
@@ -108,14 +114,14 @@ class CredentialService:
         ]
         return [self._view(row) for row in sorted(found, key=lambda row: (row.scope.same_place, row.kind))]
 
-    def find(self, word: str) -> CredentialRow:
+    def find(self, word: str, owner: str | None = None) -> CredentialRow:
         """The one that `word` names.
 
         Raises:
             NotFoundError: none.
             ConflictError: several.
         """
-        rows = self._store.rows()
+        rows = [row for row in self._store.rows() if owner in {None, row.scope.owner}]
         found = [row for row in rows if row.id == word] or [row for row in rows if row.scope.host == word]
         if not found:
             raise NotFoundError(f"no credential {word[:80]!r}", remedy="see `stager credentials ls`")

@@ -46,7 +46,7 @@ class JobService:
     """What the server, the command line and Python programs do with jobs.
 
     All methods may be called from any thread. A job is named by its id, by an ending of the id that
-    only one job has, or by its name if only one job has it.
+    only one job has, or by its name if only one job has it; where an `owner` is given, among his jobs.
     """
 
     def __init__(
@@ -123,14 +123,14 @@ class JobService:
                 known[wanted] = None
         return request, known[wanted]
 
-    def cancel(self, word: str) -> bool:
+    def cancel(self, word: str, owner: str | None = None) -> bool:
         """Cancel a job; False when it was cancelled already.
 
         Raises:
             NotFoundError: no such job.
             ConflictError: it is over.
         """
-        job = self.find(word)
+        job = self.find(word, owner)
         try:
             return self._mapper.cancel(job).result(ANSWER_SECONDS)
         except NotFoundError:  # over long ago: the mapper has forgotten it
@@ -151,41 +151,50 @@ class JobService:
 
     # -- looking --------------------------------------------------------------------------------
 
-    def find(self, word: str) -> str:
+    def find(self, word: str, owner: str | None = None) -> str:
         """The id of the job that `word` names.
 
         Raises:
             NotFoundError: none.
             ConflictError: several.
         """
-        if self._store.job(word) is not None:
-            return word
-        found = self._store.find_jobs(word) if word else []
+        return self._find(word, owner).record.id
+
+    def _find(self, word: str, owner: str | None) -> StoredJob:
+        stored = self._store.job(word)
+        if stored is not None and owner in {None, stored.spec.owner}:
+            return stored
+        found = self._store.find_jobs(word, owner=owner) if word else []
         if not found:
             raise NotFoundError(f"no job {word!r}", remedy="see `stager jobs`")
         if len(found) > 1:
             raise ConflictError(
                 f"{word!r} names several jobs", cause=", ".join(found), remedy="give more of the id"
             )
-        return found[0]
+        return self._job(found[0])
 
     def jobs(
-        self, *, states: Collection[JobState] = (), limit: int = 100, before: str | None = None
+        self,
+        *,
+        states: Collection[JobState] = (),
+        limit: int = 100,
+        before: str | None = None,
+        owner: str | None = None,
     ) -> list[JobView]:
         """Jobs, newest first."""
-        found = self._store.jobs(states=states, limit=limit, before=before)
+        found = self._store.jobs(states=states, limit=limit, before=before, owner=owner)
         waiting = [job for job in found if job.record.state is JobState.WAITING]
         fetches = self._store.fetches(f for job in waiting for f in job.record.fetches)
         names = {name.name: name for name in self._store.names()} if waiting else {}
         return [_view(job, fetches, names) for job in found]
 
-    def job(self, word: str) -> JobDetail:
+    def job(self, word: str, owner: str | None = None) -> JobDetail:
         """One job with all that belongs to it.
 
         Raises:
             NotFoundError: no such job.
         """
-        stored = self._job(self.find(word))
+        stored = self._find(word, owner)
         record, spec = stored.record, stored.spec
         fetches = self._store.fetches(record.fetches)
         names = {name.name: name for name in self._store.names()} if spec.after else {}
@@ -256,33 +265,35 @@ class JobService:
 
     # -- what a job leaves ----------------------------------------------------------------------
 
-    def results(self, word: str) -> list[ResultView]:
+    def results(self, word: str, owner: str | None = None) -> list[ResultView]:
         """The files that the job left, each with what became of it."""
-        detail = self.job(word)
+        detail = self.job(word, owner)
         return self._results.look(detail.id, detail.results)
 
-    def open_result(self, word: str, name: str) -> tuple[ResultView, BinaryIO]:
+    def open_result(self, word: str, name: str, owner: str | None = None) -> tuple[ResultView, BinaryIO]:
         """A result and its bytes, open for reading.
 
         Raises:
             NotFoundError: no such job, or it left no such file.
             ResultGoneError: it left one, which is there no more.
         """
-        detail = self.job(word)
+        detail = self.job(word, owner)
         (result,) = _named(detail, [name])
         return result, self._results.open(detail.id, result)
 
-    def remove_results(self, word: str, names: Sequence[str] | None = None) -> list[ResultView]:
+    def remove_results(
+        self, word: str, names: Sequence[str] | None = None, owner: str | None = None
+    ) -> list[ResultView]:
         """Remove what the job left (all of it, or these), whatever was promised; those that were there.
 
         Raises:
             NotFoundError: no such job, or it left no such file.
             ConflictError: one is pinned; nothing was removed.
         """
-        detail = self.job(word)
+        detail = self.job(word, owner)
         return self._results.remove(detail.id, detail.results if names is None else _named(detail, names))
 
-    def log_file(self, word: str, stream: str) -> Path:
+    def log_file(self, word: str, stream: str, owner: str | None = None) -> Path:
         """The file with what the job printed; it may not exist yet.
 
         Raises:
@@ -290,7 +301,7 @@ class JobService:
         """
         if stream not in STREAMS:
             raise InputError(f"no stream {stream!r}", remedy=f"one of {', '.join(STREAMS)}")
-        return self._cache.root / "jobs" / self.find(word) / stream
+        return self._cache.root / "jobs" / self.find(word, owner) / stream
 
     # -- parts ----------------------------------------------------------------------------------
 

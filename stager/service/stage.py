@@ -46,7 +46,7 @@ _TOGETHER = 1000
 
 
 class StageService:
-    """Stage requests of one server.
+    """Stage requests of one server. Where an `owner` is given, his alone are there.
 
     Args:
         cache: what is there already.
@@ -135,17 +135,21 @@ class StageService:
             log.warning("looking for %s: %s", parse_url(request.url).redacted, error)
             return None
 
-    def archive_info(self, paths: Sequence[str]) -> list[ArchiveInfo]:
+    def archive_info(
+        self, paths: Sequence[str], may_see: Callable[[Entry], bool] = lambda _: True
+    ) -> list[ArchiveInfo]:
         """Where files are (URLs, or other keys of the cache): at once, without asking their origins.
+
+        What whoever asks may not see is not there.
 
         Raises:
             InputError: too many.
         """
         if len(paths) > MAX_FILES:
             raise InputError(f"{len(paths)} files", cause=f"{MAX_FILES} are allowed", remedy="ask in parts")
-        return [self._locality(path) for path in paths]
+        return [self._locality(path, may_see) for path in paths]
 
-    def _locality(self, path: str) -> ArchiveInfo:
+    def _locality(self, path: str, may_see: Callable[[Entry], bool]) -> ArchiveInfo:
         try:
             path.encode()
         except UnicodeEncodeError:  # no answer could repeat it
@@ -155,19 +159,20 @@ class StageService:
             entry = self._cache.lookup(key)
         except (InputError, CacheError) as error:
             return ArchiveInfo(path, error=str(error))
-        if entry is not None:
+        if entry is not None and may_see(entry):
             return ArchiveInfo(path, Locality.DISK if entry.url is None else Locality.DISK_AND_TAPE)
         if key == path and "://" not in path:
             return ArchiveInfo(path, error="the cache does not have it, and it is no URL")
         return ArchiveInfo(path, Locality.TAPE)
 
-    def cancel(self, word: str, urls: Sequence[str] | None = None) -> int:
+    def cancel(self, word: str, urls: Sequence[str] | None = None, owner: str | None = None) -> int:
         """Give up the files (all, or those of these URLs) that are not there yet; how many that were.
 
         Raises:
             NotFoundError: no such request, or no such file in it.
         """
-        waiting = [file.id for file in self._chosen(word, urls) if file.state is StagedState.QUEUED]
+        chosen = self._chosen(word, urls, owner)
+        waiting = [file.id for file in chosen if file.state is StagedState.QUEUED]
         count = 0
         for some in _parts(waiting):
             done: list[str] = self._mapper.repair(
@@ -176,7 +181,7 @@ class StageService:
             count += len(done)
         return count
 
-    def release(self, word: str, urls: Sequence[str] | None = None) -> int:
+    def release(self, word: str, urls: Sequence[str] | None = None, owner: str | None = None) -> int:
         """Let the files (all, or those of these URLs) go that are there; how many that were.
 
         They stay in the cache until room is needed, and as long as somebody else holds them.
@@ -184,7 +189,8 @@ class StageService:
         Raises:
             NotFoundError: no such request, or no such file in it.
         """
-        there = [file for file in self._chosen(word, urls) if file.state is StagedState.READY]
+        chosen = self._chosen(word, urls, owner)
+        there = [file for file in chosen if file.state is StagedState.READY]
         count = 0
         for some in _parts(there):
             done: list[str] = self._mapper.repair(
@@ -197,13 +203,13 @@ class StageService:
         """`cancel` what is not there yet and `release` what is; how many files that were."""
         return self.cancel(word, urls) + self.release(word, urls)
 
-    def delete(self, word: str) -> int:
+    def delete(self, word: str, owner: str | None = None) -> int:
         """`unstage` all of it, and forget the request; how many files that changed.
 
         Raises:
             NotFoundError: no such request.
         """
-        stage = self.find(word)
+        stage = self.find(word, owner)
         changed = self.unstage(stage)
         self._store.stages.delete(stage)
         self._store.stages.sweep()
@@ -211,16 +217,17 @@ class StageService:
 
     # -- looking --------------------------------------------------------------------------------
 
-    def find(self, word: str) -> str:
+    def find(self, word: str, owner: str | None = None) -> str:
         """The id of the request that `word` (an id, or the end of one) names.
 
         Raises:
             NotFoundError: none.
             ConflictError: several.
         """
-        if self._store.stages.stage(word) is not None:
+        stage = self._store.stages.stage(word)
+        if stage is not None and owner in {None, stage.owner}:
             return word
-        found = self._store.stages.find(word) if word else []
+        found = self._store.stages.find(word, owner=owner) if word else []
         if not found:
             raise NotFoundError(f"no stage request {word!r}", remedy="see `stager staged`")
         if len(found) > 1:
@@ -229,19 +236,21 @@ class StageService:
             )
         return found[0]
 
-    def stages(self, *, limit: int = 100, before: str | None = None) -> list[StageView]:
+    def stages(
+        self, *, limit: int = 100, before: str | None = None, owner: str | None = None
+    ) -> list[StageView]:
         """Requests, newest first."""
-        found = self._store.stages.stages(limit=limit, before=before)
+        found = self._store.stages.stages(limit=limit, before=before, owner=owner)
         counts = self._store.stages.counts([stage.id for stage in found])
         return [_view(stage, *counts[stage.id]) for stage in found]
 
-    def staged(self, word: str) -> StageDetail:
+    def staged(self, word: str, owner: str | None = None) -> StageDetail:
         """One request with its files and how far each is.
 
         Raises:
             NotFoundError: no such request.
         """
-        stage = self._stage(self.find(word))
+        stage = self._stage(self.find(word, owner))
         files = self._store.stages.files(stage.id)
         open_ids = [file.fetch for file in files if file.state is StagedState.QUEUED and file.fetch]
         fetches = self._store.fetches(open_ids)
@@ -293,8 +302,8 @@ class StageService:
             raise NotFoundError(f"no stage request {stage_id!r}", remedy="see `stager staged`")
         return found
 
-    def _chosen(self, word: str, urls: Sequence[str] | None) -> list[StagedFile]:
-        stage = self.find(word)
+    def _chosen(self, word: str, urls: Sequence[str] | None, owner: str | None) -> list[StagedFile]:
+        stage = self.find(word, owner)
         files = self._store.stages.files(stage)
         if urls is None:
             return files

@@ -25,11 +25,12 @@ def _error(text: str | None) -> StagerError | None:
     return None if text is None else error_from_dict(json.loads(text))
 
 
-def new_job_row(job: JobRecord, *, name: str, spec: str) -> dict[str, Any]:
+def new_job_row(job: JobRecord, *, name: str, owner: str, spec: str) -> dict[str, Any]:
     """The whole row of a job that has none yet; `spec` is JSON."""
     return job_row(job) | {
         "id": job.id,
         "name": name,
+        "owner": owner,
         "spec": spec,
         "priority": job.priority,
         "submitted_at": job.submitted_at,

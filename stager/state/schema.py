@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from sqlalchemy import BigInteger, Boolean, Column, Float, Index, Integer, MetaData, String, Table, Text, text
 
-HEAD = "0006"
+HEAD = "0007"
 """Version of this schema; the newest of `stager.state.migrations.versions`."""
 
 metadata = MetaData()
@@ -31,6 +31,7 @@ jobs = Table(
     Column("error", Text),
     Column("fetches", Text, nullable=False),  # JSON list: the fetch of each input, in their order
     Column("spec", Text, nullable=False),  # JSON: JobSpec.to_dict
+    Column("owner", String(64), nullable=False, server_default=""),
     sqlite_with_rowid=False,
 )
 
@@ -38,6 +39,7 @@ JOB_IS_OPEN = text("handed OR state IN ('waiting', 'ready', 'dispatched', 'runni
 Index("jobs_open", jobs.c.id, sqlite_where=JOB_IS_OPEN, postgresql_where=JOB_IS_OPEN)
 # small however long the history is: what a start has to read
 Index("jobs_name", jobs.c.name, sqlite_where=text("name <> ''"), postgresql_where=text("name <> ''"))
+Index("jobs_owner", jobs.c.owner, jobs.c.id)
 
 fetches = Table(
     "fetches",
@@ -148,6 +150,55 @@ grants = Table(
     Column("credentials", Text, nullable=False),  # JSON list of ids
     sqlite_with_rowid=False,
 )
+
+users = Table(
+    "users",
+    metadata,
+    Column("name", String(64), primary_key=True),
+    Column("role", _STATE, nullable=False),
+    Column("disabled", Boolean, nullable=False),
+    Column("created_at", Float, nullable=False),
+    sqlite_with_rowid=False,
+)
+
+tokens = Table(
+    "tokens",
+    metadata,
+    Column("id", _ID, primary_key=True),
+    Column("owner", String(64), nullable=False),  # a user's name
+    Column("name", Text, nullable=False),
+    Column("digest", _DIGEST, nullable=False),  # of the secret, which is kept nowhere
+    Column("scopes", Text),  # JSON list, or nothing: all that its user may
+    Column("created_at", Float, nullable=False),
+    Column("expires_at", Float),
+    Column("last_used_at", Float),
+    sqlite_with_rowid=False,
+)
+Index("tokens_digest", tokens.c.digest, unique=True)
+
+accounts_revision = Table(
+    "accounts_revision",
+    metadata,
+    Column("id", Integer, primary_key=True, autoincrement=False),  # one row, 0
+    Column("number", BigInteger, nullable=False),  # counts changes of the two tables above
+)
+
+audit = Table(
+    "audit",
+    metadata,
+    Column("id", _ID, primary_key=True),  # sorts by time
+    Column("at", Float, nullable=False),
+    Column("who", String(64), nullable=False),  # empty: nobody known
+    Column("role", _STATE, nullable=False),
+    Column("token", _ID, nullable=False),
+    Column("action", Text, nullable=False),  # method and path of the route
+    Column("subject", Text, nullable=False),  # what it was done to, without secrets
+    Column("status", Integer, nullable=False),  # of the answer
+    Column("request", Text, nullable=False),  # id of the request
+    Column("address", Text, nullable=False),  # where it came from
+    sqlite_with_rowid=False,
+)
+Index("audit_who", audit.c.who, audit.c.id)
 
 version = Table("alembic_version", metadata, Column("version_num", String(32), primary_key=True))
 """Where Alembic keeps the version; listed here so that a new database can be made without it."""

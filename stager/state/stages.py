@@ -85,22 +85,26 @@ class StageStore:
             row = connection.execute(query).mappings().first()
         return None if row is None else _stage(row)
 
-    def find(self, ending: str, limit: int = 10) -> list[str]:
-        """Ids of requests that end in `ending`, newest first."""
+    def find(self, ending: str, limit: int = 10, owner: str | None = None) -> list[str]:
+        """Ids of requests (of that owner) that end in `ending`, newest first."""
         query = (
             select(stages.c.id)
             .where(stages.c.id.endswith(ending, autoescape=True), ~stages.c.deleted)
             .order_by(stages.c.id.desc())
             .limit(limit)
         )
+        if owner is not None:
+            query = query.where(stages.c.owner == owner)
         with self._engine.connect() as connection:
             return list(connection.execute(query).scalars())
 
-    def stages(self, *, limit: int, before: str | None = None) -> list[Stage]:
-        """Requests, newest first."""
+    def stages(self, *, limit: int, before: str | None = None, owner: str | None = None) -> list[Stage]:
+        """Requests (of that owner), newest first."""
         query: Select[Any] = select(stages).where(~stages.c.deleted).order_by(stages.c.id.desc()).limit(limit)
         if before is not None:
             query = query.where(stages.c.id < before)
+        if owner is not None:
+            query = query.where(stages.c.owner == owner)
         with self._engine.connect() as connection:
             return [_stage(row) for row in connection.execute(query).mappings()]
 

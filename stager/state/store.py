@@ -20,6 +20,7 @@ from stager.model.jobs import JobSpec, JobState
 from stager.model.records import Changes, FetchRecord, JobRecord, NameRecord, Position
 from stager.model.stages import StagedFile
 from stager.state import rows, schema
+from stager.state.accounts import AccountStore
 from stager.state.bulk import ManyRows
 from stager.state.database import open_engine
 from stager.state.grants import read_grants, save_grants
@@ -71,6 +72,8 @@ class Store:
         self._engine = open_engine(url)
         self.stages = StageStore(self._engine)
         """Stage requests."""
+        self.accounts = AccountStore(self._engine)
+        """Users and tokens."""
 
     def close(self) -> None:
         """Close all connections."""
@@ -168,19 +171,26 @@ class Store:
         return replace(found, record=replace(found.record, results=kept))
 
     def jobs(
-        self, *, states: Collection[JobState] = (), limit: int = 100, before: str | None = None
+        self,
+        *,
+        states: Collection[JobState] = (),
+        limit: int = 100,
+        before: str | None = None,
+        owner: str | None = None,
     ) -> list[StoredJob]:
-        """Jobs, newest first, at most `limit`; only those older than the id `before`, if given."""
+        """Jobs (of that owner), newest first, at most `limit`; only those older than the id `before`, if given."""
         query: Select[Any] = select(schema.jobs).order_by(schema.jobs.c.id.desc()).limit(limit)
         if states:
             query = query.where(schema.jobs.c.state.in_(list(states)))
         if before is not None:
             query = query.where(schema.jobs.c.id < before)
+        if owner is not None:
+            query = query.where(schema.jobs.c.owner == owner)
         with self._engine.connect() as connection:
             return [_stored(row) for row in connection.execute(query).mappings()]
 
-    def find_jobs(self, word: str, limit: int = 10) -> list[str]:
-        """Ids of jobs called `word`, or whose id ends in it; newest first."""
+    def find_jobs(self, word: str, limit: int = 10, owner: str | None = None) -> list[str]:
+        """Ids of jobs (of that owner) called `word`, or whose id ends in it; newest first."""
         column = schema.jobs.c
         query = (
             select(column.id)
@@ -188,6 +198,8 @@ class Store:
             .order_by(column.id.desc())
             .limit(limit)
         )
+        if owner is not None:
+            query = query.where(column.owner == owner)
         with self._engine.connect() as connection:
             return list(connection.execute(query).scalars())
 
@@ -243,7 +255,8 @@ def _save_jobs(connection: Connection, jobs: Iterable[JobRecord], specs: Mapping
             old.append(rows.job_row(job))
         else:
             spec = specs[job.id]
-            new.append(rows.new_job_row(job, name=spec.name, spec=rows.to_json(spec.to_dict())))
+            text = rows.to_json(spec.to_dict())
+            new.append(rows.new_job_row(job, name=spec.name, owner=spec.owner, spec=text))
         kept += [{"job": job.id, "name": r.name, "sha256": r.sha256, "size": r.size} for r in job.results]
     _INSERT_JOBS.execute(connection, new)
     _UPDATE_JOBS.execute(connection, old)

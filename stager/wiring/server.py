@@ -19,6 +19,7 @@ from stager.model.catalogue import DAY
 from stager.model.fetches import FetchState
 from stager.model.records import Changes
 from stager.model.views import OriginView
+from stager.service.accounts import AccountService
 from stager.service.counted_store import CountedStore
 from stager.service.figures import Figures
 from stager.service.grants import GrantService
@@ -32,6 +33,7 @@ from stager.settings import Settings
 from stager.state.lock import StateLock
 from stager.state.store import Store
 from stager.wiring import retry_policy
+from stager.wiring.accounts import build_account_care
 from stager.wiring.cache import build_cache_site, build_feed
 from stager.wiring.cache_care import CacheCare
 from stager.wiring.credential_care import build_credential_service, build_credential_watch
@@ -115,6 +117,7 @@ class JobServer:
             self._stage_pins = StagePins(self._mapper, self.cache_site.pins, store.stages, clock)
             made.callback(self._stage_pins.close)
             self.grants = GrantService(self._mapper, clock)
+            self._account_care = build_account_care(store, clock, ids, made)
             self._credential_watch = build_credential_watch(settings, self._mapper, self.grants, made)
             self.credentials = build_credential_service(settings, lambda _: self._credential_watch.kick())
             self._hearing = build_hearing(settings, made)
@@ -172,6 +175,11 @@ class JobServer:
                 )
             self._made = made.pop_all()
 
+    @property
+    def accounts(self) -> AccountService:
+        """Users and their tokens."""
+        return self._account_care.accounts
+
     def _repairs(self) -> dict[str, int]:
         told = self._hearing.repairs() if self._hearing is not None else {}
         return self.reconciler.counts | told
@@ -208,6 +216,7 @@ class JobServer:
         self._feed.start()
         self._keeper.start()
         self._credential_watch.start()
+        self._account_care.start()
 
     def close(self) -> None:
         """Stop. Transfers are broken off and resumed by the next start; jobs go on running meanwhile."""

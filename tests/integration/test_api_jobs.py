@@ -239,8 +239,8 @@ def test_a_reader_who_leaves_a_large_result_leaves_no_file_open(api: Api) -> Non
     closed = threading.Event()
     opened = api.server.jobs.open_result
 
-    def open_result(job: str, name: str) -> tuple[ResultView, BinaryIO]:
-        view, file = opened(job, name)
+    def open_result(job: str, name: str, owner: str | None = None) -> tuple[ResultView, BinaryIO]:
+        view, file = opened(job, name, owner)
         close = file.close
 
         def noted() -> None:

@@ -12,8 +12,9 @@ from stager.cache.store import FileCache
 from stager.clock import SystemClock
 from stager.errors import NotFoundError
 from stager.model.principals import SERVER_TOKEN, Principal, Role
-from stager.server.reading import readable
+from stager.model.roles import rule_of
 from stager.service.cache_content import ContentService
+from stager.service.cache_reach import CacheReach
 from stager.service.grants import GrantService
 from stager.state.catalogue import Catalogue
 
@@ -40,32 +41,49 @@ def content(tmp_path: Path) -> ContentService:
     return ContentService(cache, catalogue, SystemClock())
 
 
-def test_a_restricted_object_is_for_operators_and_those_who_proved_it(content: ContentService) -> None:
+def only(who: Principal) -> str | None:
+    return rule_of("GET /v1/objects/{sha256}").permit(who).only
+
+
+def test_a_restricted_object_is_for_administrators_and_those_who_proved_it(content: ContentService) -> None:
     sha256 = content.cache.put(KEY, DATA, restricted=True).object
 
     def grants(user: str, key: str = KEY) -> GrantService:
         return cast("GrantService", Granted(user, key, sha256))
 
-    for who, held in ((SERVER_TOKEN, None), (Principal("op", Role.OPERATOR), None), (ADA, grants("ada"))):
+    for who, held in ((SERVER_TOKEN, None), (Principal("root", Role.ADMIN), None), (ADA, grants("ada"))):
+        reach = CacheReach(content.cache, held)
         for opened in (
-            content.open(KEY, readable(who, held)),
-            content.open_object(sha256, readable(who, held)),
+            reach.open(content, KEY, only(who)),
+            reach.open_object(content, sha256, only(who)),
         ):
             with opened[1] as file:
                 assert (opened[0].sha256, file.read()) == (sha256, DATA)
-    for held in (None, grants("bob")):
-        with pytest.raises(NotFoundError):
-            content.open(KEY, readable(ADA, held))
-        with pytest.raises(NotFoundError):
-            content.open_object(sha256, readable(ADA, held))
+    for who in (ADA, Principal("op", Role.OPERATOR), Principal("looks", Role.READER)):
+        for held in (None, grants("bob")):
+            reach = CacheReach(content.cache, held)
+            with pytest.raises(NotFoundError):
+                reach.open(content, KEY, only(who))
+            with pytest.raises(NotFoundError):
+                reach.open_object(content, sha256, only(who))
     with pytest.raises(NotFoundError):
-        content.open(KEY, readable(ADA, grants("ada", "https://h.test/other")))
+        CacheReach(content.cache, grants("ada", "https://h.test/other")).open(content, KEY, "ada")
+
+
+def test_what_a_job_left_is_found_by_its_key_by_its_owner_alone(content: ContentService) -> None:
+    content.cache.put("result:job1/fit.json", DATA, owner="ada")
+    reach = CacheReach(content.cache, None)
+    with reach.open(content, "result:job1/fit.json", "ada")[1] as file:
+        assert file.read() == DATA
+    with pytest.raises(NotFoundError):
+        reach.open(content, "result:job1/fit.json", "bob")
 
 
 def test_what_is_public_too_is_for_all(content: ContentService) -> None:
     content.cache.put(KEY, DATA, restricted=True)
     sha256 = content.cache.put("https://h.test/public", DATA).object
-    with content.open_object(sha256, readable(ADA, None))[1] as file:
+    reach = CacheReach(content.cache, None)
+    with reach.open_object(content, sha256, "ada")[1] as file:
         assert file.read() == DATA
     with pytest.raises(NotFoundError):
-        content.open(KEY, readable(ADA, None))
+        reach.open(content, KEY, "ada")

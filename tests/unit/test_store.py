@@ -231,6 +231,31 @@ def test_migrations_from_nothing_give_the_same_schema_as_a_new_database(tmp_path
     assert ScriptDirectory.from_config(config).get_current_head() == schema.HEAD
 
 
+def test_a_job_of_an_older_database_keeps_its_owner(tmp_path: Path) -> None:
+    from alembic import command
+    from alembic.config import Config
+
+    from stager.state import migrations
+
+    engine = create_engine(f"sqlite:///{tmp_path / 'old.db'}")
+    config = Config()
+    config.set_main_option("script_location", str(Path(migrations.__file__).parent))
+    with engine.begin() as connection:
+        config.attributes["connection"] = connection
+        command.upgrade(config, "0006")
+        for number, spec in enumerate(('{"command": ["true"], "owner": "ada"}', '{"command": ["true"]}')):
+            connection.exec_driver_sql(
+                "INSERT INTO jobs (id, name, state, priority, epoch, handed, submitted_at, fetches, spec)"
+                " VALUES (?, '', 'done', 0, 1, 0, 0.0, '[]', ?)",
+                (f"job{number}", spec),
+            )
+    engine.dispose()
+    store = Store(f"sqlite:///{tmp_path / 'old.db'}")
+    assert [job.record.id for job in store.jobs(owner="ada")] == ["job0"]
+    assert [job.record.id for job in store.jobs(owner="")] == ["job1"]
+    store.close()
+
+
 def _definitions(path: Path) -> set[tuple[str, str]]:
     connection = sqlite3.connect(path)
     query = "SELECT name, sql FROM sqlite_master WHERE sql IS NOT NULL AND name <> 'alembic_version'"

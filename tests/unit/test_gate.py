@@ -1,4 +1,4 @@
-"""Who asks, as the application behind the guard learns it."""
+"""Who asks, as the application behind the gate learns it."""
 
 from __future__ import annotations
 
@@ -8,7 +8,8 @@ from typing import Any
 from starlette.types import Message, Receive, Scope, Send
 
 from stager.model.principals import SERVER_TOKEN
-from stager.server.guard import Guard
+from stager.server.authentication import Authentication
+from stager.server.gate import Gate
 
 TOKEN = "t" * 43
 
@@ -31,7 +32,7 @@ def asked(path: str, *headers: tuple[bytes, bytes]) -> tuple[list[Any], int]:
             statuses.append(message["status"])
 
     scope = {"type": "http", "method": "GET", "path": path, "headers": [(b"host", b"localhost"), *headers]}
-    asyncio.run(Guard(app, TOKEN)(scope, receive, send))
+    asyncio.run(Gate(app, Authentication(TOKEN))(scope, receive, send))
     return seen, statuses[0]
 
 
