@@ -10,6 +10,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from stager.credentials.memory import keep_memory_private
 from stager.errors import InputError
 from stager.model.credentials import MAX_SECRET_BYTES, PARTS, SECRET_PARTS, Kind, check_parts
 
@@ -66,6 +67,7 @@ def gather(
     Raises:
         InputError: something can't be read, or a secret was given as an argument.
     """
+    keep_memory_private()
     parts = _public(more)
     if user is not None:
         names = PARTS[kind].names

