@@ -43,7 +43,7 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from stager.cache.store import FileCache
-    from stager.client import AsyncClient, Client
+    from stager.client import AsyncClient, Client, open_remote
     from stager.errors import StagerError
     from stager.model.fetches import FetchRequest, FetchResult
     from stager.service.fetching import FetchHandle, FetchService
@@ -66,12 +66,14 @@ __all__ = [
     "StagerError",
     "__version__",
     "config",
+    "open_remote",
     "urlcache",
 ]
 
 _HOMES = {
     "AsyncClient": "stager.client",
     "Client": "stager.client",
+    "open_remote": "stager.client",
     "FileCache": "stager.cache.store",
     "StagerError": "stager.errors",
     "FetchRequest": "stager.model.fetches",

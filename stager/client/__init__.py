@@ -8,12 +8,12 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from stager.client.sync import Client
+from stager.client.sync import Client, open_remote
 
 if TYPE_CHECKING:
     from stager.client.aio import AsyncClient
 
-__all__ = ["AsyncClient", "Client"]
+__all__ = ["AsyncClient", "Client", "open_remote"]
 
 
 def __getattr__(name: str) -> Any:

@@ -9,6 +9,7 @@ from stager.client.cache import CacheCalls
 from stager.client.credentials import CredentialCalls
 from stager.client.grants import GrantCalls
 from stager.client.jobs import JobCalls
+from stager.client.objects import ObjectCalls
 from stager.client.preconditions import PreconditionCalls
 from stager.client.results import ResultCalls
 from stager.client.site import SiteCalls
@@ -35,6 +36,8 @@ class Groups(Generic[M]):
         """Stage requests: many files at once."""
         self.cache: CacheCalls[M] = CacheCalls(driver)
         """What can be asked about the server's cache."""
+        self.objects: ObjectCalls[M] = ObjectCalls(driver)
+        """Bytes, by digest or key, whole or a block at a time."""
         self.credentials: CredentialCalls[M] = CredentialCalls(driver)
         """What origins are shown; no secret comes back."""
         self.grants: GrantCalls[M] = GrantCalls(driver)

@@ -6,10 +6,11 @@ import time
 from collections.abc import Callable
 from json import loads
 from typing import Any, TypeVar
+from urllib.parse import unquote
 
 from stager.client.answers import broke_off
 from stager.client.talk import Emit, Open, Pause, Read, Request, Talk, Telling
-from stager.errors import ServerUnreachableError, StateError, error_from_dict
+from stager.errors import ConflictError, ServerUnreachableError, StateError, error_from_dict
 
 POLL_SECONDS = 30.0
 """One long poll."""
@@ -64,13 +65,25 @@ def whole(path: str, **params: Any) -> Telling[bytes, None]:
         yield Emit(block)
 
 
+def changed(word: str) -> ConflictError:
+    """The key has another file than the one that was begun."""
+    return ConflictError(f"{word} changed while it was read", remedy="begin anew")
+
+
 def resumed(path: str) -> Telling[bytes, None]:
-    """The same of what never changes, gone on with when it breaks off; a second time without a byte is an error."""
-    received, failed_at = 0, -1
+    """The same of what has an ``ETag``, gone on with when it breaks off; a second time without a byte is an error.
+
+    Raises:
+        ConflictError: it changed meanwhile.
+    """
+    received, failed_at, tag = 0, -1, ""
     while True:
         try:
-            headers = {"Range": f"bytes={received}-"} if received else {}
-            yield Open(Request("GET", path, headers=headers))
+            headers = {"Range": f"bytes={received}-", "If-Range": tag} if received else {}
+            answer = yield Open(Request("GET", path, headers=headers))
+            if received and "content-range" not in answer:
+                raise changed(unquote(path.rpartition("/")[2]))
+            tag = answer.get("etag", "")
             while block := (yield Read()):
                 received += len(block)
                 yield Emit(block)

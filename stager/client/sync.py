@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import json
 import time
 from collections.abc import Generator, Iterator
@@ -13,6 +14,7 @@ import requests
 
 from stager.client.answers import broke_off, content, innermost, is_good, problem, unreachable
 from stager.client.groups import BLOCK_BYTES, CONNECT_SECONDS, OUTAGE_SECONDS, Groups
+from stager.client.remote_file import AHEAD_BYTES, HELD_BYTES
 from stager.client.talk import Blocking, Emit, Open, Pause, Read, Request, Step, Talk, Telling
 from stager.errors import StagerError
 
@@ -81,6 +83,35 @@ class Client(Groups[Blocking]):
                     answer = exchange.do(step)
                 except StagerError as met:
                     error = met
+
+
+def open_remote(
+    word: str,
+    url: str,
+    token: str,
+    *,
+    held_bytes: int = HELD_BYTES,
+    ahead_bytes: int = AHEAD_BYTES,
+    outage_seconds: float = OUTAGE_SECONDS,
+) -> io.BufferedReader:
+    """A file of a server, open for reading, whose blocks are brought as they are read. See `ObjectCalls.open`.
+
+    Args:
+        word: which file: a SHA-256, or a key (of most files: the URL; of a result: ``result:JOB/NAME``).
+        url: of the server.
+        token: to show it.
+        held_bytes: how much of the file is held in memory.
+        ahead_bytes: how much is brought at once at most.
+        outage_seconds: how long a server that does not answer is waited for.
+    """
+    client = Client(url, token, outage_seconds=outage_seconds)
+    try:
+        file = client.objects.open(word, held_bytes=held_bytes, ahead_bytes=ahead_bytes)
+    except BaseException:
+        client.close()
+        raise
+    file.raw.closes.append(client.close)  # type: ignore[attr-defined]  # it is a RemoteFile
+    return file
 
 
 class _Exchange:
