@@ -13,6 +13,15 @@ from typing import Any, TextIO
 
 import structlog
 
+bound = structlog.contextvars.bound_contextvars
+"""``with bound(request_id=...)``: inside, each line of this thread, or of what it awaits, has that value too."""
+
+
+def request_id() -> str:
+    """The id of the request that this thread, or task, serves; empty: none."""
+    return str(structlog.contextvars.get_contextvars().get("request_id", ""))
+
+
 _CHATTY = ("uvicorn.error", "asyncio", "alembic", "urllib3")
 """What they say at info is of use only to those who look for faults."""
 Hide = Callable[[str], str]
@@ -78,6 +87,7 @@ def logging_to(stream: TextIO, level: str, form: str, redaction: Redaction) -> I
             render,
         ],
         foreign_pre_chain=[
+            structlog.contextvars.merge_contextvars,
             structlog.stdlib.add_log_level,
             structlog.stdlib.add_logger_name,
             structlog.stdlib.ExtraAdder(),

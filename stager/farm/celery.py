@@ -309,4 +309,5 @@ def _task(seat: Sequence[FetchOrder]) -> Task:
         [[[order.fetch, order.generation] for order in seat]],
         FETCH_QUEUE,
         f"{first.name or first.redacted} of {first.origin}{more}",
+        seat[0].request.request_id,
     )

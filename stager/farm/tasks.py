@@ -14,14 +14,20 @@ from kombu.exceptions import KombuError
 from stager.errors import SignalsError
 from stager.signals.connection import ANSWER_SECONDS, CONNECT_SECONDS, PROBE_SECONDS, RedisAddress
 
+REQUEST_HEADER = "stager_request_id"
+
 
 class Task(NamedTuple):
-    """A task to send: its arguments are ids, `shown` is what people read instead of them."""
+    """A task to send: its arguments are ids, `shown` is what people read instead of them.
+
+    `request_id` goes with it as a header: of the (first) call to the server for which it is.
+    """
 
     name: str
     args: Sequence[Any]
     queue: str
     shown: str
+    request_id: str = ""
 
 
 def transport_options(address: RedisAddress) -> dict[str, Any]:
@@ -78,7 +84,7 @@ class TaskSender:
                         exchange="",
                         routing_key=task.queue,
                         serializer="json",
-                        headers=message.headers,
+                        headers=message.headers | {REQUEST_HEADER: task.request_id},
                         retry=False,
                         **message.properties,
                     )

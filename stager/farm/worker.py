@@ -10,6 +10,7 @@ from itertools import zip_longest
 
 from stager.errors import CancelledError, HandedBackError, SignalsError, StagerError
 from stager.farm.base import Fetcher, cancelled_error, unexpected_error
+from stager.logs import bound
 from stager.model.fetches import Failed, FetchOrder, Progress, Ready, Signal, Started
 from stager.model.urls import parse_url
 from stager.signals.fetches import FetchBook, Hold, Try
@@ -94,7 +95,9 @@ class FetchWorker:
         for held, following in zip_longest(taken, taken[1:]):  # none: all is done, or somebody else's
             note(_words(held))
             self._outbox.tell(Started(*held.key))
-            ends.append(self._try(held, following))
+            with bound(request_id=held.order.request.request_id):
+                ends.append(self._try(held, following))
+                _say(held.order, ends[-1])
             self._finish(held, ends[-1])
         return _outcome(ends)
 
@@ -219,6 +222,20 @@ class FetchWorker:
             one.reported = at
             if alive:
                 one.note(_words(one))
+
+
+def _say(order: FetchOrder, end: Ready | Failed) -> None:
+    """The line in this worker's log."""
+    about: dict[str, object] = {"action": "fetch.tried", "fetch": order.fetch, "generation": order.generation}
+    if isinstance(end, Ready):
+        about |= {
+            "received": end.result.received,
+            "cached": end.result.cached,
+            "seconds": round(end.result.seconds, 4),
+        }
+    else:
+        about |= {"error": end.error.code, "reason": str(end.error)}
+    log.info("fetch failed here" if isinstance(end, Failed) else "fetch done here", extra=about)
 
 
 def _handed_back(order: FetchOrder, error: StagerError) -> HandedBackError:

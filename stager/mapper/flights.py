@@ -140,6 +140,7 @@ class Flights:
             created_at=now,
             mirrors=request.mirrors,
             expected_size=request.size,
+            request_id=request.request_id,
         )
         if at_hand is not None:
             fetch.state, fetch.cached, fetch.ended_at = FetchState.READY, True, now
@@ -257,11 +258,7 @@ class Flights:
         return changed
 
     def move(self, fetch: FetchRecord, state: FetchState) -> None:
-        """Take a step that the table has.
-
-        Raises:
-            IllegalTransitionError: it does not.
-        """
+        """Take a step; `IllegalTransitionError` if the table does not have it."""
         check_fetch_transition(fetch.id, fetch.state, state)
         fetch.state = state
         self._dirty[fetch.id] = fetch

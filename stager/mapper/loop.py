@@ -319,10 +319,9 @@ class Mapper:
         missing = [f for f in job.fetches if f not in known]
         if missing:  # a job that runs already needs them no more, but its order is made whole
             known = known | self._store.fetches(missing)
-        fetches = [known[f] for f in job.fetches]
         inputs = tuple(
             DispatchInput(i.name, f.sha256, f.size, f.id, f.restricted)
-            for i, f in zip(spec.inputs, fetches, strict=True)
+            for i, f in zip(spec.inputs, (known[f] for f in job.fetches), strict=True)
         )
         return DispatchOrder(
             job=job.id,
@@ -333,6 +332,7 @@ class Mapper:
             inputs=inputs,
             results=spec.results,
             owner=spec.owner,
+            request_id=spec.request_id,
         )
 
     # -- when things go wrong -------------------------------------------------------------------

@@ -33,6 +33,7 @@ class DispatchOrder:
     inputs: tuple[DispatchInput, ...]
     results: tuple[str, ...]
     owner: str = ""
+    request_id: str = ""
 
     @property
     def restricted(self) -> bool:

@@ -89,6 +89,7 @@ class FetchRequest:
             of another algorithm, else moved to `sha256`.
         mirrors: other URLs of the same file, tried after `url`; the file is known by `url` alone.
         size: bytes that it must have, or None.
+        request_id: of the call to the server for which it is; for the log, and no part of what is asked.
 
     Raises:
         InputError: malformed URL or digest, a negative size, or two digests.
@@ -102,6 +103,7 @@ class FetchRequest:
     digest: str | None = None
     mirrors: tuple[str, ...] = ()
     size: int | None = None
+    request_id: str = field(default="", compare=False)
 
     def __post_init__(self) -> None:
         if not isinstance(self.url, str):

@@ -168,10 +168,10 @@ class JobInput:
             for field in ("sha256", "digest", "mirrors"):
                 object.__setattr__(self, field, getattr(checked, field))
 
-    def request(self, priority: int = 0, owner: str = "") -> FetchRequest:
+    def request(self, priority: int = 0, owner: str = "", request_id: str = "") -> FetchRequest:
         """The fetch that brings it."""
         return FetchRequest(
-            self.url, self.sha256, False, priority, owner, self.digest, self.mirrors, self.size
+            self.url, self.sha256, False, priority, owner, self.digest, self.mirrors, self.size, request_id
         )
 
     def to_dict(self) -> dict[str, Any]:
@@ -213,6 +213,7 @@ class JobSpec:
         priority: -1000 to 1000; higher goes first.
         name: what people call it; may be empty, need not be unique.
         owner: whom it counts for when several want transfers at once; may be empty.
+        request_id: of the call to the server that submitted it.
 
     Raises:
         InputError: an impossible name, URL, digest or number, or two inputs of one name.
@@ -226,6 +227,7 @@ class JobSpec:
     priority: int = 0
     name: str = ""
     owner: str = ""
+    request_id: str = ""
 
     def __post_init__(self) -> None:
         if not self.command or not self.command[0]:
@@ -285,6 +287,8 @@ class JobSpec:
             data["name"] = self.name
         if self.owner:
             data["owner"] = self.owner
+        if self.request_id:
+            data["request_id"] = self.request_id
         return data
 
     @classmethod
@@ -300,6 +304,7 @@ class JobSpec:
             priority=data.get("priority", 0),
             name=data.get("name", ""),
             owner=data.get("owner", ""),
+            request_id=data.get("request_id", ""),
         )
 
 

@@ -69,6 +69,8 @@ class FetchRecord:
     """Other URLs of the same file."""
     expected_size: int | None = None
     """Bytes that it must have."""
+    request_id: str = ""
+    """Of the first call that wanted it; not kept: a start has it from the jobs."""
     counted: FetchState | None = None
     """The state in which figures count it; see `stager.service.counted_store`."""
     counted_bytes: int = 0
@@ -91,6 +93,7 @@ class FetchRecord:
             self.expected,
             self.mirrors,
             self.expected_size,
+            self.request_id,
         )
 
 
@@ -123,6 +126,8 @@ class JobRecord:
     proving_since: float | None = None
     """When its owner began to prove again that he may read its inputs."""
     saved: bool = False
+    request_id: str = ""
+    """Of the call that submitted it; kept with what it runs."""
     counted: JobState | None = None
     """As of a fetch."""
 

@@ -65,6 +65,7 @@ class Stage:
         priority: higher goes first.
         keep_seconds: how long each file stays from the moment when it is there; None: until it is released.
         created_at: seconds since 1970 UTC.
+        request_id: of the call that made it; known until the next start.
     """
 
     id: str
@@ -72,6 +73,7 @@ class Stage:
     priority: int = 0
     keep_seconds: float | None = None
     created_at: float = 0.0
+    request_id: str = field(default="", compare=False)
 
 
 @dataclass(slots=True, eq=False)
@@ -119,6 +121,7 @@ class StagedFile:
             digest=self.expected,
             mirrors=self.mirrors,
             size=self.expected_size,
+            request_id=stage.request_id,
         )
 
     def move(self, state: StagedState) -> None:

@@ -113,6 +113,8 @@ class JobView:
     """Hosts for which a credential is to be given: it goes on by itself when it is."""
     owner: str = ""
     """Whom it counts for, and whose credentials its inputs are fetched with; empty: nobody in particular."""
+    request_id: str = ""
+    """Of the call that submitted it: in the log of the server and of its workers."""
 
 
 @dataclass(frozen=True, slots=True)

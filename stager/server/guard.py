@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-import time
 from collections.abc import Collection
 from ipaddress import ip_address
 
@@ -41,7 +40,6 @@ class Guard:
         if scope["type"] != "http":
             await self._app(scope, receive, send)
             return
-        began = time.monotonic()
         answered = False
 
         async def send_safely(message: Message) -> None:
@@ -52,8 +50,6 @@ class Guard:
                 headers.setdefault("Cache-Control", "no-store")
                 headers["X-Content-Type-Options"] = "nosniff"
                 headers["Referrer-Policy"] = "no-referrer"
-                elapsed = (time.monotonic() - began) * 1000
-                log.debug("%s %s %d %.1f ms", scope["method"], scope["path"], message["status"], elapsed)
             await send(message)
 
         headers = Headers(scope=scope)

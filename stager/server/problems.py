@@ -13,6 +13,7 @@ from starlette.exceptions import HTTPException
 
 from stager import errors
 from stager.errors import StagerError
+from stager.logs import request_id
 from stager.server.complaints import complaint
 
 MEDIA_TYPE = "application/problem+json"
@@ -50,6 +51,7 @@ class Problem(BaseModel):
     remedy: str = Field(description="What can be done now; may be empty.", examples=["see `stager jobs`"])
     transient: bool = Field(description="Whether the same request may succeed later.")
     details: dict[str, Any] = Field(description="Values for programs.")
+    request_id: str = Field(description="Id of the request, as in `X-Request-Id` and in the server's log.")
 
 
 def problem(error: StagerError, status: int | None = None) -> JSONResponse:
@@ -62,6 +64,7 @@ def problem(error: StagerError, status: int | None = None) -> JSONResponse:
         "status": int(status),
         "detail": str(error),
         **error.to_dict(),
+        "request_id": request_id(),
     }
     headers = {"WWW-Authenticate": 'Bearer realm="stager"'} if status == HTTPStatus.UNAUTHORIZED else None
     return JSONResponse(body, status, headers, MEDIA_TYPE)

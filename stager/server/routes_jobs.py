@@ -8,6 +8,7 @@ from typing import Annotated
 
 from fastapi import APIRouter, Body, Query, Response
 
+from stager.logs import request_id
 from stager.model.jobs import JobState
 from stager.model.views import JobDetail, JobView
 from stager.server.problems import described
@@ -49,7 +50,9 @@ def job_routes(jobs: JobService, waiting: Waiting) -> APIRouter:
     @router.post("", status_code=201, responses=described(413, 503), summary="Submit jobs")
     def submit(body: Annotated[JobsIn, Body()], response: Response, may: May) -> Submitted:
         """Take in one job, or a list of jobs of which all or none are taken. What is answered survives any crash."""
-        ids = jobs.submit([replace(spec, owner=may.owner(spec.owner)) for spec in specs(body)])
+        ids = jobs.submit(
+            [replace(spec, owner=may.owner(spec.owner), request_id=request_id()) for spec in specs(body)]
+        )
         if len(ids) == 1:
             response.headers["Location"] = f"/v1/jobs/{ids[0]}"
         return Submitted(ids)

@@ -9,6 +9,7 @@ from fastapi import APIRouter, Body, Query, Response
 from pydantic import BaseModel, ConfigDict, Discriminator, Field, Tag
 
 from stager.errors import ConflictError
+from stager.logs import request_id
 from stager.model.stages import ArchiveInfo, StageDetail, StageItem, StageView
 from stager.server.problems import described
 from stager.server.waiting import LONGEST_SECONDS, Waiting
@@ -135,7 +136,11 @@ def stage_routes(stages: StageService | None, waiting: Waiting, reach: CacheReac
         """Fetch many files, and let each stay for a while. What is answered survives any crash."""
         items = [StageItem(f) if isinstance(f, str) else f.item() for f in body.files]
         made = service().stage(
-            items, keep_seconds=body.keep_seconds, priority=body.priority, owner=may.owner(body.owner)
+            items,
+            keep_seconds=body.keep_seconds,
+            priority=body.priority,
+            owner=may.owner(body.owner),
+            request_id=request_id(),
         )
         response.headers["Location"] = f"/v1/stage/{made}"
         return Staged(made)

@@ -1,4 +1,4 @@
-"""Counts what is written: how many jobs and fetches are in each state, how long they took, what failed.
+"""Counts what is written, and says it in the log: jobs and fetches by state, how long they took, what failed.
 
 It stands between the mapper and the database, so that what is counted is what is durable, and the mapper's rules
 know nothing of it. A record remembers in which state it is counted.
@@ -18,6 +18,7 @@ from stager.model.fetches import FetchState
 from stager.model.jobs import JobSpec, JobState
 from stager.model.records import Changes, FetchRecord, JobRecord, NameRecord, Position
 from stager.model.stages import StagedFile
+from stager.service import actions
 
 OPEN_FETCHES = (FetchState.QUEUED, FetchState.RUNNING, FetchState.LOCKED)
 _HANDED = frozenset({JobState.DISPATCHED, JobState.RUNNING, JobState.DONE})
@@ -81,7 +82,7 @@ class CountedStore:
         self._metrics.observe(m.STATE_WRITE, time.perf_counter() - began)
         for job in changes.jobs:
             if job.counted is not job.state:
-                self._job(job)
+                self._job(job, specs)
         for fetch in changes.fetches:
             if fetch.counted is not fetch.state:
                 self._fetch(fetch)
@@ -106,9 +107,11 @@ class CountedStore:
 
     # -- counting ---------------------------------------------------------------------------------
 
-    def _job(self, job: JobRecord) -> None:
+    def _job(self, job: JobRecord, specs: Mapping[str, JobSpec]) -> None:
         before, now = job.counted, job.state
         if before is None:
+            job.request_id = specs[job.id].request_id
+            actions.job_submitted(job, specs[job.id])
             self._sums[m.JOBS_SUBMITTED, ()] += 1
         if before in {None, JobState.WAITING} and job.ready_at is not None and now is not JobState.WAITING:
             self._metrics.observe(m.JOB_READY, max(0.0, job.ready_at - job.submitted_at))
@@ -117,6 +120,8 @@ class CountedStore:
             self._metrics.observe(m.JOB_DISPATCH, max(0.0, job.dispatched_at - (job.ready_at or 0.0)))
         if now.is_final:
             self._sums[m.JOBS_ENDED, (now.value,)] += 1
+        if before is not None or now is not JobState.WAITING:
+            actions.job_moved(job, before)
         self._move_job(job)
 
     def _move_job(self, job: JobRecord) -> None:
@@ -133,6 +138,7 @@ class CountedStore:
             self._fetches[before] -= 1
         self._fetches[now] += 1
         fetch.counted = now
+        actions.fetch_moved(fetch, before)
         if fetch.received > fetch.counted_bytes:
             self._sums[m.RECEIVED_BYTES, ()] += fetch.received - fetch.counted_bytes
             fetch.counted_bytes = fetch.received

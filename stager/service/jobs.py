@@ -100,7 +100,8 @@ class JobService:
             NewJob(
                 next(self._ids),
                 tuple(
-                    self._with_entry(item.request(spec.priority, spec.owner), known) for item in spec.inputs
+                    self._with_entry(item.request(spec.priority, spec.owner, spec.request_id), known)
+                    for item in spec.inputs
                 ),
                 spec.after,
                 spec.priority,
@@ -360,6 +361,7 @@ def _view(job: StoredJob, fetches: dict[str, FetchRecord], names: dict[str, Name
         waits_for=_waits_for(record, spec, fetches, names),
         wants_credentials=_wants_credentials(record, fetches),
         owner=spec.owner,
+        request_id=spec.request_id,
     )
 
 

@@ -81,6 +81,7 @@ class StageService:
         keep_seconds: float | None = None,
         priority: int = 0,
         owner: str = "",
+        request_id: str = "",
     ) -> str:
         """Take in a request, whole or not at all; its id. What is returned survives any crash.
 
@@ -91,6 +92,7 @@ class StageService:
             keep_seconds: how long each file stays from the moment when it is there; None: until it is released.
             priority: -1000 to 1000; higher goes first.
             owner: whom it counts for.
+            request_id: of the call to the server.
 
         Raises:
             InputError: a URL, number or name that makes no sense, no files, or too many.
@@ -109,7 +111,12 @@ class StageService:
                 remedy="stage them in parts" if items else "name the files",
             )
         stage = Stage(
-            next(self._ids), check_owner(owner), check_priority(priority), keep_seconds, self._clock.time()
+            next(self._ids),
+            check_owner(owner),
+            check_priority(priority),
+            keep_seconds,
+            self._clock.time(),
+            request_id,
         )
         requests = dict.fromkeys(item.request for item in items)
         files = [

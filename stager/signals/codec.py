@@ -133,16 +133,26 @@ def fetch_order_to_json(order: FetchOrder) -> str:
             request.refresh,
             request.priority,
             request.owner,
-            *([request.mirrors, request.size] if request.mirrors or request.size is not None else []),
+            *_given(request.mirrors, request.size, request.request_id),
         ]
     )
+
+
+_NOTHING: tuple[Any, ...] = ((), None, "")
+
+
+def _given(*last: Any) -> tuple[Any, ...]:
+    """The last parts of an order as far as there are any: most have none, and an order is sent for each fetch."""
+    while last and last[-1] in _NOTHING:
+        last = last[:-1]
+    return last
 
 
 def fetch_order_from_json(fetch: str, text: str | bytes) -> FetchOrder:
     """The order of that fetch."""
     generation, url, expected, refresh, priority, owner, *more = json.loads(text)
-    mirrors, size = more or ((), None)
-    request = FetchRequest(url, None, refresh, priority, owner, expected, tuple(mirrors), size)
+    mirrors, size, request_id = more + list(_NOTHING[len(more) :])
+    request = FetchRequest(url, None, refresh, priority, owner, expected, tuple(mirrors), size, request_id)
     return FetchOrder(fetch, generation, request)
 
 
@@ -160,6 +170,7 @@ def job_order_to_json(order: DispatchOrder) -> str:
             ],
             "results": order.results,
             "owner": order.owner,
+            "request_id": order.request_id,
         }
     )
 
@@ -176,4 +187,5 @@ def job_order_from_json(text: str | bytes) -> DispatchOrder:
         inputs=tuple(DispatchInput(*item) for item in data["inputs"]),
         results=tuple(data["results"]),
         owner=data["owner"],
+        request_id=data.get("request_id", ""),
     )

@@ -54,8 +54,8 @@ def job_row(job: JobRecord) -> dict[str, Any]:
     }
 
 
-def job_record(row: RowMapping, after: tuple[str, ...]) -> JobRecord:
-    """The record of a job's row; what it waits for by name comes from its spec."""
+def job_record(row: RowMapping, after: tuple[str, ...], request_id: str = "") -> JobRecord:
+    """The record of a job's row; what it waits for by name, and who asked for it, comes from its spec."""
     return JobRecord(
         id=row["id"],
         fetches=tuple(json.loads(row["fetches"])),
@@ -72,6 +72,7 @@ def job_record(row: RowMapping, after: tuple[str, ...]) -> JobRecord:
         exit_code=row["exit_code"],
         error=_error(row["error"]),
         saved=True,
+        request_id=request_id,
     )
 
 

@@ -116,10 +116,7 @@ class Store:
         """What is not over, for a start: open jobs, the fetches they need, all preconditions."""
         with self._engine.connect() as connection:
             query = select(schema.jobs).where(schema.JOB_IS_OPEN).order_by(schema.jobs.c.id)
-            jobs = [
-                rows.job_record(row, tuple(json.loads(row["spec"]).get("after", ())))
-                for row in connection.execute(query).mappings()
-            ]
+            jobs = [_open_job(row) for row in connection.execute(query).mappings()]
             names = [
                 rows.name_record(row) for row in connection.execute(select(schema.preconditions)).mappings()
             ]
@@ -127,8 +124,11 @@ class Store:
             unfinished = select(schema.fetches.c.id).where(schema.FETCH_IS_OPEN)
             needed |= dict.fromkeys(connection.execute(unfinished).scalars())
             needed |= dict.fromkeys(open_fetches(connection))
-            fetches = list(_fetches(connection, needed))
-        return jobs, fetches, names
+            fetches = {fetch.id: fetch for fetch in _fetches(connection, needed)}
+        for job in jobs:
+            for fetch in filter(None, map(fetches.get, job.fetches)):
+                fetch.request_id = fetch.request_id or job.request_id
+        return jobs, list(fetches.values()), names
 
     def staged(self) -> list[StagedFile]:
         """Files of stage requests that are not over, for a start."""
@@ -274,6 +274,11 @@ def _save_position(connection: Connection, position: Position) -> None:
     values = {"stream": position.stream, "entry": position.entry}
     if not connection.execute(schema.position.update().values(values)).rowcount:
         connection.execute(schema.position.insert().values(id=0, **values))
+
+
+def _open_job(row: RowMapping) -> JobRecord:
+    spec = json.loads(row["spec"])
+    return rows.job_record(row, tuple(spec.get("after", ())), spec.get("request_id", ""))
 
 
 def _save_names(connection: Connection, names: Iterable[NameRecord]) -> None:

@@ -139,6 +139,7 @@ def test_the_order_says_all_that_is_needed_to_run_the_job(make: Make, other: Oth
         "job": "job1",
         "epoch": 1,
         "name": "fit",
+        "request_id": "",
         "owner": "ada",
         "command": ["/bin/sh", "-c", "true"],
         "inputs": [{"name": "a.dat", "sha256": entry.object, "size": 4, "path": f"{directory}/inputs/a.dat"}],

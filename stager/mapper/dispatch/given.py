@@ -34,6 +34,7 @@ class Given:
         is_stopped: it is to end.
         is_asked: its node was asked for it after it had been silent.
         is_looked_for: on the share, just now.
+        request_id: as of the order.
     """
 
     job: str
@@ -50,6 +51,7 @@ class Given:
     is_stopped: bool = False
     is_asked: bool = False
     is_looked_for: bool = False
+    request_id: str = ""
 
     @property
     def id(self) -> HandOverId:
@@ -78,12 +80,20 @@ Item = Callable[[Batch], None]
 def given_of(order: DispatchOrder, now: float) -> Given:
     """A hand-over that goes out now."""
     shown = f"job {order.name or order.job}"
-    return Given(order.job, order.epoch, job_order_to_json(order), shown, order.inputs, now)
+    return Given(
+        order.job,
+        order.epoch,
+        job_order_to_json(order),
+        shown,
+        order.inputs,
+        now,
+        request_id=order.request_id,
+    )
 
 
 def task_of(given: Given) -> Task:
     """The task that says so to a worker: ids alone."""
-    return Task(RUN_TASK, [given.job, given.epoch], given.queue or WORK_QUEUE, given.shown)
+    return Task(RUN_TASK, [given.job, given.epoch], given.queue or WORK_QUEUE, given.shown, given.request_id)
 
 
 def id_of(message: bytes) -> HandOverId | None:

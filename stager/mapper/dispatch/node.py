@@ -259,6 +259,14 @@ class JobWorker:
             if not isinstance(signal, JobStarted):
                 run.end = signal
                 self._changed.notify_all()
+        what = {JobStarted: "started", JobEnded: "ended"}.get(type(signal), "refused")
+        about = {
+            "action": f"job.{what}",
+            "job": signal.job,
+            "epoch": signal.epoch,
+            "request_id": run.order.request_id,
+        }
+        log.info("job %s on %s", what, self._node, extra=about)
         self._tell(run, signal)
 
     def _tell(self, run: _Run, signal: JobSignal) -> None:

@@ -64,6 +64,7 @@ def job_variables(order: DispatchOrder, directory: Path) -> dict[str, str]:
         "STAGER_JOB_DIR": str(directory),
         "STAGER_INPUTS": str(directory / "inputs"),
         "STAGER_RESULTS": str(directory / "results"),
+        **({"STAGER_REQUEST_ID": order.request_id} if order.request_id else {}),
     }
 
 

@@ -268,6 +268,7 @@ def _order(order: DispatchOrder, directory: Path) -> dict[str, Any]:
         "epoch": order.epoch,
         "name": order.name,
         "owner": order.owner,
+        "request_id": order.request_id,
         "command": list(order.command),
         "environment": job_variables(order, directory),
         "inputs": [
