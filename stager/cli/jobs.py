@@ -11,12 +11,13 @@ import typer
 from stager.cli import output
 from stager.cli.options import AsJson
 from stager.errors import InputError
+from stager.model.shown import how_far, ran, reason, span, state_of
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from stager.model.jobs import JobState
-    from stager.model.views import InputView, JobDetail, JobView
+    from stager.model.views import JobDetail, JobView
 
 States = Annotated[
     list[str] | None,
@@ -44,17 +45,13 @@ def jobs(state: States = None, limit: Limit = 50, as_json: AsJson = False) -> No
         ("id", "name", "state", "age", "ran", "owner", "waits for, or what went wrong"),
         (
             (
-                one.id, one.name, _state_of(one), _span(now - one.submitted_at), _ran(one, now), one.owner,
+                one.id, one.name, state_of(one), span(now - one.submitted_at), ran(one, now), one.owner,
                 _remark(one),
             )
             for one in found
         ),
         right=("age", "ran"),
     )  # fmt: skip
-
-
-def _state_of(one: JobView) -> str:
-    return "wants a credential" if one.wants_credentials else str(one.state)
 
 
 def _state(word: str) -> JobState:
@@ -82,7 +79,7 @@ def job(job: Job, as_json: AsJson = False) -> None:
 def page(found: JobDetail, now: float) -> Iterator[str]:
     """A job as lines to read."""
     title = f"job {found.id}" + (f"  {found.name}" if found.name else "")
-    state = _state_of(found) if found.exit_code is None else f"{found.state}, status {found.exit_code}"
+    state = state_of(found) if found.exit_code is None else f"{found.state}, status {found.exit_code}"
     yield f"{title}  {state}"
     yield f"  command    {_shell(found.command)}"
     yield f"  directory  {found.directory}"
@@ -105,7 +102,7 @@ def page(found: JobDetail, now: float) -> Iterator[str]:
         yield "waits for" if found.waits_for else "needed"
         width = max(len(name) for name in [i.name for i in found.inputs] + [a.name for a in found.after])
         for item in found.inputs:
-            yield f"  {item.name:<{width}}  {_how_far(item, now)}"
+            yield f"  {item.name:<{width}}  {how_far(item, now)}"
             yield f"  {'':<{width}}  {item.url}"
         for one in found.after:
             met = f"met {output.moment(one.met_at)}" if one.met_at else "not met yet"
@@ -119,7 +116,7 @@ def page(found: JobDetail, now: float) -> Iterator[str]:
 
 def _history(found: JobDetail, now: float) -> Iterator[str]:
     before = found.submitted_at
-    yield f"  submitted  {output.moment(before)}  {_span(now - before)} ago"
+    yield f"  submitted  {output.moment(before)}  {span(now - before)} ago"
     steps = (
         ("ready", found.ready_at),
         ("dispatched", found.dispatched_at),
@@ -128,60 +125,16 @@ def _history(found: JobDetail, now: float) -> Iterator[str]:
     )
     for name, moment in steps:
         if moment is not None:
-            yield f"  {name:<10} {output.moment(moment)}  after {_span(moment - before)}"
+            yield f"  {name:<10} {output.moment(moment)}  after {span(moment - before)}"
             before = moment
-
-
-def _how_far(item: InputView, now: float) -> str:
-    size = output.size(item.received)
-    match item.state:
-        case "ready":
-            source = "was there" if item.cached else f"{output.size(item.transferred)} transferred"
-            resumed = f", resumed at {output.size(item.resumed_from)}" if item.resumed_from else ""
-            said = f"ready    {size}, {source}{resumed}"
-        case "running":
-            total = "?" if item.total is None else output.size(item.total)
-            percent = f" ({100 * item.received // item.total} %)" if item.total else ""
-            said = f"running  {size} of {total}{percent}"
-        case _:
-            said = str(item.state)
-    if item.tries > 1:
-        said += f", try {item.tries}"
-    if item.next_try_at is not None:
-        said += f", next in {_span(max(0.0, item.next_try_at - now))}"
-    if item.error and item.state != "ready":
-        said += f": {item.error.get('cause') or item.error.get('what')}"
-    return said
 
 
 def _remark(one: JobView) -> str:
     if one.error:
-        brief = one.error.get("code") in {"command-failed", "input-failed"}  # the cause alone says it
-        parts = (one.error.get("cause"),) if brief else (one.error.get("what"), one.error.get("cause"))
-        return ": ".join(part for part in parts if part)
+        return reason(one)
     if one.wants_credentials:
         return f"one for {', '.join(one.wants_credentials)}: `stager job {one.id}` says how to give it"
     return ", ".join(one.waits_for)
-
-
-def _ran(one: JobView, now: float) -> str:
-    if one.started_at is None:
-        return ""
-    return _span((one.ended_at or now) - one.started_at)
-
-
-_MINUTE, _HOUR, _DAY = 60.0, 3600.0, 86_400.0
-
-
-def _span(seconds: float) -> str:
-    """A length of time in its two largest units."""
-    if seconds < _MINUTE:
-        return f"{max(0.0, seconds):.1f} s"
-    if seconds < _HOUR:
-        return f"{seconds // _MINUTE:.0f} min {seconds % _MINUTE:.0f} s"
-    if seconds < _DAY:
-        return f"{seconds // _HOUR:.0f} h {seconds % _HOUR // _MINUTE:.0f} min"
-    return f"{seconds // _DAY:.0f} d {seconds % _DAY // _HOUR:.0f} h"
 
 
 def _shell(command: list[str]) -> str:

@@ -7,8 +7,9 @@ import sys
 from collections.abc import Iterable, Sequence
 from typing import Any
 
-_UNITS = ("B", "KiB", "MiB", "GiB", "TiB", "PiB")
-_STEP = 1024
+from stager.model.shown import size
+
+__all__ = ["json_line", "json_text", "line", "moment", "note", "one_line", "size", "table"]
 
 
 def line(text: str) -> None:
@@ -58,16 +59,6 @@ def table(columns: Sequence[str], rows: Iterable[Sequence[str]], *, right: Seque
     for row in rows:
         shown.add_row(*(Text(one_line(cell)) for cell in row))
     Console().print(shown)
-
-
-def size(count: int) -> str:
-    """Bytes for people: ``4.0 KiB``."""
-    value = float(count)
-    for unit in _UNITS:
-        if value < _STEP or unit == _UNITS[-1]:
-            break
-        value /= _STEP
-    return f"{count} B" if unit == "B" else f"{value:.1f} {unit}"
 
 
 def moment(seconds: float | None) -> str:

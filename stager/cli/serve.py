@@ -37,11 +37,13 @@ def serve(
     running. A second Ctrl-C ends it at once.
     """
     from stager.cli.connect import logging_to_stderr, token_path
+    from stager.clock import SystemClock
     from stager.metrics import Metrics
     from stager.server.app import create_app
     from stager.server.bytes import Accelerator
     from stager.server.collector import tune_collector
     from stager.server.listen import ApiServer, loopback_address, open_socket, url_of
+    from stager.server.pages.sessions import Sessions
     from stager.server.token import ensure_token
     from stager.server.whereabouts import announced, notify
     from stager.settings import load_settings
@@ -76,6 +78,10 @@ def serve(
             metrics_open=settings.metrics_open,
             accelerator=Accelerator(settings.accelerator_location, server.cache.root),
             accounts=server.accounts,
+            sessions=Sessions(
+                SystemClock(), settings.state_dir / "sessions.json", server.accounts.still, seal=token
+            ),
+            under_way=server.flow.under_way,
         )
         api = ApiServer(app, ready)
         tune_collector()

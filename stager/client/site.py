@@ -37,3 +37,8 @@ class SiteCalls(Group[M]):
     def origins(self) -> Talk[list[OriginView]]:
         """Origins that have work or had some lately, and how they cope."""
         return views(OriginView, (yield Request("GET", "origins"))["origins"])
+
+    @answered
+    def login_link(self) -> Talk[str]:
+        """The path of a link that logs a browser in to the server's page, once and soon; a secret until it is used."""
+        return str((yield Request("POST", "logins"))["path"])

@@ -89,6 +89,11 @@ class Admission:
         """Fetches let go and not yet ended."""
         return len(self._running)
 
+    @property
+    def let_go(self) -> list[str]:
+        """Fetches let go and not yet ended, those first that were let go first."""
+        return list(self._running)
+
     def is_running(self, fetch: str) -> bool:
         """Whether the fetch was let go and has not ended."""
         return fetch in self._running

@@ -177,6 +177,7 @@ DELETE /v1/credentials/{word}              credentials    write  -       own   a
 GET /v1/grants                             grants         read   own     own   any       any
 DELETE /v1/grants                          grants         write  -       own   any       any
 
+POST /v1/logins                            accounts       write  any     any   any       any
 GET /v1/users                              accounts       read   own     own   own       any
 POST /v1/users                             accounts       write  -       -     -         any
 PATCH /v1/users/{name}                     accounts       write  -       -     -         any

@@ -14,7 +14,8 @@ class InputView:
     """One input of a job and how far it is.
 
     `received` counts bytes in place of `total` (None: not known); `transferred` those that came over
-    the network in all tries; `resumed_from` is the offset at which the last resumed try went on.
+    the network in all tries; `resumed_from` is the offset at which the last resumed try went on;
+    `ended_at` (seconds since 1970 UTC) is when it was there, or was given up.
     """
 
     name: str
@@ -31,6 +32,7 @@ class InputView:
     tries: int
     next_try_at: float | None
     error: dict[str, Any] | None
+    ended_at: float | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection
+from collections.abc import Callable, Collection
 from typing import Any
 
 from fastapi import APIRouter, Depends, FastAPI, Security
@@ -13,12 +13,15 @@ from fastapi.security import HTTPBearer
 from stager import __version__
 from stager.clock import Clock, SystemClock
 from stager.metrics import Metrics
+from stager.model.flow import UnderWay
 from stager.server import problems
 from stager.server.authentication import Authentication
 from stager.server.bytes import NO_ACCELERATOR, Accelerator
 from stager.server.gate import Gate
 from stager.server.guard import Guard
 from stager.server.page import HEADERS, render
+from stager.server.pages.routes import Shown, add_pages
+from stager.server.pages.sessions import Sessions
 from stager.server.routes_accounts import account_routes
 from stager.server.routes_cache import cache_routes
 from stager.server.routes_content import content_routes
@@ -26,6 +29,7 @@ from stager.server.routes_credentials import credential_routes
 from stager.server.routes_files import file_routes
 from stager.server.routes_grants import grant_routes
 from stager.server.routes_jobs import job_routes
+from stager.server.routes_logins import login_routes
 from stager.server.routes_metrics import metrics_routes
 from stager.server.routes_pins import pin_routes
 from stager.server.routes_purge import purge_routes
@@ -68,6 +72,8 @@ def create_app(
     metrics: Metrics | None = None,
     metrics_open: bool = False,
     accelerator: Accelerator = NO_ACCELERATOR,
+    sessions: Sessions | None = None,
+    under_way: Callable[[], UnderWay] = UnderWay,
 ) -> FastAPI:
     """The HTTP API of a job server.
 
@@ -86,6 +92,8 @@ def create_app(
         metrics: figures of this process; None: it keeps none.
         metrics_open: whether they are shown without the token.
         accelerator: sends files in place of the server.
+        sessions: who is logged in to the page; None: they are kept in memory alone.
+        under_way: what is being transferred, for the page.
 
     Returns:
         The application; ``app.state.waiting.close()`` answers all long polls at once, for a quick end.
@@ -100,7 +108,8 @@ def create_app(
     )
     app.state.waiting = Waiting(jobs)
     problems.install(app)
-    app.add_middleware(Gate, authentication=Authentication(token, accounts), metrics_open=metrics_open)
+    authentication = Authentication(token, accounts)
+    app.add_middleware(Gate, authentication=authentication, metrics_open=metrics_open)
     app.add_middleware(Guard, hosts=hosts)
     app.add_middleware(Tracking, metrics=metrics)
     shown = HTTPBearer(
@@ -122,6 +131,9 @@ def create_app(
     api.include_router(cache_routes(cache, reach))
     api.include_router(credential_routes(credentials))
     api.include_router(account_routes(accounts))
+    if sessions is None:
+        sessions = Sessions(clock or SystemClock(), still=accounts.still if accounts else lambda _: None)
+    api.include_router(login_routes(sessions))
     app.include_router(api)
     app.include_router(health_routes())
     if metrics is not None:
@@ -143,4 +155,6 @@ def create_app(
     def docs() -> HTMLResponse:
         return HTMLResponse(render(openapi()), headers=HEADERS)
 
+    pages = Shown(jobs, site or SiteService(), cache, under_way, accelerator)
+    add_pages(app, pages, sessions, authentication.of_token, clock or SystemClock())
     return app

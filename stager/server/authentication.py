@@ -32,7 +32,7 @@ class Authentication:
         """
         shown = headers.get("authorization", "")
         kind, _, token = shown.partition(" ")
-        found = self._of_token(token.strip()) if kind.lower() == "bearer" else None
+        found = self.of_token(token.strip()) if kind.lower() == "bearer" else None
         if found is None:
             raise AccessDeniedError(
                 "the server did not accept the token",
@@ -41,7 +41,8 @@ class Authentication:
             )
         return found
 
-    def _of_token(self, token: str) -> Principal | None:
+    def of_token(self, token: str) -> Principal | None:
+        """Whose token that is; None: nobody's that counts."""
         if hmac.compare_digest(token.encode("utf-8", "surrogatepass"), self._token):
             return SERVER_TOKEN
         return None if self._accounts is None else self._accounts.principal(token)

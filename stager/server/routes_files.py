@@ -6,6 +6,7 @@ import os
 from dataclasses import dataclass
 from enum import StrEnum
 from io import BytesIO
+from pathlib import Path
 from typing import Annotated, BinaryIO
 
 from fastapi import APIRouter, Query, Response
@@ -52,13 +53,7 @@ def file_routes(jobs: JobService, accelerator: Accelerator) -> APIRouter:
         offset: Annotated[int, Query(ge=0, description="First byte to send.")] = 0,
     ) -> Response:
         """What the job has printed so far; empty before it starts."""
-        file: BinaryIO
-        try:
-            file = jobs.log_file(job, stream, may.only).open("rb")
-        except FileNotFoundError:
-            file = BytesIO()
-        size = file.seek(0, os.SEEK_END)
-        return FileAnswer(file, [Span(min(offset, size), size)], "text/plain; charset=utf-8")
+        return log_answer(jobs.log_file(job, stream, may.only), offset)
 
     @router.get("/results", responses=described(404, 409), tags=["results"], summary="List a job's results")
     def results(job: str, may: May) -> ResultList:
@@ -105,3 +100,14 @@ def file_routes(jobs: JobService, accelerator: Accelerator) -> APIRouter:
         return bytes_answer(asked, file, found.sha256, found.size, name=name, accelerator=accelerator)
 
     return router
+
+
+def log_answer(path: Path, offset: int = 0) -> Response:
+    """What a job has printed so far to a file that may not be there yet, from a byte on."""
+    file: BinaryIO
+    try:
+        file = path.open("rb")
+    except FileNotFoundError:
+        file = BytesIO()
+    size = file.seek(0, os.SEEK_END)
+    return FileAnswer(file, [Span(min(offset, size), size)], "text/plain; charset=utf-8")

@@ -45,6 +45,7 @@ class AccountService:
         self._lock = threading.Lock()
         self._revision = -1
         self._known: dict[str, tuple[Token, Principal]] = {}
+        self._by_id: dict[str, tuple[Token, Principal]] = {}
         self._users: dict[str, User] = {}
         self._used: dict[str, float] = {}
         self._noted: dict[str, float] = {}
@@ -67,6 +68,13 @@ class AccountService:
         if now - self._noted.get(token.id, 0.0) >= USE_SECONDS:
             self._noted[token.id] = self._used[token.id] = now
         return principal
+
+    def still(self, principal: Principal) -> Principal | None:
+        """Who that is now, by the token that was shown then; None: it counts no more. As quick as `principal`."""
+        found = self._by_id.get(principal.token)
+        if found is None or found[0].is_over(self._clock.time()):
+            return None
+        return found[1]
 
     def user(self, name: str) -> User | None:
         """The user of that name; None: there is none."""
@@ -100,6 +108,7 @@ class AccountService:
                 if token.user in users and not users[token.user].disabled
             )
             self._known = {digest: (token, token.principal(user)) for digest, token, user in counting}
+            self._by_id = {found[0].id: found for found in self._known.values()}
             self._users = users
 
     # -- users ----------------------------------------------------------------------------------

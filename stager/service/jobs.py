@@ -186,7 +186,7 @@ class JobService:
         found = self._store.jobs(states=states, limit=limit, before=before, owner=owner)
         waiting = [job for job in found if job.record.state is JobState.WAITING]
         fetches = self._store.fetches(f for job in waiting for f in job.record.fetches)
-        names = {name.name: name for name in self._store.names()} if waiting else {}
+        names = self._store.names_of(name for job in waiting for name in job.spec.after)
         return [_view(job, fetches, names) for job in found]
 
     def job(self, word: str, owner: str | None = None) -> JobDetail:
@@ -198,7 +198,7 @@ class JobService:
         stored = self._find(word, owner)
         record, spec = stored.record, stored.spec
         fetches = self._store.fetches(record.fetches)
-        names = {name.name: name for name in self._store.names()} if spec.after else {}
+        names = self._store.names_of(spec.after)
         view = _view(stored, fetches, names)
         return JobDetail(
             **{field: getattr(view, field) for field in JobView.__dataclass_fields__},
@@ -213,9 +213,9 @@ class JobService:
             directory=str(self._cache.root / "jobs" / record.id),
         )
 
-    def counts(self) -> dict[str, int]:
-        """Number of jobs in each state."""
-        found = self._store.count_jobs()
+    def counts(self, owner: str | None = None) -> dict[str, int]:
+        """Number of jobs (of that owner) in each state."""
+        found = self._store.count_jobs(owner)
         return {state.value: found.get(state, 0) for state in JobState}
 
     def preconditions(self) -> list[PreconditionView]:
@@ -331,6 +331,7 @@ class JobService:
             tries=fetch.generation,
             next_try_at=fetch.not_before if fetch.state is FetchState.QUEUED and fetch.not_before else None,
             error=None if error is None else error.to_dict(),
+            ended_at=fetch.ended_at,
         )
 
 

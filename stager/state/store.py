@@ -10,7 +10,7 @@ from collections.abc import Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from typing import Any
 
-from sqlalchemy import Connection, RowMapping, Select, Table, bindparam, func, select
+from sqlalchemy import Connection, RowMapping, Select, Table, bindparam, func, select, text
 from sqlalchemy.exc import SQLAlchemyError
 
 from stager.errors import StateError
@@ -182,6 +182,8 @@ class Store:
         query: Select[Any] = select(schema.jobs).order_by(schema.jobs.c.id.desc()).limit(limit)
         if states:
             query = query.where(schema.jobs.c.state.in_(list(states)))
+        if states and not any(state.is_final for state in states):
+            query = query.where(text(f"({schema.JOB_IS_OPEN})"))  # implied; the index of these alone will do
         if before is not None:
             query = query.where(schema.jobs.c.id < before)
         if owner is not None:
@@ -203,9 +205,11 @@ class Store:
         with self._engine.connect() as connection:
             return list(connection.execute(query).scalars())
 
-    def count_jobs(self) -> dict[JobState, int]:
-        """Number of jobs in each state."""
+    def count_jobs(self, owner: str | None = None) -> dict[JobState, int]:
+        """Number of jobs (of that owner) in each state."""
         query = select(schema.jobs.c.state, func.count()).group_by(schema.jobs.c.state)
+        if owner is not None:
+            query = query.where(schema.jobs.c.owner == owner)
         with self._engine.connect() as connection:
             return {JobState(state): count for state, count in connection.execute(query)}
 
@@ -219,6 +223,17 @@ class Store:
         query = select(schema.fetches).order_by(schema.fetches.c.id.desc()).limit(limit)
         with self._engine.connect() as connection:
             return [rows.fetch_record(row) for row in connection.execute(query).mappings()]
+
+    def names_of(self, names: Iterable[str]) -> dict[str, NameRecord]:
+        """These preconditions, by name; unknown ones are left out."""
+        with self._engine.connect() as connection:
+            return {
+                row["name"]: rows.name_record(row)
+                for some in _parts(dict.fromkeys(names))
+                for row in connection.execute(
+                    select(schema.preconditions).where(schema.preconditions.c.name.in_(some))
+                ).mappings()
+            }
 
     def names(self) -> list[NameRecord]:
         """Preconditions by name, in alphabetical order."""

@@ -22,6 +22,7 @@ from stager.model.views import OriginView
 from stager.service.accounts import AccountService
 from stager.service.counted_store import CountedStore
 from stager.service.figures import Figures
+from stager.service.flow import Flow
 from stager.service.grants import GrantService
 from stager.service.ids import IdMaker
 from stager.service.jobs import ANSWER_SECONDS, JobService
@@ -98,11 +99,9 @@ class JobServer:
             self.cache_site.files.reserved = self._reserved
 
             def tell(changes: Changes) -> None:
-                watch.tell(changes)
-                self._feed.tell(changes)
-                self._stage_pins.tell(changes)
-                self._keeper.tell(changes)
-                self._credential_watch.tell(changes)
+                self.flow.tell(changes)
+                for one in (watch, self._feed, self._stage_pins, self._keeper, self._credential_watch):
+                    one.tell(changes)
 
             counted = None if metrics is None else CountedStore(store, metrics)
             self._mapper = Mapper(
@@ -113,6 +112,8 @@ class JobServer:
                 on_change=tell,
                 make_room=lambda order: self._keeper.make_room(order),  # noqa: PLW0108 - there is none yet
             )
+            self.flow = Flow(self._mapper, clock)
+            made.callback(self.flow.close)
             self._keeper = build_keeper(settings, self.cache_site, self._mapper, clock)
             self._stage_pins = StagePins(self._mapper, self.cache_site.pins, store.stages, clock)
             made.callback(self._stage_pins.close)
@@ -217,6 +218,7 @@ class JobServer:
         self._keeper.start()
         self._credential_watch.start()
         self._account_care.start()
+        self.flow.start()
 
     def close(self) -> None:
         """Stop. Transfers are broken off and resumed by the next start; jobs go on running meanwhile."""

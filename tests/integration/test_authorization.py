@@ -115,6 +115,7 @@ CALLS: dict[str, Callable[[World, str], Call]] = {
     "GET /v1/grants": lambda w, o: listed("/v1/grants", w.grant(o)),
     "DELETE /v1/grants": lambda w, o: Call(f"/v1/grants?grant={w.grant(o)}"),
     "GET /v1/whoami": lambda w, o: Call("/v1/whoami"),
+    "POST /v1/logins": lambda w, o: Call("/v1/logins"),
     "GET /v1/users": lambda w, o: listed("/v1/users", f'"{o}"'),
     "POST /v1/users": lambda w, o: Call("/v1/users", more=body(name=w.name("new"))),
     "PATCH /v1/users/{name}": lambda w, o: Call(f"/v1/users/{victim(w)}", more=body(role="reader")),
