@@ -50,11 +50,12 @@ def docs_of(kind: type) -> list[tuple[str, str]]:
 def settings() -> str:
     """All settings."""
     from stager.settings import Settings
+    from stager.settings.access import AccessSettings
 
     home = {"HOME": "/home/you", "XDG_CACHE_HOME": "", "XDG_STATE_HOME": ""}
     with patch.dict(os.environ, home, clear=True):
         defaults = Settings()
-    rows, meanings = [], dict(docs_of(Settings))
+    rows, meanings = [], dict(docs_of(AccessSettings) + docs_of(Settings))
     for name in Settings.model_fields:
         value = getattr(defaults, name)
         shown = str(value).replace("/home/you", "~") if isinstance(value, Path) else str(value)

@@ -37,7 +37,7 @@ def client_of(settings: Settings) -> Client:
     from stager.client import Client
 
     url = server_url(settings)
-    return Client(url, shown_token(settings))
+    return Client(url, shown_token(settings), ca_bundle=settings.server_ca_bundle)
 
 
 def token_path(settings: Settings) -> Path:
@@ -90,7 +90,8 @@ def server_url(settings: Settings) -> str:
         return found
     if os.environ.get("STAGER_TOKEN") or settings.token_file:  # given by hand, for a server that is elsewhere
         host = f"[{settings.listen}]" if ":" in settings.listen else settings.listen
-        return f"http://{host}:{settings.port}"
+        scheme = "https" if settings.tls_certificate else "http"
+        return f"{scheme}://{next(iter(settings.host_names), host)}:{settings.port}"
     raise ServerUnreachableError(
         f"no server runs with state directory {settings.state_dir}", remedy="start it with `stager serve`"
     )

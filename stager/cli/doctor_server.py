@@ -40,7 +40,7 @@ def server_checks(settings: Settings) -> Iterator[Checked]:
         yield Checked("server", Health.FAILED, f"{error.what}: {error.cause}", error.remedy)
         return
     try:
-        with Client(url, token) as client:
+        with Client(url, token, ca_bundle=settings.server_ca_bundle) as client:
             status, clock = client.site.status(), client.site.clock()
     except ServerUnreachableError as error:
         yield _silent(settings, error)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import signal
+import sys
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
@@ -15,11 +16,16 @@ from stager.cli import output
 from stager.cli.options import AllowedNetworks, AsJson, CacheDir
 
 if TYPE_CHECKING:
+    from pathlib import Path
     from types import FrameType
+
+    from stager.server.tls import Certificate
 
 Listen = Annotated[
     str | None,
-    typer.Option("--listen", metavar="ADDRESS", help="Address to listen on; of this machine only."),
+    typer.Option(
+        "--listen", metavar="ADDRESS", help="Address to listen on; by default only this machine reaches it."
+    ),
 ]
 Port = Annotated[int | None, typer.Option("--port", metavar="N", help="Port to listen on; 0: any free one.")]
 
@@ -42,22 +48,33 @@ def serve(
     from stager.server.app import create_app
     from stager.server.bytes import Accelerator
     from stager.server.collector import tune_collector
-    from stager.server.listen import ApiServer, loopback_address, open_socket, url_of
+    from stager.server.listen import (
+        ApiServer,
+        check_users,
+        is_network,
+        listen_address,
+        open_socket,
+        served_names,
+        url_of,
+    )
     from stager.server.pages.sessions import Sessions
-    from stager.server.token import ensure_token
+    from stager.server.tls import Certificate
     from stager.server.whereabouts import announced, notify
     from stager.settings import load_settings
     from stager.wiring.server import JobServer
 
     settings = load_settings(listen=listen, port=port, cache_dir=cache_dir, allowed_networks=allowed_networks)
-    address = loopback_address(settings.listen)
+    encrypted = bool(settings.tls_certificate or settings.tls_key)
+    address = listen_address(settings.listen, encrypted=encrypted, plain=settings.listen_plain)
+    certificate = Certificate(settings.tls_certificate, settings.tls_key) if encrypted else None
     with logging_to_stderr(settings.log_level, settings.log_format), ExitStack() as running:
         metrics = Metrics()
         server = JobServer(settings, metrics=metrics)
         running.callback(server.close)
-        token = ensure_token(token_path(settings))
+        check_users(address, there_are=server.accounts.let_somebody_in)
+        token = _own_token(token_path(settings))
         listening = running.enter_context(open_socket(address, settings.port))
-        url = url_of(listening)
+        url = url_of(listening, name=next(iter(settings.host_names), ""), encrypted=encrypted)
 
         def ready() -> None:
             if as_json:
@@ -68,6 +85,8 @@ def serve(
         app = create_app(
             server.jobs,
             token,
+            hosts=served_names(settings.host_names, address),
+            any_address=is_network(address),
             runs=server.runs,
             site=server.site,
             cache=server.cache_site,
@@ -83,14 +102,45 @@ def serve(
             ),
             under_way=server.flow.under_way,
         )
-        api = ApiServer(app, ready)
+        api = ApiServer(app, ready, None if certificate is None else certificate.context)
         tune_collector()
         server.start()
         running.enter_context(announced(settings.state_dir, url, server.cache.root))
-        with _stopping(api.stop):
+        with _stopping(api.stop), _renewing(certificate):
             api.run(sockets=[listening])
             notify("STOPPING=1")
             running.close()
+
+
+def _own_token(path: Path) -> str:
+    """The token of the server's administrator; at the first start a terminal is shown it, this once, and no log."""
+    from stager.server.token import ensure_token
+
+    is_new = not path.exists()
+    token = ensure_token(path)
+    if is_new:
+        shown = f": {token}" if sys.stderr.isatty() else ""
+        output.note(f"the administrator's token is in {path}{shown}")
+    return token
+
+
+@contextmanager
+def _renewing(certificate: Certificate | None) -> Iterator[None]:
+    """Take another certificate when there is one: at SIGHUP at once, by itself within a minute."""
+    if certificate is None or threading.current_thread() is not threading.main_thread():
+        yield
+        return
+
+    def at_once(_number: int, _frame: FrameType | None) -> None:
+        certificate.look(anew=True)
+
+    before = signal.signal(signal.SIGHUP, at_once)
+    certificate.start()
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGHUP, before)
+        certificate.close()
 
 
 @contextmanager

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import ssl
 from collections.abc import AsyncGenerator, AsyncIterator, Iterable
 from contextlib import aclosing, closing
 from types import TracebackType
@@ -33,13 +34,17 @@ class AsyncClient(Groups[Awaited]):
         url: of the server, such as ``http://127.0.0.1:8717``.
         token: content of the server's token file.
         outage_seconds: how long a wait goes on asking a server that does not answer.
+        ca_bundle: file with the certificates to trust; empty: the usual ones.
     """
 
-    def __init__(self, url: str, token: str, *, outage_seconds: float = OUTAGE_SECONDS) -> None:
+    def __init__(
+        self, url: str, token: str, *, outage_seconds: float = OUTAGE_SECONDS, ca_bundle: str = ""
+    ) -> None:
         super().__init__(self)
         self.url = url.rstrip("/")
         self.outage_seconds = outage_seconds
         self._token = token
+        self._ca_bundle = ca_bundle
         self._session: aiohttp.ClientSession | None = None
 
     async def close(self) -> None:
@@ -97,11 +102,14 @@ class AsyncClient(Groups[Awaited]):
         if self._session is None:  # here, because it wants a running loop
             self._session = aiohttp.ClientSession(
                 headers={"Authorization": f"Bearer {self._token}"},
-                connector=aiohttp.TCPConnector(limit=0),
+                connector=aiohttp.TCPConnector(limit=0, ssl=self._trust()),
                 cookie_jar=aiohttp.DummyCookieJar(),
                 auto_decompress=False,
             )
         return self._session
+
+    def _trust(self) -> ssl.SSLContext | bool:
+        return ssl.create_default_context(cafile=self._ca_bundle) if self._ca_bundle else True
 
 
 class _Exchange:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import ssl
 from json import loads
 from typing import Any
 
@@ -57,10 +58,11 @@ def foreign(url: str, status: int) -> StagerError:
 
 
 def unreachable(url: str, cause: str) -> StagerError:
-    """Nobody answers there."""
-    return ServerUnreachableError(
-        f"no server answers at {url}", cause=cause, remedy="start it with `stager serve`"
-    )
+    """Nobody answers there, or nobody that is trusted."""
+    remedy = "start it with `stager serve`"
+    if "certificate verify failed" in cause.lower():
+        remedy = "set server_ca_bundle to a file with the certificates to trust, and use a name that is in the server's"
+    return ServerUnreachableError(f"no server answers at {url}", cause=cause, remedy=remedy)
 
 
 def broke_off(url: str, cause: str) -> StagerError:
@@ -84,6 +86,10 @@ def innermost(error: BaseException) -> str:
 def _said(error: BaseException) -> str:
     if not isinstance(error, OSError):
         return str(error)
+    if isinstance(error, ssl.SSLCertVerificationError):
+        return f"certificate verify failed: {error.verify_message}"
+    if isinstance(error, ssl.SSLError):  # its number is none of the system's
+        return error.reason or str(error)
     if error.errno is not None and error.errno > 0:  # asyncio puts the address in place of these words
         return os.strerror(error.errno)
     return error.strerror or str(error)

@@ -30,14 +30,18 @@ class Client(Groups[Blocking]):
         url: of the server, such as ``http://127.0.0.1:8717``.
         token: content of the server's token file.
         outage_seconds: how long a wait goes on asking a server that does not answer.
+        ca_bundle: file with the certificates to trust; empty: the usual ones.
     """
 
-    def __init__(self, url: str, token: str, *, outage_seconds: float = OUTAGE_SECONDS) -> None:
+    def __init__(
+        self, url: str, token: str, *, outage_seconds: float = OUTAGE_SECONDS, ca_bundle: str = ""
+    ) -> None:
         super().__init__(self)
         self.url = url.rstrip("/")
         self.outage_seconds = outage_seconds
         self._session = requests.Session()
         self._session.trust_env = False
+        self._session.verify = ca_bundle or True
         self._session.headers["Authorization"] = f"Bearer {token}"
 
     def close(self) -> None:

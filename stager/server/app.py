@@ -61,6 +61,7 @@ def create_app(
     token: str,
     *,
     hosts: Collection[str] = (),
+    any_address: bool = False,
     clock: Clock | None = None,
     runs: RunService | None = None,
     site: SiteService | None = None,
@@ -81,6 +82,7 @@ def create_app(
         jobs: does the work; its calls run in threads, never in the event loop.
         token: the server's own, which its administrator shows.
         hosts: names in ``Host`` that are served besides this machine's loopback names.
+        any_address: addresses are served in ``Host`` too, not the loopback's alone.
         clock: for the uptime.
         runs: takes the reports of another job server; None: jobs are not handed to one.
         site: knows of workers, origins and repairs; None: there are none.
@@ -110,7 +112,7 @@ def create_app(
     problems.install(app)
     authentication = Authentication(token, accounts)
     app.add_middleware(Gate, authentication=authentication, metrics_open=metrics_open)
-    app.add_middleware(Guard, hosts=hosts)
+    app.add_middleware(Guard, hosts=hosts, any_address=any_address)
     app.add_middleware(Tracking, metrics=metrics)
     shown = HTTPBearer(
         auto_error=False, description="A token of yours, or the content of the server's token file."

@@ -28,12 +28,13 @@ class Guard:
         app: takes what passes.
         hosts: names in ``Host`` that are served besides loopback addresses; any other is another
             site's page trying to reach this machine through its own name (DNS rebinding).
-        metrics_open: whether figures are shown without the token.
+        any_address: addresses of any kind are served too; no name leads a page to one.
     """
 
-    def __init__(self, app: ASGIApp, hosts: Collection[str] = ()) -> None:
+    def __init__(self, app: ASGIApp, hosts: Collection[str] = (), *, any_address: bool = False) -> None:
         self._app = app
-        self._hosts = frozenset({"localhost", *hosts})
+        self._hosts = frozenset({"localhost", *(name.lower() for name in hosts)})
+        self._any_address = any_address
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """See ASGI."""
@@ -72,7 +73,7 @@ class Guard:
             error: StagerError = InputError(
                 f"host {host!r} is not served here",
                 cause="only this machine's own names are",
-                remedy="use localhost",
+                remedy="use localhost, or name it in host_names",
             )
             return error, 421
         length = headers.get("content-length", "0")
@@ -85,7 +86,7 @@ class Guard:
         if name.lower() in self._hosts:
             return True
         try:
-            return ip_address(name).is_loopback
+            return ip_address(name).is_loopback or self._any_address
         except ValueError:
             return False
 

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 import socket
-from collections.abc import Callable, Iterator
+import ssl
+from collections.abc import Callable, Iterable, Iterator
 from ipaddress import ip_address
 
 import uvicorn
@@ -19,11 +21,16 @@ BACKLOG = 2048
 """Connections that wait to be taken up."""
 
 
-def loopback_address(listen: str) -> str:
-    """The address to bind, if only this machine can reach it.
+def listen_address(listen: str, *, encrypted: bool = False, plain: bool = False) -> str:
+    """The address to bind.
+
+    Args:
+        listen: what is set.
+        encrypted: there is a certificate.
+        plain: the site says that others may reach it although there is none.
 
     Raises:
-        SettingsError: others could.
+        SettingsError: it is no address, or others could reach it and nothing is encrypted.
     """
     try:
         address = ip_address("127.0.0.1" if listen == "localhost" else listen.strip("[]"))
@@ -31,13 +38,39 @@ def loopback_address(listen: str) -> str:
         raise SettingsError(
             f"can't listen on {listen!r}", cause="it is no address of this machine", remedy="use 127.0.0.1"
         ) from None
-    if not address.is_loopback:
+    if not address.is_loopback and not encrypted and not plain:
         raise SettingsError(
             f"can't listen on {listen}",
-            cause="other machines could reach it, and there is neither encryption nor more than one user yet",
-            remedy="use 127.0.0.1, and reach it from elsewhere through `ssh -L`",
+            cause="other machines could reach it, and nothing is encrypted",
+            remedy="set tls_certificate and tls_key; or use 127.0.0.1, and reach it through `ssh -L`;"
+            " or, behind a proxy that encrypts, set listen_plain",
         )
     return str(address)
+
+
+def is_network(address: str) -> bool:
+    """Whether other machines reach it."""
+    return not ip_address(address).is_loopback
+
+
+def served_names(names: Iterable[str], address: str) -> frozenset[str]:
+    """The names in ``Host`` that are the server's own: those that are set, and this host's, if others reach it."""
+    own = {socket.gethostname(), socket.gethostname().partition(".")[0]} if is_network(address) else ()
+    return frozenset({*names, *own})
+
+
+def check_users(address: str, *, there_are: bool) -> None:
+    """Whether anybody but the server's own administrator could be let in.
+
+    Raises:
+        SettingsError: nobody could, and other machines reach it.
+    """
+    if is_network(address) and not there_are:
+        raise SettingsError(
+            f"can't listen on {address}",
+            cause="other machines could reach it, and no user has a token",
+            remedy="start it on 127.0.0.1, `stager user add NAME` and `stager token create --user NAME`",
+        )
 
 
 def open_socket(address: str, port: int) -> socket.socket:
@@ -63,10 +96,13 @@ def open_socket(address: str, port: int) -> socket.socket:
     return listening
 
 
-def url_of(listening: socket.socket) -> str:
-    """Where clients find the server."""
+def url_of(listening: socket.socket, *, name: str = "", encrypted: bool = False) -> str:
+    """Where the clients of this machine find the server: under `name`, if it has one."""
     host, port = listening.getsockname()[:2]
-    return f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"
+    if ip_address(host).is_unspecified:
+        host = "::1" if ":" in host else "127.0.0.1"
+    host = name or (f"[{host}]" if ":" in host else host)
+    return f"{'https' if encrypted else 'http'}://{host}:{port}"
 
 
 class ApiServer(uvicorn.Server):
@@ -75,9 +111,10 @@ class ApiServer(uvicorn.Server):
     Args:
         app: made by `create_app`.
         ready: called once requests are answered.
+        tls: what encrypts connections; None: nothing does.
     """
 
-    def __init__(self, app: FastAPI, ready: Callable[[], None]) -> None:
+    def __init__(self, app: FastAPI, ready: Callable[[], None], tls: ssl.SSLContext | None = None) -> None:
         super().__init__(
             uvicorn.Config(
                 app,
@@ -91,6 +128,8 @@ class ApiServer(uvicorn.Server):
                 timeout_graceful_shutdown=DRAIN_SECONDS,
             )
         )
+        self.config.load()
+        self.config.ssl = tls
         self._app = app
         self._ready = ready
 
@@ -107,6 +146,9 @@ class ApiServer(uvicorn.Server):
         """See `uvicorn.Server`."""
         self._app.state.waiting.close()
         await super().shutdown(sockets)
+        for connection in list(self.server_state.connections):  # TLS waits for a good-bye that may never come
+            connection.transport.abort()
+        await asyncio.sleep(0)
 
     @contextlib.contextmanager
     def capture_signals(self) -> Iterator[None]:

@@ -32,7 +32,7 @@ def _sender(settings: Settings) -> Callable[[Accesses], object]:
         from stager.client import Client
 
         token = os.environ.get("STAGER_TOKEN") or _token_file(settings).read_text("ascii").strip()
-        with Client(settings.server, token) as client:
+        with Client(settings.server, token, ca_bundle=settings.server_ca_bundle) as client:
             return client.cache.report_accesses(accesses)
 
     return send

@@ -12,7 +12,7 @@ import pytest
 
 from stager.errors import ConflictError, SettingsError
 from stager.server.guard import MAX_BODY_BYTES
-from stager.server.listen import loopback_address, open_socket, url_of
+from stager.server.listen import check_users, listen_address, open_socket, url_of
 from tests.support.api import TOKEN, Api, running_api
 
 
@@ -125,21 +125,28 @@ def test_the_page_shows_every_call_and_asks_nothing_of_any_other_host(api: Api) 
 
 
 @pytest.mark.parametrize("listen", ["0.0.0.0", "::", "192.168.1.5", "2001:db8::1"])
-def test_a_server_that_others_could_reach_is_refused(listen: str) -> None:
-    with pytest.raises(SettingsError, match="other machines could reach it"):
-        loopback_address(listen)
+def test_a_server_that_others_could_reach_is_refused_without_encryption_and_without_users(
+    listen: str,
+) -> None:
+    with pytest.raises(SettingsError, match="other machines could reach it, and nothing is encrypted"):
+        listen_address(listen)
+    assert listen_address(listen, encrypted=True) == listen_address(listen, plain=True) == listen
+    with pytest.raises(SettingsError, match="other machines could reach it, and no user has a token"):
+        check_users(listen, there_are=False)
+    check_users(listen, there_are=True)
 
 
 def test_a_name_is_no_address_to_listen_on() -> None:
     with pytest.raises(SettingsError, match="no address"):
-        loopback_address("example.org")
+        listen_address("example.org")
 
 
 @pytest.mark.parametrize(
     ("listen", "address"), [("localhost", "127.0.0.1"), ("127.0.0.2", "127.0.0.2"), ("[::1]", "::1")]
 )
 def test_loopback_addresses_are_listened_on(listen: str, address: str) -> None:
-    assert loopback_address(listen) == address
+    assert listen_address(listen) == address
+    check_users(address, there_are=False)
 
 
 def test_a_port_that_is_taken_is_a_conflict_with_a_way_out() -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from hashlib import sha256
 from itertools import count
@@ -20,6 +20,7 @@ from stager.model.principals import Role
 from stager.model.stages import StageItem
 from stager.server.app import create_app
 from stager.server.listen import ApiServer, open_socket, url_of
+from stager.server.tls import Certificate
 from stager.settings import Settings
 from stager.wiring.server import JobServer
 
@@ -116,11 +117,12 @@ class World:
         return self.server.accounts.create_token(owner).token.id
 
 
-def app_of(server: JobServer) -> Any:
+def app_of(server: JobServer, host_names: Sequence[str] = ()) -> Any:
     """The API with all that the server has."""
     return create_app(
         server.jobs,
         TOKEN,
+        hosts=host_names,
         runs=server.runs,
         site=server.site,
         cache=server.cache_site,
@@ -132,16 +134,17 @@ def app_of(server: JobServer) -> Any:
 
 
 @contextmanager
-def world(root: Path, **more: Any) -> Iterator[World]:
-    """A world on a free port."""
+def world(root: Path, tls: Certificate | None = None, **more: Any) -> Iterator[World]:
+    """A world on a free port; `more` are settings."""
     given: dict[str, Any] = {"cache_dir": root / "cache", "state_dir": root / "state"}
     settings = Settings(**given | more)
     with JobServer(settings) as server, open_socket("127.0.0.1", 0) as listening:
         ready = threading.Event()
-        api = ApiServer(app_of(server), ready.set)
+        context = None if tls is None else tls.context
+        api = ApiServer(app_of(server, settings.host_names), ready.set, context)
         thread = threading.Thread(target=api.run, kwargs={"sockets": [listening]})
         thread.start()
-        made = World(url_of(listening), server)
+        made = World(url_of(listening, encrypted=tls is not None), server)
         try:
             assert ready.wait(PATIENCE)
             yield made

@@ -19,7 +19,7 @@ from tests.support.origin import Answer, Origin, redirect, status
 from tests.unit.test_client import JOB, answer, problem
 
 
-def run(origin: Origin | str, call: Callable[[AsyncClient], Awaitable[Any]], **more: float) -> Any:
+def run(origin: Origin | str, call: Callable[[AsyncClient], Awaitable[Any]], **more: Any) -> Any:
     async def main() -> Any:
         base = origin if isinstance(origin, str) else origin.base
         async with AsyncClient(base, "t", **more) as client:

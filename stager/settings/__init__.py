@@ -19,6 +19,7 @@ from pydantic_settings import BaseSettings, NoDecode, PydanticBaseSettingsSource
 from pydantic_settings import SettingsError as NotJsonError
 
 from stager.errors import SettingsError
+from stager.settings.access import AccessSettings
 
 Seconds = Annotated[float, Field(gt=0, le=10_000_000)]
 Days = Annotated[float, Field(ge=0, le=100_000, allow_inf_nan=False)]
@@ -46,7 +47,7 @@ def settings_file() -> Path:
     return _expanded(Path(named)) if named else _xdg("XDG_CONFIG_HOME", ".config") / "config.toml"
 
 
-class Settings(BaseSettings):
+class Settings(AccessSettings, BaseSettings):
     """All settings; units are in the names."""
 
     model_config = SettingsConfigDict(
@@ -72,16 +73,8 @@ class Settings(BaseSettings):
     credentials_public_key_file: str = ""
     """File with the public key that seals them; empty: ``key.pub`` in `credentials_dir`."""
 
-    listen: str = Field(default="127.0.0.1", min_length=1)
-    """Address that the server binds."""
-    port: int = Field(default=8717, ge=0, le=65535)
-    """Port of the server; 0: any free one."""
     accelerator_location: str = Field(default="", pattern=r"^(/[A-Za-z0-9._~/-]*)?$")
     """Internal location of an nginx in front, below which it has the cache's root and sends files from it; empty: none."""
-    server: str = ""
-    """URL of the server for clients; empty: `listen` and `port`."""
-    token_file: str = ""
-    """File with the server's token; empty: `state_dir`/token."""
 
     farm: Literal["threads", "process", "aio", "celery"] = "threads"
     """Where fetches run: threads of the server, a process of their own, async I/O, Celery workers."""
@@ -248,7 +241,7 @@ class Settings(BaseSettings):
             raise ValueError("absolute paths are needed")
         return roots
 
-    @field_validator("allowed_networks", "allowed_origins", "other_schemes", mode="before")
+    @field_validator("allowed_networks", "allowed_origins", "other_schemes", "host_names", mode="before")
     @classmethod
     def _parts(cls, value: Any, info: ValidationInfo) -> Any:
         if isinstance(value, str):

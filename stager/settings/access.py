@@ -1,0 +1,31 @@
+"""Settings about who reaches the server, and how."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+from pydantic import BaseModel, Field
+from pydantic_settings import NoDecode
+
+
+class AccessSettings(BaseModel):
+    """Part of `stager.settings.Settings`."""
+
+    listen: str = Field(default="127.0.0.1", min_length=1)
+    """Address that the server binds; one that other machines reach wants TLS and users."""
+    port: int = Field(default=8717, ge=0, le=65535)
+    """Port of the server; 0: any free one."""
+    host_names: Annotated[tuple[str, ...], NoDecode] = ()
+    """Names by which clients reach the server, with commas, the one for its own commands first; besides this host's name and addresses."""
+    tls_certificate: str = ""
+    """File with the server's certificate and its chain (PEM); empty: no TLS. Read again when it changes, and at SIGHUP."""
+    tls_key: str = ""
+    """File with the private key of `tls_certificate` (PEM)."""
+    listen_plain: bool = False
+    """Listen where other machines reach it although nothing is encrypted: behind a proxy that does that."""
+    server: str = ""
+    """URL of the server for clients; empty: `listen` and `port`."""
+    server_ca_bundle: str = ""
+    """File with the certificates that clients of the server trust; empty: the usual ones."""
+    token_file: str = ""
+    """File with the token that clients show, and that the server makes for its administrator; empty: `state_dir`/token."""
