@@ -14,6 +14,7 @@ import typer
 
 from stager.cli import output
 from stager.cli.options import AllowedNetworks, AsJson, CacheDir
+from stager.errors import InputError
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -27,6 +28,14 @@ Listen = Annotated[
         "--listen", metavar="ADDRESS", help="Address to listen on; by default only this machine reaches it."
     ),
 ]
+RestartAfter = Annotated[
+    str | None,
+    typer.Option(
+        "--restart-after",
+        metavar="TIME",
+        help="Stop and begin anew, in the same process, each time that so long has passed (24h; a tenth more or less).",
+    ),
+]
 Port = Annotated[int | None, typer.Option("--port", metavar="N", help="Port to listen on; 0: any free one.")]
 
 
@@ -35,6 +44,7 @@ def serve(
     port: Port = None,
     cache_dir: CacheDir = None,
     allowed_networks: AllowedNetworks = None,
+    restart_after: RestartAfter = None,
     as_json: AsJson = False,
 ) -> None:
     """Run the server: API, job mapper and transfers, until Ctrl-C or SIGTERM.
@@ -58,14 +68,18 @@ def serve(
         url_of,
     )
     from stager.server.pages.sessions import Sessions
+    from stager.server.supervision import PlannedRestart, inherited_socket, watched
     from stager.server.tls import Certificate
     from stager.server.whereabouts import announced, notify
     from stager.settings import load_settings
     from stager.wiring.server import JobServer
 
+    lifetime = _lifetime(restart_after)
     settings = load_settings(listen=listen, port=port, cache_dir=cache_dir, allowed_networks=allowed_networks)
     encrypted = bool(settings.tls_certificate or settings.tls_key)
-    address = listen_address(settings.listen, encrypted=encrypted, plain=settings.listen_plain)
+    given = inherited_socket()
+    where = settings.listen if given is None else str(given.getsockname()[0])
+    address = listen_address(where, encrypted=encrypted, plain=settings.listen_plain)
     certificate = Certificate(settings.tls_certificate, settings.tls_key) if encrypted else None
     with logging_to_stderr(settings.log_level, settings.log_format), ExitStack() as running:
         metrics = Metrics()
@@ -73,7 +87,7 @@ def serve(
         running.callback(server.close)
         check_users(address, there_are=server.accounts.let_somebody_in)
         token = _own_token(token_path(settings))
-        listening = running.enter_context(open_socket(address, settings.port))
+        listening = running.enter_context(given or open_socket(address, settings.port))
         url = url_of(listening, name=next(iter(settings.host_names), ""), encrypted=encrypted)
 
         def ready() -> None:
@@ -95,6 +109,7 @@ def serve(
             grants=server.grants,
             metrics=metrics,
             metrics_open=settings.metrics_open,
+            readiness=server.readiness,
             accelerator=Accelerator(settings.accelerator_location, server.cache.root),
             accounts=server.accounts,
             sessions=Sessions(
@@ -106,10 +121,30 @@ def serve(
         tune_collector()
         server.start()
         running.enter_context(announced(settings.state_dir, url, server.cache.root))
-        with _stopping(api.stop), _renewing(certificate):
-            api.run(sockets=[listening])
-            notify("STOPPING=1")
+        restart = PlannedRestart(lifetime, listening, api.stop)
+
+        def stop() -> None:
+            restart.cancel()
+            api.stop()
+
+        with _stopping(stop), _renewing(certificate):
+            with watched(lambda: server.readiness.answers("mapper")):
+                api.run(sockets=[listening])
+            restart.tell()
             running.close()
+            restart.again()
+
+
+def _lifetime(restart_after: str | None) -> float | None:
+    """Seconds until a planned restart; None: there is none."""
+    from stager.model.durations import parse_duration
+
+    if restart_after is None:
+        return None
+    seconds = parse_duration(restart_after)
+    if seconds < 1.0:
+        raise InputError(f"{restart_after!r} is too soon for a restart", remedy="give a time such as 24h")
+    return seconds
 
 
 def _own_token(path: Path) -> str:

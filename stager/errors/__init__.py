@@ -74,6 +74,7 @@ __all__ = [
     "LayoutVersionError",
     "NotACacheError",
     "NotFoundError",
+    "NotReadyError",
     "ObjectLostError",
     "OriginBusyError",
     "OriginChangedError",
@@ -272,6 +273,13 @@ class ServerBusyError(StagerError):
     """Another server already uses this state directory."""
 
     code = "already-running"
+
+
+class NotReadyError(StagerError):
+    """A part of the server can't do its work now; ``cause`` and ``details.parts`` say which."""
+
+    code = "not-ready"
+    transient = True
 
 
 class SignalsError(StagerError):

@@ -46,6 +46,7 @@ from stager.service.cache_site import CacheSite
 from stager.service.credentials import CredentialService
 from stager.service.grants import GrantService
 from stager.service.jobs import JobService
+from stager.service.readiness import Readiness
 from stager.service.runs import RunService
 from stager.service.site import SiteService
 from stager.service.stage import StageService
@@ -72,6 +73,7 @@ def create_app(
     accounts: AccountService | None = None,
     metrics: Metrics | None = None,
     metrics_open: bool = False,
+    readiness: Readiness | None = None,
     accelerator: Accelerator = NO_ACCELERATOR,
     sessions: Sessions | None = None,
     under_way: Callable[[], UnderWay] = UnderWay,
@@ -93,6 +95,7 @@ def create_app(
         accounts: users and their tokens; None: whoever holds the server's token is the only one.
         metrics: figures of this process; None: it keeps none.
         metrics_open: whether they are shown without the token.
+        readiness: asks the parts of the server; None: there is nobody to ask.
         accelerator: sends files in place of the server.
         sessions: who is logged in to the page; None: they are kept in memory alone.
         under_way: what is being transferred, for the page.
@@ -137,7 +140,7 @@ def create_app(
         sessions = Sessions(clock or SystemClock(), still=accounts.still if accounts else lambda _: None)
     api.include_router(login_routes(sessions))
     app.include_router(api)
-    app.include_router(health_routes())
+    app.include_router(health_routes(readiness))
     if metrics is not None:
         app.include_router(metrics_routes(metrics, shown))
 

@@ -30,6 +30,7 @@ STATUS: Final[dict[type[StagerError], int]] = {
     errors.CacheError: HTTPStatus.SERVICE_UNAVAILABLE,
     errors.CredentialStoreError: HTTPStatus.SERVICE_UNAVAILABLE,
     errors.SignalsError: HTTPStatus.SERVICE_UNAVAILABLE,
+    errors.NotReadyError: HTTPStatus.SERVICE_UNAVAILABLE,
     errors.CacheFullError: HTTPStatus.INSUFFICIENT_STORAGE,
     errors.CacheTooSmallError: HTTPStatus.INSUFFICIENT_STORAGE,
 }

@@ -12,6 +12,7 @@ from stager.model.views import OriginView, PreconditionView, WorkersView
 from stager.server.problems import described
 from stager.service.cache_watch import CacheState
 from stager.service.jobs import JobService
+from stager.service.readiness import Readiness
 from stager.service.site import SiteService
 
 
@@ -113,13 +114,31 @@ def status_routes(jobs: JobService, site: SiteService, clock: Clock) -> APIRoute
     return router
 
 
-def health_routes() -> APIRouter:
-    """The route ``/healthz``, which needs no token."""
+@dataclass(frozen=True)
+class Ready:
+    """That the server can do its work, and which parts were asked."""
+
+    status: str
+    parts: dict[str, str]
+
+
+def health_routes(readiness: Readiness | None) -> APIRouter:
+    """The routes ``/healthz`` and ``/readyz``, which need no token."""
     router = APIRouter(tags=["server"])
 
     @router.get("/healthz", summary="Whether the server answers")
     async def healthz() -> Health:
         """For supervisors."""
         return Health("ok")
+
+    @router.get(
+        "/readyz", responses={503: described(503)[503]}, summary="Whether the server can do its work now"
+    )
+    def readyz() -> Ready:
+        """For what decides where requests go: database, cache, job mapper and Redis, if there is one, are asked.
+
+        The problem says which of them is at fault.
+        """
+        return Ready("ok", {} if readiness is None else readiness.check())
 
     return router

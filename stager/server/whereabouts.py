@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import json
+import logging
 import os
 import socket
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+
+log = logging.getLogger(__name__)
 
 FILE = "server.json"
 """In the state directory: ``url`` and ``pid`` of the server that runs, and the root of its ``cache``."""
@@ -51,11 +54,15 @@ def _announced(state_dir: Path, name: str) -> str | None:
 
 
 def notify(state: str) -> None:
-    """Tell systemd (``READY=1``, ``STOPPING=1``), if it started us and asked for it."""
+    """Tell systemd (``READY=1``, ``STOPPING=1``, ...), if it started us and asked for it."""
     address = os.environ.get("NOTIFY_SOCKET", "")
     if not address:
         return
     if address.startswith("@"):
         address = "\0" + address[1:]
     with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM | socket.SOCK_CLOEXEC) as channel:
-        channel.sendto(state.encode(), address)
+        channel.setblocking(False)  # a supervisor that does not listen stops nobody's work
+        try:
+            channel.sendto(state.encode(), address)
+        except OSError as error:
+            log.warning("the supervisor was not told %s: %s", state.partition("\n")[0], error)

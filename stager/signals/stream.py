@@ -76,6 +76,8 @@ class StreamReader:
         self._stop = threading.Event()
         self._recorded: Position | None = None
         self._trimmed_at = 0.0
+        self.is_away = False
+        """Redis could not be used at the last try."""
 
     def claim(self) -> None:
         """Say that this server uses this Redis.
@@ -148,11 +150,13 @@ class StreamReader:
                 self._trim(at.stream)
             except Exception as error:
                 failures += 1
+                self.is_away = True
                 if failures == 1:
                     known = isinstance(error, SignalsError | ServerBusyError)
                     log.error("%s; trying again until it can", error, exc_info=None if known else error)  # noqa: TRY400
                 stop.wait(outage_wait(failures, FIRST_WAIT_SECONDS, LONGEST_WAIT_SECONDS))
                 continue
+            self.is_away = False
             if failures:
                 log.warning("Redis at %s is back", self._address.shown)
                 failures = 0

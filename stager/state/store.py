@@ -75,6 +75,18 @@ class Store:
         self.accounts = AccountStore(self._engine)
         """Users and tokens."""
 
+    def ping(self) -> None:
+        """Ask the database for something.
+
+        Raises:
+            StateError: it can't be used.
+        """
+        try:
+            with self._engine.connect() as connection:
+                connection.execute(select(schema.version.c.version_num)).scalar()
+        except SQLAlchemyError as error:
+            raise StateError("state can't be read", cause=str(error).splitlines()[0]) from error
+
     def close(self) -> None:
         """Close all connections."""
         self._engine.dispose()

@@ -70,6 +70,11 @@ class Hearing:
 
         self._reader.start(position, hear)
 
+    @property
+    def is_away(self) -> bool:
+        """Whether Redis can't be used now."""
+        return self._reader.is_away
+
     def recorded(self, position: Position) -> None:
         """See `SignalSource.recorded`."""
         self._reader.recorded(position)

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import random
 from contextlib import ExitStack
+from functools import cached_property
 from typing import Self
 
 from stager import __version__
 from stager.cache.upkeep import Upkeep
 from stager.clock import SystemClock
+from stager.errors import SignalsError
 from stager.mapper.admission import Admission
 from stager.mapper.grants import Grants
 from stager.mapper.loop import Mapper
@@ -26,6 +28,7 @@ from stager.service.flow import Flow
 from stager.service.grants import GrantService
 from stager.service.ids import IdMaker
 from stager.service.jobs import ANSWER_SECONDS, JobService
+from stager.service.readiness import Readiness, cache_look, mapper_look
 from stager.service.site import SiteService
 from stager.service.stage import StageService
 from stager.service.stage_pins import StagePins
@@ -180,6 +183,23 @@ class JobServer:
     def accounts(self) -> AccountService:
         """Users and their tokens."""
         return self._account_care.accounts
+
+    @cached_property
+    def readiness(self) -> Readiness:
+        """Asks the parts of this server."""
+        looks = {
+            "mapper": mapper_look(self._mapper),
+            "state": self._answering,
+            "cache": cache_look(self.site),
+        }
+        hearing = self._hearing
+        if hearing is not None:
+            looks["redis"] = lambda: SignalsError.code if hearing.is_away else ""
+        return Readiness(looks)
+
+    def _answering(self) -> str:
+        self._store.ping()
+        return ""
 
     def _repairs(self) -> dict[str, int]:
         told = self._hearing.repairs() if self._hearing is not None else {}
