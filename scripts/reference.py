@@ -159,12 +159,38 @@ def roles() -> str:
     )
 
 
+def events() -> str:
+    """All kinds of events."""
+    from stager.model.chronicle import KINDS
+
+    rows = [f"| `{kind}` | {meaning} |" for kind, meaning in KINDS.items()]
+    return "\n".join(
+        [
+            "# Events",
+            "",
+            "What `GET /v1/events` and `stager events` tell; [how to follow them](../how-to/follow-what-happens.md). Each",
+            "is a JSON object with its number `id`, its `kind`, the time `at` when it was recorded (seconds since 1970",
+            "UTC), and, if it is about one, `user`, `job`, `stage` and `fetch`; the rest is in `details`: `url`, `sha256`,",
+            "`size` and `cached` of a file, `exit_code` of a job, the `name` of a precondition, an `error` as of a problem.",
+            "",
+            "| kind | meaning |",
+            "|---|---|",
+            *rows,
+            "",
+            "Two are no events of the server: `hello`, the first message, says from where on events are told; `reset` says",
+            "that some were missed which are not kept any more.",
+            "",
+        ]
+    )
+
+
 PAGES = {
     "command-line.md": command_line,
     "settings.md": settings,
     "errors.md": errors,
     "metrics.md": metrics,
     "roles.md": roles,
+    "events.md": events,
 }
 
 

@@ -107,6 +107,7 @@ def serve(
             stages=server.stages,
             credentials=server.credentials,
             grants=server.grants,
+            events=server.events,
             metrics=metrics,
             metrics_open=settings.metrics_open,
             readiness=server.readiness,

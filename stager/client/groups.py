@@ -7,6 +7,7 @@ from typing import Generic
 from stager.client.accounts import AccountCalls
 from stager.client.cache import CacheCalls
 from stager.client.credentials import CredentialCalls
+from stager.client.events import EventCalls
 from stager.client.grants import GrantCalls
 from stager.client.jobs import JobCalls
 from stager.client.objects import ObjectCalls
@@ -44,5 +45,7 @@ class Groups(Generic[M]):
         """Who has proved that he may read what."""
         self.accounts: AccountCalls[M] = AccountCalls(driver)
         """Users, and the tokens that they show."""
+        self.events: EventCalls[M] = EventCalls(driver)
+        """What happens, as it happens."""
         self.site: SiteCalls[M] = SiteCalls(driver)
         """The server itself."""

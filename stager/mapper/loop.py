@@ -208,7 +208,7 @@ class Mapper:
                 return False
             instructions = self._machine.advance(self._clock.time(), limit=self._pieces)
             changes = self._machine.take_changes()
-            changes.position, self._position = self._position, None
+            changes.at, changes.position, self._position = self._clock.time(), self._position, None
             if changes:
                 steps.reached("record.begin")
                 self._store.save(changes, self._specs)

@@ -297,6 +297,7 @@ class Machine:
             self.flights.take_changes(),
             self._wants.take_changes(),
             staged=self.stages.take_changes(),
+            told=self.stages.take_told(),
             grants=self.flights.grants.take_changes(),
         )
         self._dirty_jobs = {}
@@ -349,8 +350,7 @@ class Machine:
                 continue
             self._move_job(job, JobState.DISPATCHED)
             job.epoch += 1
-            job.handed = True
-            job.dispatched_at = now
+            job.handed, job.dispatched_at = True, now
             self.handed.add(job.id)
             self._instructions.append(Dispatch(job.id, job.epoch))
 

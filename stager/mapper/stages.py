@@ -7,16 +7,17 @@ and those whose pin is still to be taken away. What is to be pinned or unpinned 
 
 from __future__ import annotations
 
-from collections import deque
+from collections import Counter, deque
 from collections.abc import Collection, Iterable
 from dataclasses import dataclass
 
 from stager.errors import CancelledError, ObjectLostError, StagerError
 from stager.mapper.flights import Flights
 from stager.mapper.instructions import StopFetch
+from stager.model.chronicle import Event
 from stager.model.fetches import FetchState
 from stager.model.pins import STAGE
-from stager.model.stages import StagedFile, StagedState
+from stager.model.stages import Stage, StagedFile, StagedState
 from stager.model.urls import parse_url
 
 MOST_REFUSALS = 5
@@ -57,17 +58,21 @@ class Stages:
         self._waiting: deque[str] = deque()  # files to be looked at, a piece at a time
         self._stops: list[StopFetch] = []
         self._dirty: dict[str, StagedFile] = {}
+        self._open: Counter[str] = Counter()  # request → files that are waited for
+        self.told: list[Event] = []
+        """What happened and shows in no record, to be written with the next changes."""
 
     @property
     def pending(self) -> bool:
         """Whether `advance` has more to do."""
-        return bool(self._waiting or self._stops or self._dirty)
+        return bool(self._waiting or self._stops or self._dirty or self.told)
 
     def load(self, files: Iterable[StagedFile]) -> None:
         """Take in what was written, after the fetches were and before they go on."""
         for file in files:
             self.files[file.id] = file
             if file.state is StagedState.QUEUED:
+                self._open[file.stage.id] += 1
                 fetch = self._flights.fetches.get(file.fetch or "")
                 if fetch is None:
                     file.fetch = None
@@ -82,6 +87,7 @@ class Stages:
         for file in files:
             if file.id not in self.files:
                 self.files[file.id] = file
+                self._open[file.stage.id] += 1
                 self._waiting.append(file.id)
 
     def advance(self, now: float, limit: int) -> list[StopFetch]:
@@ -189,9 +195,16 @@ class Stages:
         changed, self._dirty = list(self._dirty.values()), {}
         return changed
 
+    def take_told(self) -> list[Event]:
+        """What happened besides, since the last call."""
+        told, self.told = self.told, []
+        return told
+
     def _end(
         self, file: StagedFile, state: StagedState, now: float, error: StagerError | None = None
     ) -> None:
+        if file.state is StagedState.QUEUED:
+            self._close(file.stage)
         file.move(state)
         file.error, file.ended_at = error, now
         self._dirty[file.id] = file
@@ -201,3 +214,10 @@ class Stages:
                 self._stops.append(stop)
         if not file.pinned or state is StagedState.READY:
             del self.files[file.id]
+
+    def _close(self, stage: Stage) -> None:
+        """One file of the request is waited for no more."""
+        self._open[stage.id] -= 1
+        if not self._open[stage.id]:
+            del self._open[stage.id]
+            self.told.append(Event("stage.done", stage.owner, stage=stage.id))

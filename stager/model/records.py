@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 
 from stager.errors import StagerError
+from stager.model.chronicle import Event
 from stager.model.events import JobResult
 from stager.model.fetches import FetchRequest, FetchState
 from stager.model.grants import Access, Grant
@@ -63,7 +64,8 @@ class FetchRecord:
     """The object needs a grant, of this owner."""
     jobs: IdSet = field(default_factory=IdSet)
     """Jobs, not yet running, that need it; all of the same owner."""
-    saved: bool = False
+    saved: FetchState | None = None
+    """The state that the database has of it; None: it has no row of it."""
     """The database has a row of it."""
     mirrors: tuple[str, ...] = ()
     """Other URLs of the same file."""
@@ -106,6 +108,7 @@ class JobRecord:
     """Fetch of each input, in the order of the job's inputs."""
     after: tuple[str, ...]
     priority: int = 0
+    owner: str = ""
     state: JobState = JobState.WAITING
     epoch: int = 0
     """Number of hand-overs so far."""
@@ -125,7 +128,8 @@ class JobRecord:
     """Sizes, added up, of those of its inputs whose size is known."""
     proving_since: float | None = None
     """When its owner began to prove again that he may read its inputs."""
-    saved: bool = False
+    saved: JobState | None = None
+    """As of a fetch."""
     request_id: str = ""
     """Of the call that submitted it; kept with what it runs."""
     counted: JobState | None = None
@@ -154,6 +158,13 @@ class Changes:
     staged: list[StagedFile] = field(default_factory=list)
     grants: dict[Access, Grant | None] = field(default_factory=dict)
     """None: it is over."""
+    told: list[Event] = field(default_factory=list)
+    """What happened besides, and no record shows."""
+    at: float = 0.0
+    """When, seconds since 1970 UTC."""
+    events: list[Event] = field(default_factory=list)
+    """What the changes tell, once they are written."""
 
     def __bool__(self) -> bool:
-        return bool(self.jobs or self.fetches or self.names or self.staged or self.grants or self.position)
+        records = self.jobs or self.fetches or self.names or self.staged
+        return bool(records or self.grants or self.told or self.position)

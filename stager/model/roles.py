@@ -143,6 +143,7 @@ DELETE /v1/jobs/{job}/results              jobs           write  -       own   a
 DELETE /v1/jobs/{job}/results/{name}       jobs           write  -       own   any       any
 GET /v1/preconditions                      preconditions  read   any     any   any       any
 PUT /v1/preconditions/{name}               preconditions  write  -       any   any       any
+GET /v1/events                             events         read   any     own   any       any
 POST /v1/runs/{job}/{epoch}                runs           write  -       -     any       any
 
 POST /v1/archiveinfo                       stage          read   any     own   any       any

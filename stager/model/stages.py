@@ -104,6 +104,8 @@ class StagedFile:
     """Other URLs of the same file."""
     expected_size: int | None = None
     """Bytes that it must have."""
+    saved: StagedState = StagedState.QUEUED
+    """The state that the database has of it."""
 
     @property
     def id(self) -> str:

@@ -17,6 +17,7 @@ from stager.model.flow import UnderWay
 from stager.server import problems
 from stager.server.authentication import Authentication
 from stager.server.bytes import NO_ACCELERATOR, Accelerator
+from stager.server.following import Following
 from stager.server.gate import Gate
 from stager.server.guard import Guard
 from stager.server.page import HEADERS, render
@@ -26,6 +27,7 @@ from stager.server.routes_accounts import account_routes
 from stager.server.routes_cache import cache_routes
 from stager.server.routes_content import content_routes
 from stager.server.routes_credentials import credential_routes
+from stager.server.routes_events import event_routes
 from stager.server.routes_files import file_routes
 from stager.server.routes_grants import grant_routes
 from stager.server.routes_jobs import job_routes
@@ -44,6 +46,7 @@ from stager.service.accounts import AccountService
 from stager.service.cache_reach import CacheReach
 from stager.service.cache_site import CacheSite
 from stager.service.credentials import CredentialService
+from stager.service.events import EventService
 from stager.service.grants import GrantService
 from stager.service.jobs import JobService
 from stager.service.readiness import Readiness
@@ -71,6 +74,7 @@ def create_app(
     credentials: CredentialService | None = None,
     grants: GrantService | None = None,
     accounts: AccountService | None = None,
+    events: EventService | None = None,
     metrics: Metrics | None = None,
     metrics_open: bool = False,
     readiness: Readiness | None = None,
@@ -93,6 +97,7 @@ def create_app(
         credentials: takes credentials; None: it takes none.
         grants: who has proved what; None: there are none.
         accounts: users and their tokens; None: whoever holds the server's token is the only one.
+        events: what happens; None: it is not told.
         metrics: figures of this process; None: it keeps none.
         metrics_open: whether they are shown without the token.
         readiness: asks the parts of the server; None: there is nobody to ask.
@@ -101,7 +106,8 @@ def create_app(
         under_way: what is being transferred, for the page.
 
     Returns:
-        The application; ``app.state.waiting.close()`` answers all long polls at once, for a quick end.
+        The application; ``app.state.waiting.close()`` answers all long polls at once, and ``app.state.following.close()`` ends all
+        who follow events, for a quick end.
     """
     app = FastAPI(
         title="Stager",
@@ -112,6 +118,7 @@ def create_app(
         redirect_slashes=False,
     )
     app.state.waiting = Waiting(jobs)
+    app.state.following = Following(events)
     problems.install(app)
     authentication = Authentication(token, accounts)
     app.add_middleware(Gate, authentication=authentication, metrics_open=metrics_open)
@@ -124,6 +131,7 @@ def create_app(
     api.include_router(job_routes(jobs, app.state.waiting))
     api.include_router(file_routes(jobs, accelerator))
     api.include_router(precondition_routes(jobs))
+    api.include_router(event_routes(events, app.state.following))
     api.include_router(run_routes(runs))
     api.include_router(status_routes(jobs, site or SiteService(), clock or SystemClock()))
     reach = CacheReach(None if cache is None else cache.cache, grants)

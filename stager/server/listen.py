@@ -145,6 +145,7 @@ class ApiServer(uvicorn.Server):
     async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
         """See `uvicorn.Server`."""
         self._app.state.waiting.close()
+        self._app.state.following.close()
         await super().shutdown(sockets)
         for connection in list(self.server_state.connections):  # TLS waits for a good-bye that may never come
             connection.transport.abort()

@@ -95,7 +95,7 @@ class EvictionService:
         """Objects that jobs need which have not begun; a server knows."""
         self.freed: Callable[[], None] = lambda: None
         """Told when a purge has freed something."""
-        self.evicted: Callable[[Purged], None] = lambda _: None
+        self.evicted: list[Callable[[Purged], None]] = []
         """Told what an eviction came to."""
         self.kept: Callable[[LimitsView], LimitsView] = lambda view: view
         """Adds what a keeper knows."""
@@ -307,7 +307,8 @@ class EvictionService:
             missing_inodes=self._limits.too_few(room.free_inodes, room.inodes),
         )
         if not dry_run:
-            self.evicted(purged)
+            for tell in self.evicted:
+                tell(purged)
         return purged
 
     def _with_holders(self, left: Sequence[Example]) -> tuple[Example, ...]:

@@ -32,7 +32,7 @@ class CredentialService:
         closer: gives what seals them.
         clock: the time.
         ids: makes the id of a new one.
-        given: told of each one that was given, or removed, once that is durable.
+        changed: told of each one that was given (True) or removed (False), once that is durable.
     """
 
     def __init__(
@@ -41,13 +41,13 @@ class CredentialService:
         closer: Callable[[], Closer],
         clock: Clock,
         ids: Iterator[str],
-        given: Callable[[CredentialRow], None] = lambda _: None,
+        changed: Callable[[CredentialRow, bool], None] = lambda _, __: None,
     ) -> None:
         self._store = store
         self._closer = closer
         self._clock = clock
         self._ids = ids
-        self._given = given
+        self._changed = changed
         self._lock = threading.Lock()
 
     def add(self, new: NewCredential) -> CredentialView:
@@ -102,7 +102,7 @@ class CredentialService:
             row = self.find(word, owner)
             view = self._view(row)
             self._store.remove(row.id)
-        self._given(row)
+        self._changed(row, False)
         return view
 
     def list(self, host: str = "", owner: str | None = None) -> list[CredentialView]:
@@ -140,7 +140,7 @@ class CredentialService:
         row = CredentialRow(credential, new.scope, new.kind, new.public, serial, now, new.expires_at)
         row = sealed_row(row, new.parts, self._closer())
         self._store.put(row)
-        self._given(row)
+        self._changed(row, True)
         return self._view(row)
 
     def _view(self, row: CredentialRow) -> CredentialView:

@@ -60,7 +60,7 @@ class Figures:
         self._eviction = eviction
         self._catalogue = catalogue
         self._clock = clock
-        eviction.evicted = self._evicted
+        eviction.evicted.append(self._evicted)
         for source, read in {
             "queues": self._queues,
             "mapper": self._asked,

@@ -222,6 +222,15 @@ class JobService:
         """All preconditions by name."""
         return [PreconditionView(name.name, name.met_at) for name in self._store.names()]
 
+    def wants(self, job: str) -> tuple[tuple[str, ...], tuple[str, ...]]:
+        """What the job with this id needs: fetches of its inputs, and preconditions by name.
+
+        Raises:
+            NotFoundError: no such job.
+        """
+        record = self._job(job).record
+        return record.fetches, record.after
+
     def state(self, job: str) -> JobState:
         """The state of the job with this id.
 

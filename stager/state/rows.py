@@ -56,12 +56,14 @@ def job_row(job: JobRecord) -> dict[str, Any]:
 
 def job_record(row: RowMapping, after: tuple[str, ...], request_id: str = "") -> JobRecord:
     """The record of a job's row; what it waits for by name, and who asked for it, comes from its spec."""
+    state = JobState(row["state"])
     return JobRecord(
         id=row["id"],
         fetches=tuple(json.loads(row["fetches"])),
         after=after,
         priority=row["priority"],
-        state=JobState(row["state"]),
+        owner=row["owner"],
+        state=state,
         epoch=row["epoch"],
         handed=row["handed"],
         submitted_at=row["submitted_at"],
@@ -71,7 +73,7 @@ def job_record(row: RowMapping, after: tuple[str, ...], request_id: str = "") ->
         ended_at=row["ended_at"],
         exit_code=row["exit_code"],
         error=_error(row["error"]),
-        saved=True,
+        saved=state,
         request_id=request_id,
     )
 
@@ -106,12 +108,13 @@ def fetch_row(fetch: FetchRecord) -> dict[str, Any]:
 
 def fetch_record(row: RowMapping) -> FetchRecord:
     """The record of a fetch's row."""
+    state = FetchState(row["state"])
     return FetchRecord(
         id=row["id"],
         url=row["url"],
         expected=row["expected"] or row["digest"],
         refresh=row["refresh"],
-        state=FetchState(row["state"]),
+        state=state,
         generation=row["generation"],
         tries=row["tries"],
         priority=row["priority"],
@@ -128,7 +131,7 @@ def fetch_record(row: RowMapping) -> FetchRecord:
         resumed_from=row["resumed_from"],
         error=_error(row["error"]),
         restricted=bool(row["restricted"]),
-        saved=True,
+        saved=state,
         mirrors=mirrors_of(row["mirrors"]),
         expected_size=row["expected_size"],
     )

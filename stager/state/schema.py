@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from sqlalchemy import BigInteger, Boolean, Column, Float, Index, Integer, MetaData, String, Table, Text, text
 
-HEAD = "0007"
+HEAD = "0008"
 """Version of this schema; the newest of `stager.state.migrations.versions`."""
 
 metadata = MetaData()
@@ -199,6 +199,15 @@ audit = Table(
     sqlite_with_rowid=False,
 )
 Index("audit_who", audit.c.who, audit.c.id)
+events = Table(
+    "events",
+    metadata,
+    # One row for each batch of changes that told something.
+    Column("last", BigInteger().with_variant(Integer, "sqlite"), primary_key=True, autoincrement=False),
+    Column("first", BigInteger, nullable=False),  # numbers of its events
+    Column("at", Float, nullable=False),
+    Column("told", Text, nullable=False),  # JSON list of them, each a list; see stager.state.chronicle
+)
 
 version = Table("alembic_version", metadata, Column("version_num", String(32), primary_key=True))
 """Where Alembic keeps the version; listed here so that a new database can be made without it."""

@@ -227,6 +227,7 @@ def _files(rows: Iterable[RowMapping]) -> list[StagedFile]:
                 row["pinned_until"],
                 mirrors=mirrors_of(row["mirrors"]),
                 expected_size=row["expected_size"],
+                saved=StagedState(row["state"]),
             )
         )
     return found

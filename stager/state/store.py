@@ -19,9 +19,11 @@ from stager.model.grants import Grant
 from stager.model.jobs import JobSpec, JobState
 from stager.model.records import Changes, FetchRecord, JobRecord, NameRecord, Position
 from stager.model.stages import StagedFile
+from stager.model.telling import events_of
 from stager.state import rows, schema
 from stager.state.accounts import AccountStore
 from stager.state.bulk import ManyRows
+from stager.state.chronicle import Chronicle
 from stager.state.database import open_engine
 from stager.state.grants import read_grants, save_grants
 from stager.state.stages import StageStore, open_fetches, save_staged
@@ -74,6 +76,8 @@ class Store:
         """Stage requests."""
         self.accounts = AccountStore(self._engine)
         """Users and tokens."""
+        self.chronicle = Chronicle(self._engine)
+        """What happened."""
 
     def ping(self) -> None:
         """Ask the database for something.
@@ -97,7 +101,7 @@ class Store:
         """Write a batch in one transaction; it is durable on return.
 
         Args:
-            changes: records to insert or update; `saved` is set on those that were new.
+            changes: records to insert or update; `saved` is set on them, and `events` to what they told.
             specs: what the new jobs among them run.
 
         Raises:
@@ -112,15 +116,23 @@ class Store:
                 save_grants(connection, changes.grants)
                 if changes.position is not None:
                     _save_position(connection, changes.position)
+                if told := events_of(changes):
+                    self.chronicle.write(connection, told, changes.at)
         except SQLAlchemyError as error:
+            self.chronicle.lost()
             cause = str(getattr(error, "orig", None) or error).splitlines()[0]
             on_disk = self._engine.dialect.name == "sqlite"
             remedy = "check the disk of state_dir" if on_disk else "check the database server"
             raise StateError("state can't be written", cause=cause, remedy=remedy) from error
+        if told:
+            changes.events = told
+            self.chronicle.written(told)
         for job in changes.jobs:
-            job.saved = True
+            job.saved = job.state
         for fetch in changes.fetches:
-            fetch.saved = True
+            fetch.saved = fetch.state
+        for file in changes.staged:
+            file.saved = file.state
         for name in changes.names:
             name.saved = True
 
@@ -282,6 +294,7 @@ def _save_jobs(connection: Connection, jobs: Iterable[JobRecord], specs: Mapping
             old.append(rows.job_row(job))
         else:
             spec = specs[job.id]
+            job.owner = spec.owner
             text = rows.to_json(spec.to_dict())
             new.append(rows.new_job_row(job, name=spec.name, owner=spec.owner, spec=text))
         kept += [{"job": job.id, "name": r.name, "sha256": r.sha256, "size": r.size} for r in job.results]

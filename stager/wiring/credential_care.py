@@ -17,7 +17,7 @@ from stager.wiring.credentials import build_store, closer
 
 
 def build_credential_service(
-    settings: Settings, given: Callable[[CredentialRow], None] = lambda _: None
+    settings: Settings, changed: Callable[[CredentialRow, bool], None] = lambda _, __: None
 ) -> CredentialService:
     """Takes credentials; makes the keys at the first one."""
     clock = SystemClock()
@@ -26,7 +26,7 @@ def build_credential_service(
         lambda: closer(settings, make=True),
         clock,
         IdMaker(clock),
-        given,
+        changed,
     )
 
 

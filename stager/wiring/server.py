@@ -18,11 +18,14 @@ from stager.mapper.machine import Machine
 from stager.mapper.reconcile import Reconciler
 from stager.metrics import Metrics
 from stager.model.catalogue import DAY
+from stager.model.credentials import CredentialRow
+from stager.model.eviction import Purged
 from stager.model.fetches import FetchState
 from stager.model.records import Changes
 from stager.model.views import OriginView
 from stager.service.accounts import AccountService
 from stager.service.counted_store import CountedStore
+from stager.service.events import EventService
 from stager.service.figures import Figures
 from stager.service.flow import Flow
 from stager.service.grants import GrantService
@@ -102,8 +105,8 @@ class JobServer:
             self.cache_site.files.reserved = self._reserved
 
             def tell(changes: Changes) -> None:
-                self.flow.tell(changes)
-                for one in (watch, self._feed, self._stage_pins, self._keeper, self._credential_watch):
+                care = self._credential_watch
+                for one in (self.flow, watch, self._feed, self._stage_pins, self._keeper, care, self.events):
                     one.tell(changes)
 
             counted = None if metrics is None else CountedStore(store, metrics)
@@ -123,7 +126,7 @@ class JobServer:
             self.grants = GrantService(self._mapper, clock)
             self._account_care = build_account_care(store, clock, ids, made)
             self._credential_watch = build_credential_watch(settings, self._mapper, self.grants, made)
-            self.credentials = build_credential_service(settings, lambda _: self._credential_watch.kick())
+            self.credentials = build_credential_service(settings, self._credential_changed)
             self._hearing = build_hearing(settings, made)
             self._job_place = build_job_place(
                 settings, self.cache, self._mapper.job_signal, self._hearing, made
@@ -154,6 +157,7 @@ class JobServer:
                 result_days=settings.result_days,
                 max_inputs=settings.max_job_inputs,
             )
+            self.events = self._build_events(store)
             self.stages = StageService(self.cache, store, self._mapper, watch, clock=clock, ids=ids)
             self.runs = build_run_service(store, self._job_place)
             self.site = SiteService(
@@ -200,6 +204,19 @@ class JobServer:
     def _answering(self) -> str:
         self._store.ping()
         return ""
+
+    def _credential_changed(self, credential: CredentialRow, is_there: bool) -> None:
+        self._credential_watch.kick()
+        kind = "credential.given" if is_there else "credential.removed"
+        self.events.record(kind, credential.scope.owner, host=credential.scope.host)
+
+    def _build_events(self, store: Store) -> EventService:
+        self.cache_site.eviction.evicted.append(self._evicted)
+        return EventService(store.chronicle, self._mapper, self.jobs)
+
+    def _evicted(self, purged: Purged) -> None:
+        if purged.files:
+            self.events.record("cache.evicted", files=purged.files, bytes=purged.bytes)
 
     def _repairs(self) -> dict[str, int]:
         told = self._hearing.repairs() if self._hearing is not None else {}

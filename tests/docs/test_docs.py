@@ -45,7 +45,9 @@ def test_every_page_is_in_the_index() -> None:
             assert f"({page.relative_to(ROOT / 'docs')})" in index, f"{page.name} is not in the index"
 
 
-@pytest.mark.parametrize("page", ["settings.md", "errors.md", "metrics.md", "roles.md", "command-line.md"])
+@pytest.mark.parametrize(
+    "page", ["settings.md", "errors.md", "events.md", "metrics.md", "roles.md", "command-line.md"]
+)
 def test_the_reference_agrees_with_the_code(page: str) -> None:
     if page == "command-line.md" and version("typer") != pinned("typer"):
         pytest.skip("the page is written with the pinned version of typer")

@@ -78,6 +78,7 @@ CALLS: dict[str, Callable[[World, str], Call]] = {
     ),
     "GET /v1/preconditions": lambda w, o: Call("/v1/preconditions"),
     "PUT /v1/preconditions/{name}": lambda w, o: Call(f"/v1/preconditions/{w.name('p')}"),
+    "GET /v1/events": lambda w, o: listed("/v1/events?after=0&wait=0", w.job(o)),
     "POST /v1/runs/{job}/{epoch}": lambda w, o: Call(f"/v1/runs/{w.job(o)}/1", more=body(state="started")),
     "POST /v1/archiveinfo": lambda w, o: Call("/v1/archiveinfo", "DISK", 200, body(paths=[w.restricted(o)])),
     "POST /v1/stage": lambda w, o: named("/v1/stage", files=["http://127.0.0.1:9/x"], owner=o),

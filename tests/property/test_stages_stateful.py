@@ -65,8 +65,8 @@ class World(RuleBasedStateMachine):
         ]
         wanted = {f.fetch for f in open_files} | {f for job in self.jobs.values() for f in job.fetches}
         self.machine.load(
-            [replace(job, unmet=IdSet(), saved=True) for job in self.jobs.values()],
-            [replace(f, jobs=IdSet(), saved=True) for f in self.fetches.values() if f.id in wanted],
+            [replace(job, unmet=IdSet(), saved=job.state) for job in self.jobs.values()],
+            [replace(f, jobs=IdSet(), saved=f.state) for f in self.fetches.values() if f.id in wanted],
             [],
             [replace(file, refusals=0) for file in open_files],
             now=self.now,

@@ -23,6 +23,8 @@ from stager.model.backoff import RetryPolicy
 from stager.model.entries import Entry
 from stager.model.fetches import FetchOrder, FetchRequest, FetchResult
 from stager.model.jobs import JobInput, JobSpec
+from stager.model.records import Changes
+from stager.service.events import EventService
 from stager.service.ids import IdMaker
 from stager.service.jobs import JobService
 from stager.service.watch import Watch
@@ -82,13 +84,13 @@ class SmallServer:
         self.store = Store(f"sqlite:///{root / 'state.db'}")
         self._made.callback(self.store.close)
         retry = RetryPolicy(attempts=3, first_seconds=0.01)
-        watch = Watch()
+        self._watch = watch = Watch()
         self.mapper = Mapper(
             lambda: Machine(Admission(slots=4, per_origin=4), retry, job_slots=slots, fetch_ids=ids),
             self.store if store is None else store(f"sqlite:///{root / 'state.db'}"),
             clock=clock,
             jitter=lambda: 0.0,
-            on_change=watch.tell,
+            on_change=self._tell,
         )
         self.dispatcher = LocalDispatcher(
             self.cache, root / "runs", self.mapper.job_signal, grace_seconds=1.0
@@ -98,6 +100,11 @@ class SmallServer:
         self._made.callback(self.farm.close)
         self._made.callback(self.mapper.stop)
         self.jobs = JobService(self.cache, self.store, self.mapper, watch, clock=clock, ids=ids)
+        self.events = EventService(self.store.chronicle, self.mapper, self.jobs)
+
+    def _tell(self, changes: Changes) -> None:
+        self._watch.tell(changes)
+        self.events.tell(changes)
 
     def __enter__(self) -> Self:
         self.mapper.start(self.farm, self.dispatcher)

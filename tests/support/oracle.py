@@ -73,8 +73,8 @@ class Database:
 
     def write(self, changes: Changes) -> None:
         """One transaction; what the machine does with its records afterwards changes nothing here."""
-        self.jobs.update({j.id: replace(j, unmet=IdSet(), saved=False) for j in changes.jobs})
-        self.fetches.update({f.id: replace(f, jobs=IdSet(), saved=False) for f in changes.fetches})
+        self.jobs.update({j.id: replace(j, unmet=IdSet(), saved=None) for j in changes.jobs})
+        self.fetches.update({f.id: replace(f, jobs=IdSet(), saved=None) for f in changes.fetches})
         self.names.update({n.name: replace(n, jobs=IdSet(), saved=False) for n in changes.names})
 
     def load_into(self, machine: Machine, *, now: float, keep_running: bool = False) -> None:
@@ -82,8 +82,8 @@ class Database:
         jobs = [j for j in self.jobs.values() if j.handed or not j.state.is_final]
         wanted = {fetch for job in jobs for fetch in job.fetches}
         machine.load(
-            [replace(j, unmet=IdSet(), saved=True) for j in jobs],
-            [replace(f, jobs=IdSet(), saved=True) for f in self.fetches.values() if f.id in wanted],
+            [replace(j, unmet=IdSet(), saved=j.state) for j in jobs],
+            [replace(f, jobs=IdSet(), saved=f.state) for f in self.fetches.values() if f.id in wanted],
             [replace(n, jobs=IdSet(), saved=True) for n in self.names.values()],
             now=now,
             keep_running=keep_running,

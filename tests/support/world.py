@@ -130,6 +130,7 @@ def app_of(server: JobServer, host_names: Sequence[str] = ()) -> Any:
         credentials=server.credentials,
         grants=server.grants,
         accounts=server.accounts,
+        events=server.events,
     )
 
 

@@ -61,7 +61,7 @@ def test_what_is_written_is_what_a_new_start_reads(tmp_path: Path, store: Store)
     jobs, fetches, names = again.load()
     again.close()
     assert [(j.id, j.fetches, j.after, j.priority, j.state, j.saved) for j in jobs] == [
-        ("j1", ("f1",), ("go",), 3, JobState.WAITING, True)
+        ("j1", ("f1",), ("go",), 3, JobState.WAITING, JobState.WAITING)
     ]
     assert [
         (f.id, f.generation, f.tries, f.not_before, f.error, f.received, f.resumed_from) for f in fetches
