@@ -16,6 +16,7 @@ import typer
 
 from stager import __version__
 from stager.cli import (
+    audit,
     cache,
     credentials,
     doctor,
@@ -94,6 +95,7 @@ COMMANDS: tuple[Callable[..., int | None], ...] = (
     stage.staged,
     stage.unstage,
     doctor.doctor,
+    audit.audit,
 )
 WITH_COMMAND: tuple[Callable[..., int | None], ...] = (submit.submit, run_.run, worker.worker)
 """They take a command of the user's, or options for another program, after ``--``."""

@@ -113,6 +113,8 @@ def serve(
             readiness=server.readiness,
             accelerator=Accelerator(settings.accelerator_location, server.cache.root),
             accounts=server.accounts,
+            audit=server.audit,
+            per_second=settings.requests_per_second,
             sessions=Sessions(
                 SystemClock(), settings.state_dir / "sessions.json", server.accounts.still, seal=token
             ),

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Generic
 
 from stager.client.accounts import AccountCalls
+from stager.client.audit import AuditCalls
 from stager.client.cache import CacheCalls
 from stager.client.credentials import CredentialCalls
 from stager.client.events import EventCalls
@@ -47,5 +48,7 @@ class Groups(Generic[M]):
         """Users, and the tokens that they show."""
         self.events: EventCalls[M] = EventCalls(driver)
         """What happens, as it happens."""
+        self.audit: AuditCalls[M] = AuditCalls(driver)
+        """Who did what."""
         self.site: SiteCalls[M] = SiteCalls(driver)
         """The server itself."""

@@ -185,6 +185,7 @@ PATCH /v1/users/{name}                     accounts       write  -       -     -
 DELETE /v1/users/{name}                    accounts       write  -       -     -         any
 GET /v1/tokens                             accounts       read   own     own   own       any
 POST /v1/tokens                            accounts       write  own     own   own       any
+GET /v1/audit                              audit          read    -       -     -         any
 DELETE /v1/tokens/{token}                  accounts       write  own     own   own       any
 """
 

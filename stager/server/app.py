@@ -15,15 +15,18 @@ from stager.clock import Clock, SystemClock
 from stager.metrics import Metrics
 from stager.model.flow import UnderWay
 from stager.server import problems
+from stager.server.auditing import Auditing
 from stager.server.authentication import Authentication
 from stager.server.bytes import NO_ACCELERATOR, Accelerator
 from stager.server.following import Following
 from stager.server.gate import Gate
 from stager.server.guard import Guard
+from stager.server.moderation import Moderation
 from stager.server.page import HEADERS, render
 from stager.server.pages.routes import Shown, add_pages
 from stager.server.pages.sessions import Sessions
 from stager.server.routes_accounts import account_routes
+from stager.server.routes_audit import audit_routes
 from stager.server.routes_cache import cache_routes
 from stager.server.routes_content import content_routes
 from stager.server.routes_credentials import credential_routes
@@ -43,6 +46,7 @@ from stager.server.tracking import Tracking
 from stager.server.waiting import Waiting
 from stager.server.who import PROTECTED, permit
 from stager.service.accounts import AccountService
+from stager.service.audit import AuditLog
 from stager.service.cache_reach import CacheReach
 from stager.service.cache_site import CacheSite
 from stager.service.credentials import CredentialService
@@ -75,6 +79,8 @@ def create_app(
     grants: GrantService | None = None,
     accounts: AccountService | None = None,
     events: EventService | None = None,
+    audit: AuditLog | None = None,
+    per_second: float = 0.0,
     metrics: Metrics | None = None,
     metrics_open: bool = False,
     readiness: Readiness | None = None,
@@ -98,6 +104,8 @@ def create_app(
         grants: who has proved what; None: there are none.
         accounts: users and their tokens; None: whoever holds the server's token is the only one.
         events: what happens; None: it is not told.
+        audit: who did what; None: it is not kept.
+        per_second: requests of one user in the long run; 0: no limit.
         metrics: figures of this process; None: it keeps none.
         metrics_open: whether they are shown without the token.
         readiness: asks the parts of the server; None: there is nobody to ask.
@@ -121,7 +129,10 @@ def create_app(
     app.state.following = Following(events)
     problems.install(app)
     authentication = Authentication(token, accounts)
-    app.add_middleware(Gate, authentication=authentication, metrics_open=metrics_open)
+    app.add_middleware(Gate, authentication=authentication, per_second=per_second, metrics_open=metrics_open)
+    app.add_middleware(Moderation)
+    if audit is not None:
+        app.add_middleware(Auditing, note=audit.note)
     app.add_middleware(Guard, hosts=hosts, any_address=any_address)
     app.add_middleware(Tracking, metrics=metrics)
     shown = HTTPBearer(
@@ -144,6 +155,7 @@ def create_app(
     api.include_router(cache_routes(cache, reach))
     api.include_router(credential_routes(credentials))
     api.include_router(account_routes(accounts))
+    api.include_router(audit_routes(audit))
     if sessions is None:
         sessions = Sessions(clock or SystemClock(), still=accounts.still if accounts else lambda _: None)
     api.include_router(login_routes(sessions))

@@ -2,13 +2,20 @@
 
 from __future__ import annotations
 
+import time
+
 from starlette.datastructures import Headers
 from starlette.types import ASGIApp, Receive, Scope, Send
 
-from stager.errors import AccessDeniedError
+from stager.errors import AccessDeniedError, TooManyRequestsError
+from stager.model.buckets import Buckets
+from stager.model.principals import SERVER, Principal
 from stager.server.authentication import Authentication
 from stager.server.problems import problem
 from stager.server.who import METRICS, PROTECTED
+
+BURST_SECONDS = 4.0
+"""Who has not asked for a while may ask for so many seconds' worth at once."""
 
 
 class Gate:
@@ -17,13 +24,22 @@ class Gate:
     Args:
         app: takes what passes.
         authentication: says who it is.
+        per_second: requests of one user in the long run; 0: no limit. The server's own token has none.
         metrics_open: whether figures are shown without a token.
     """
 
-    def __init__(self, app: ASGIApp, authentication: Authentication, *, metrics_open: bool = False) -> None:
+    def __init__(
+        self,
+        app: ASGIApp,
+        authentication: Authentication,
+        *,
+        per_second: float = 0.0,
+        metrics_open: bool = False,
+    ) -> None:
         self._app = app
         self._protected = (PROTECTED + "/",) if metrics_open else (PROTECTED + "/", METRICS + "/")
         self._authentication = authentication
+        self._rates = Buckets(per_second, BURST_SECONDS * per_second) if per_second else None
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """See ASGI."""
@@ -36,4 +52,19 @@ class Gate:
             await problem(error, 401)(scope, receive, send)
             return
         scope.setdefault("state", {})["principal"] = principal
+        if self._rates is not None and principal.name != SERVER:
+            wait = self._rates.take(principal.name, time.monotonic())
+            if wait:
+                scope["state"]["flood"] = True
+                await problem(_too_many(principal, wait))(scope, receive, send)
+                return
         await self._app(scope, receive, send)
+
+
+def _too_many(principal: Principal, wait: float) -> TooManyRequestsError:
+    return TooManyRequestsError(
+        f"{principal.name} asks too often",
+        cause="whoever runs this site sets the limit (requests_per_second)",
+        remedy="wait for what is to come (`?wait=`, events) instead of asking again and again",
+        retry_after_seconds=wait,
+    )

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import asyncio
 import logging
+import time
 from collections.abc import Collection
 from ipaddress import ip_address
 
@@ -18,6 +20,11 @@ log = logging.getLogger(__name__)
 
 MAX_BODY_BYTES = 8 * 1024 * 1024
 """A thousand jobs with dozens of inputs each fit."""
+BODY_SECONDS = 60.0
+"""In which a body has to come, unless it goes to a file."""
+SILENCE_SECONDS = 30.0
+"""Longest pause within any body."""
+TOO_SLOW = "the body did not come in time"
 TOO_LARGE = f"the body is larger than {MAX_BODY_BYTES} bytes"
 
 
@@ -59,12 +66,14 @@ class Guard:
             await problem(*refusal)(scope, receive, send_safely)
             return
         try:
-            bounded = receive if _is_streamed(scope) else _Bounded(receive)
+            has_body = "content-length" in headers or "transfer-encoding" in headers
+            bounded = _bounded(scope, receive) if has_body else receive
             await self._app(scope, bounded, send_safely)
         except Exception:
             if answered:
                 raise  # all that can be done is to break off
-            log.exception("internal fault: %s %s", scope["method"], scope["path"])
+            path = scope["path"].encode("unicode_escape").decode()  # a line stays a line
+            log.exception("internal fault: %s %s", scope["method"], path)
             await problem(fault())(scope, receive, send_safely)
 
     def _refusal(self, scope: Scope, headers: Headers) -> tuple[StagerError, int] | None:
@@ -91,6 +100,12 @@ class Guard:
             return False
 
 
+def _bounded(scope: Scope, receive: Receive) -> Receive:
+    if _is_streamed(scope):
+        return _Bounded(receive, None, None)
+    return _Bounded(receive, MAX_BODY_BYTES, BODY_SECONDS)
+
+
 def _is_streamed(scope: Scope) -> bool:
     """Whether the body goes to a file a block at a time, however large it is."""
     path: str = scope["path"]
@@ -98,15 +113,34 @@ def _is_streamed(scope: Scope) -> bool:
 
 
 class _Bounded:
-    """A body that ends in an error once it is too large."""
+    """A body that ends in an error once it is too large, or too slow.
 
-    def __init__(self, receive: Receive) -> None:
+    Args:
+        receive: gives it.
+        most: bytes that it may have; None: any number.
+        seconds: in which all of it has to come; None: only each part of it.
+    """
+
+    def __init__(self, receive: Receive, most: int | None, seconds: float | None) -> None:
         self._receive = receive
-        self._left = MAX_BODY_BYTES
+        self._left = most
+        self._until = None if seconds is None else time.monotonic() + seconds
+        self._is_over = False
 
     async def __call__(self) -> Message:
-        message = await self._receive()
-        self._left -= len(message.get("body", b""))
-        if self._left < 0:
-            raise HTTPException(413, TOO_LARGE)
+        if self._is_over:  # what comes then is that the client leaves
+            return await self._receive()
+        patience = SILENCE_SECONDS
+        if self._until is not None:
+            patience = min(patience, max(0.0, self._until - time.monotonic()))
+        try:
+            async with asyncio.timeout(patience):
+                message = await self._receive()
+        except TimeoutError:
+            raise HTTPException(408, TOO_SLOW, {"Connection": "close"}) from None
+        self._is_over = not message.get("more_body", False)
+        if self._left is not None:
+            self._left -= len(message.get("body", b""))
+            if self._left < 0:
+                raise HTTPException(413, TOO_LARGE)
         return message

@@ -13,7 +13,7 @@ import uvicorn
 from fastapi import FastAPI
 
 from stager.errors import ConflictError, SettingsError
-from stager.server.sendfile import SendfileProtocol
+from stager.server.protocol import PatientProtocol
 
 DRAIN_SECONDS = 1
 """Answers that are still being sent at the end have this long."""
@@ -121,7 +121,7 @@ class ApiServer(uvicorn.Server):
                 log_config=None,
                 access_log=False,
                 lifespan="off",
-                http=SendfileProtocol,
+                http=PatientProtocol,
                 ws="none",
                 server_header=False,
                 proxy_headers=False,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from http import HTTPStatus
+from math import ceil
 from typing import Any, Final
 
 from fastapi import FastAPI, Request
@@ -67,7 +68,9 @@ def problem(error: StagerError, status: int | None = None) -> JSONResponse:
         **error.to_dict(),
         "request_id": request_id(),
     }
-    headers = {"WWW-Authenticate": 'Bearer realm="stager"'} if status == HTTPStatus.UNAUTHORIZED else None
+    headers = {"WWW-Authenticate": 'Bearer realm="stager"'} if status == HTTPStatus.UNAUTHORIZED else {}
+    if "retry_after_seconds" in error.details:
+        headers["Retry-After"] = str(ceil(error.details["retry_after_seconds"]))
     return JSONResponse(body, status, headers, MEDIA_TYPE)
 
 
@@ -133,5 +136,5 @@ def described(*statuses: int) -> Answers:
     schema = {"$ref": "#/components/schemas/Problem"}
     return {
         int(status): {"description": HTTPStatus(status).phrase, "content": {MEDIA_TYPE: {"schema": schema}}}
-        for status in (401, 403, 422, 429, *statuses)
+        for status in (401, 403, 408, 422, 429, *statuses)
     }

@@ -12,7 +12,7 @@ from stager.errors import ConflictError, ForbiddenError, InputError
 from stager.model.accounts import Token, User
 from stager.model.principals import Principal, Role
 from stager.server.problems import described
-from stager.server.who import May, Who
+from stager.server.who import About, May, Who
 from stager.service.accounts import AccountService
 
 
@@ -99,13 +99,16 @@ def account_routes(accounts: AccountService | None) -> APIRouter:
         return UserList(service().users(may.only))
 
     @router.post("/users", status_code=201, responses=described(409, 503), summary="Add a user")
-    def add_user(body: UserIn) -> User:
+    def add_user(body: UserIn, about: About) -> User:
         """Take in a user. He needs a token, which is made by itself."""
+        about(f"{body.name[:80]}: {body.role}")
         return service().add_user(body.name, body.role)
 
     @router.patch("/users/{name}", responses=described(404, 409, 503), summary="Change a user")
-    def change_user(name: str, body: UserChange) -> User:
+    def change_user(name: str, body: UserChange, about: About) -> User:
         """Give another role, or disable him: his tokens do not count until he is enabled again. Both at once."""
+        changes = body.model_dump(mode="json", exclude_none=True)
+        about(f"{name[:80]}: {', '.join(f'{key} {value}' for key, value in changes.items())}")
         return service().change_user(name, role=body.role, disabled=body.disabled)
 
     @router.delete("/users/{name}", responses=described(404, 409, 503), summary="Remove a user")
@@ -121,13 +124,14 @@ def account_routes(accounts: AccountService | None) -> APIRouter:
         return TokenList(service().tokens(may.about(user)))
 
     @router.post("/tokens", status_code=201, responses=described(404, 409, 503), summary="Make a token")
-    def create_token(body: TokenIn, who: Who, may: May) -> TokenMade:
+    def create_token(body: TokenIn, who: Who, may: May, about: About) -> TokenMade:
         """Make a token. Its secret is in this answer, and never again in any."""
         user = may.owner(body.user)
         if not user:
             raise InputError("nobody is named whose token it is", remedy="name a user")
         _check_scopes(who, body.scopes)
         made = service().create_token(user, body.name, scopes=body.scopes, seconds=body.seconds)
+        about(f"{made.token.id} of {user}")
         return TokenMade(**asdict(made.token), secret=made.secret)
 
     @router.delete("/tokens/{token}", responses=described(404, 409, 503), summary="Revoke a token")

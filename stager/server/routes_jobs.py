@@ -14,7 +14,7 @@ from stager.model.views import JobDetail, JobView
 from stager.server.problems import described
 from stager.server.schemas import JobsIn, specs
 from stager.server.waiting import LONGEST_SECONDS, Waiting
-from stager.server.who import May
+from stager.server.who import About, May
 from stager.service.jobs import JobService
 
 MOST_JOBS = 1000
@@ -48,11 +48,12 @@ def job_routes(jobs: JobService, waiting: Waiting) -> APIRouter:
     router = APIRouter(prefix="/jobs", tags=["jobs"])
 
     @router.post("", status_code=201, responses=described(413, 503), summary="Submit jobs")
-    def submit(body: Annotated[JobsIn, Body()], response: Response, may: May) -> Submitted:
+    def submit(body: Annotated[JobsIn, Body()], response: Response, may: May, about: About) -> Submitted:
         """Take in one job, or a list of jobs of which all or none are taken. What is answered survives any crash."""
         ids = jobs.submit(
             [replace(spec, owner=may.owner(spec.owner), request_id=request_id()) for spec in specs(body)]
         )
+        about(" ".join(ids))
         if len(ids) == 1:
             response.headers["Location"] = f"/v1/jobs/{ids[0]}"
         return Submitted(ids)

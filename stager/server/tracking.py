@@ -45,6 +45,7 @@ class Tracking:
             return
         began = time.perf_counter()
         request_id = _id_of(Headers(scope=scope))
+        scope.setdefault("state", {})["request_id"] = request_id
 
         async def answer(message: Message) -> None:
             if message["type"] == "http.response.start":

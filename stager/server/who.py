@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from functools import partial
 from typing import Annotated
 
 from fastapi import Depends, Request
@@ -33,7 +35,13 @@ async def permit(request: Request) -> Permit:
     return rule_of(action).permit(state["principal"])
 
 
+async def _about(request: Request) -> Callable[[str], None]:
+    return partial(request.scope["state"].__setitem__, "subject")
+
+
 Who = Annotated[Principal, Depends(_principal)]
 """The principal of the request; only for routes below `PROTECTED`."""
 May = Annotated[Permit, Depends(permit)]
 """How far the call reaches: whose things there are for who asks, and whose is what he makes."""
+About = Annotated[Callable[[str], None], Depends(_about)]
+"""Says what a call was about, for the audit log, where its path does not: the id of what was made."""

@@ -1,4 +1,4 @@
-"""Keeps accounts up to date, beside the requests: none of them waits for a database because of who asks."""
+"""Keeps accounts up to date and writes the audit log, beside the requests: none of them waits for a database because of who asks."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ import threading
 
 from stager.errors import StagerError
 from stager.service.accounts import AccountService
+from stager.service.audit import AuditLog
 
 log = logging.getLogger(__name__)
 
@@ -19,10 +20,12 @@ class AccountCare:
 
     Args:
         accounts: what is kept up to date.
+        audit: what is written.
     """
 
-    def __init__(self, accounts: AccountService) -> None:
+    def __init__(self, accounts: AccountService, audit: AuditLog) -> None:
         self.accounts = accounts
+        self.audit = audit
         self._closed = threading.Event()
         self._thread = threading.Thread(target=self._run, name="accounts", daemon=True)
 
@@ -42,9 +45,10 @@ class AccountCare:
         self._tend()
 
     def _tend(self) -> None:
-        try:
-            self.accounts.tend()
-        except StagerError as error:
-            log.warning("accounts are as they were: %s", error)
-        except Exception:
-            log.exception("internal fault while looking after accounts")
+        for part in (self.accounts.tend, self.audit.write):
+            try:
+                part()
+            except StagerError as error:
+                log.warning("accounts and audit log wait: %s", error)
+            except Exception:
+                log.exception("internal fault while looking after accounts")

@@ -23,6 +23,10 @@ class AccessSettings(BaseModel):
     """File with the private key of `tls_certificate` (PEM)."""
     listen_plain: bool = False
     """Listen where other machines reach it although nothing is encrypted: behind a proxy that does that."""
+    requests_per_second: Annotated[float, Field(ge=0, allow_inf_nan=False)] = 500.0
+    """Requests of one user in the long run; 0: no limit. The server's own token has none."""
+    audit_days: Annotated[float, Field(ge=0, le=100_000, allow_inf_nan=False)] = 365.0
+    """How long the audit log keeps who did what; 0: for ever."""
     server: str = ""
     """URL of the server for clients; empty: `listen` and `port`."""
     server_ca_bundle: str = ""

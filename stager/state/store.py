@@ -22,6 +22,7 @@ from stager.model.stages import StagedFile
 from stager.model.telling import events_of
 from stager.state import rows, schema
 from stager.state.accounts import AccountStore
+from stager.state.audit import AuditStore
 from stager.state.bulk import ManyRows
 from stager.state.chronicle import Chronicle
 from stager.state.database import open_engine
@@ -78,6 +79,8 @@ class Store:
         """Users and tokens."""
         self.chronicle = Chronicle(self._engine)
         """What happened."""
+        self.audit = AuditStore(self._engine)
+        """Who did what."""
 
     def ping(self) -> None:
         """Ask the database for something.

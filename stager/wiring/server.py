@@ -24,6 +24,7 @@ from stager.model.fetches import FetchState
 from stager.model.records import Changes
 from stager.model.views import OriginView
 from stager.service.accounts import AccountService
+from stager.service.audit import AuditLog
 from stager.service.counted_store import CountedStore
 from stager.service.events import EventService
 from stager.service.figures import Figures
@@ -124,7 +125,7 @@ class JobServer:
             self._stage_pins = StagePins(self._mapper, self.cache_site.pins, store.stages, clock)
             made.callback(self._stage_pins.close)
             self.grants = GrantService(self._mapper, clock)
-            self._account_care = build_account_care(store, clock, ids, made)
+            self._account_care = build_account_care(settings, store, clock, ids, made)
             self._credential_watch = build_credential_watch(settings, self._mapper, self.grants, made)
             self.credentials = build_credential_service(settings, self._credential_changed)
             self._hearing = build_hearing(settings, made)
@@ -187,6 +188,11 @@ class JobServer:
     def accounts(self) -> AccountService:
         """Users and their tokens."""
         return self._account_care.accounts
+
+    @property
+    def audit(self) -> AuditLog:
+        """Who did what."""
+        return self._account_care.audit
 
     @cached_property
     def readiness(self) -> Readiness:

@@ -115,6 +115,7 @@ CALLS: dict[str, Callable[[World, str], Call]] = {
     "DELETE /v1/credentials/{word}": lambda w, o: Call(f"/v1/credentials/{w.credential(o)}"),
     "GET /v1/grants": lambda w, o: listed("/v1/grants", w.grant(o)),
     "DELETE /v1/grants": lambda w, o: Call(f"/v1/grants?grant={w.grant(o)}"),
+    "GET /v1/audit": lambda w, o: Call("/v1/audit"),
     "GET /v1/whoami": lambda w, o: Call("/v1/whoami"),
     "POST /v1/logins": lambda w, o: Call("/v1/logins"),
     "GET /v1/users": lambda w, o: listed("/v1/users", f'"{o}"'),
@@ -193,7 +194,7 @@ def test_whoever_shows_no_token_or_a_wrong_one_reaches_nothing(action: str, runn
     call = CALLS[action](running, OTHER)
     for token in (None, "stg_" + "A" * 43):
         answer = running(action.partition(" ")[0], call.path, token, **call.more)
-        assert answer.status_code == 401
+        assert answer.status_code == 401 if token is None else answer.status_code in {401, 429}
         assert not call.shows or call.shows not in answer.text
 
 

@@ -117,12 +117,13 @@ class World:
         return self.server.accounts.create_token(owner).token.id
 
 
-def app_of(server: JobServer, host_names: Sequence[str] = ()) -> Any:
+def app_of(server: JobServer, host_names: Sequence[str] = (), per_second: float = 0.0) -> Any:
     """The API with all that the server has."""
     return create_app(
         server.jobs,
         TOKEN,
         hosts=host_names,
+        per_second=per_second,
         runs=server.runs,
         site=server.site,
         cache=server.cache_site,
@@ -131,6 +132,7 @@ def app_of(server: JobServer, host_names: Sequence[str] = ()) -> Any:
         grants=server.grants,
         accounts=server.accounts,
         events=server.events,
+        audit=server.audit,
     )
 
 
@@ -139,10 +141,11 @@ def world(root: Path, tls: Certificate | None = None, **more: Any) -> Iterator[W
     """A world on a free port; `more` are settings."""
     given: dict[str, Any] = {"cache_dir": root / "cache", "state_dir": root / "state"}
     settings = Settings(**given | more)
+    per_second = settings.requests_per_second if "requests_per_second" in more else 0.0
     with JobServer(settings) as server, open_socket("127.0.0.1", 0) as listening:
         ready = threading.Event()
         context = None if tls is None else tls.context
-        api = ApiServer(app_of(server, settings.host_names), ready.set, context)
+        api = ApiServer(app_of(server, settings.host_names, per_second), ready.set, context)
         thread = threading.Thread(target=api.run, kwargs={"sockets": [listening]})
         thread.start()
         made = World(url_of(listening, encrypted=tls is not None), server)

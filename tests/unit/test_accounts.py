@@ -202,9 +202,10 @@ def test_a_token_is_redacted_wherever_it_comes_up(accounts: AccountService) -> N
 # -- the table -----------------------------------------------------------------------------------
 
 
-def test_a_reader_changes_nothing_but_his_own_tokens() -> None:
+def test_a_reader_changes_nothing_but_his_own_tokens_and_logins() -> None:
     writes = [rule for rule in RULES.values() if rule.kind in {Kind.WRITE, Kind.NOTE}]
     assert {rule.action for rule in writes if rule.reach[Role.READER] is not Reach.NONE} == {
+        "POST /v1/logins",
         "POST /v1/tokens",
         "DELETE /v1/tokens/{token}",
     }
