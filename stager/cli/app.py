@@ -27,6 +27,7 @@ from stager.cli import (
     jobs,
     logs,
     met,
+    node,
     origins,
     output,
     results,
@@ -101,7 +102,7 @@ WITH_COMMAND: tuple[Callable[..., int | None], ...] = (submit.submit, run_.run, 
 """They take a command of the user's, or options for another program, after ``--``."""
 HIDDEN: tuple[Callable[..., int | None], ...] = (fetch_process.fetch_process,)
 """They are for the server, not for people."""
-GROUPS = (results, cache, credentials, grants, user, token)
+GROUPS = (results, cache, node, credentials, grants, user, token)
 
 
 _HELP = """Stages the inputs of jobs: fetched once, verified, cached."""

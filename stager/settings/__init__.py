@@ -212,6 +212,11 @@ class Settings(AccessSettings, BaseSettings):
     """Name of this host among the workers; empty: its host name."""
     node_cache_dir: str = ""
     """A compute node's own file cache, which it announces; empty: it has none."""
+    node_sources: Annotated[tuple[Literal["share", "server", "origin"], ...], NoDecode] = ()
+    """From where that cache is filled with what jobs need, with commas, the first one first: ``share`` (`cache_dir`),
+    ``server`` (by HTTP), ``origin``; none: it is not."""
+    node_cache_bytes: Annotated[int, Field(ge=0)] = 0
+    """That cache is made smaller when it holds more than this; 0: only its file system limits it (`max_used_percent`)."""
     worker_processes: Annotated[int, Field(ge=0, le=256)] = 0
     """Celery worker processes that `stager worker` starts; 0: one per core."""
     lease_seconds: Seconds = 30.0
@@ -241,7 +246,9 @@ class Settings(AccessSettings, BaseSettings):
             raise ValueError("absolute paths are needed")
         return roots
 
-    @field_validator("allowed_networks", "allowed_origins", "other_schemes", "host_names", mode="before")
+    @field_validator(
+        "allowed_networks", "allowed_origins", "other_schemes", "host_names", "node_sources", mode="before"
+    )
     @classmethod
     def _parts(cls, value: Any, info: ValidationInfo) -> Any:
         if isinstance(value, str):

@@ -43,6 +43,15 @@ class Holdings:
             pipe.expire(key, keys.HOLDINGS_SECONDS)
             pipe.execute()
 
+    def add(self, node: str, digests: Sequence[str]) -> None:
+        """Say that the node holds these as well."""
+        key = keys.HOLDINGS + node
+        with self._address.speaking():
+            pipe = self._redis.pipeline(transaction=True)
+            pipe.sadd(key, *digests)
+            pipe.expire(key, keys.HOLDINGS_SECONDS)
+            pipe.execute()
+
     def holders(self, nodes: Collection[str]) -> list[str]:
         """Those of the nodes that hold anything."""
         with self._address.speaking():

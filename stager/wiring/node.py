@@ -2,19 +2,24 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import logging
+from collections.abc import Iterator, Sequence
 from contextlib import ExitStack
-from pathlib import Path
 from typing import Self
 
 from stager.cache.store import FileCache
+from stager.errors import SignalsError
 from stager.mapper.dispatch.node import JobWorker
+from stager.service.near import NearCache
 from stager.settings import Settings
 from stager.signals.holdings import Holdings, HoldingsTeller
 from stager.signals.jobs import JobBook
 from stager.signals.outbox import Outbox
 from stager.wiring import build_cache
+from stager.wiring.near import build_near
 from stager.wiring.redis import node_name, redis_address
+
+log = logging.getLogger(__name__)
 
 
 class JobWorkerParts:
@@ -27,19 +32,19 @@ class JobWorkerParts:
 
     Raises:
         CacheError: the cache, or the node's own one, can't be used.
-        SettingsError: the address of Redis makes no sense.
+        SettingsError: the address of Redis makes no sense, or the node's own cache can't be filled as set.
     """
 
     def __init__(self, settings: Settings, name: str, slots: int) -> None:
         address = redis_address(settings)
         node = node_name(settings)
-        near = _near(settings)
-        self._made = ExitStack()
         with ExitStack() as made:
+            near = _near(settings, node, made) if settings.node_cache_dir else None
+            failed = made.enter_context(ExitStack())  # the worker closes these, once there is one
             book = JobBook(address)
-            made.callback(book.close)
+            failed.callback(book.close)
             outbox = Outbox(address, name)
-            made.callback(outbox.close)
+            failed.callback(outbox.close)
             self.worker = JobWorker(
                 build_cache(settings),
                 settings.state_dir / "nodes" / node,
@@ -49,13 +54,12 @@ class JobWorkerParts:
                 slots=slots,
                 lease_seconds=settings.lease_seconds,
                 grace_seconds=settings.job_grace_seconds,
-                near=near,
+                near=near.cache if near is not None else None,
+                fill=near.fill if near is not None and settings.node_sources else None,
             )
-            made.pop_all()
-        self._made.callback(self.worker.close)
-        if near is not None:
-            teller = HoldingsTeller(Holdings(address), node, lambda: _digests(near))
-            self._made.callback(teller.close)
+            failed.pop_all()
+            made.callback(self.worker.close)
+            self._made = made.pop_all()
 
     def __enter__(self) -> Self:
         return self
@@ -64,8 +68,22 @@ class JobWorkerParts:
         self._made.close()
 
 
-def _near(settings: Settings) -> FileCache | None:
-    return FileCache(Path(settings.node_cache_dir).expanduser()) if settings.node_cache_dir else None
+def _near(settings: Settings, node: str, made: ExitStack) -> NearCache:
+    """The node's own cache, which says what it holds; closed with `made`."""
+    holdings = Holdings(redis_address(settings))
+    made.callback(holdings.close)
+
+    def told(digests: Sequence[str]) -> None:
+        try:
+            holdings.add(node, digests)
+        except SignalsError as error:  # all of it is said again soon
+            log.debug("%s", error)
+
+    near = build_near(settings, made, told)
+    near.start()
+    teller = HoldingsTeller(Holdings(redis_address(settings)), node, lambda: _digests(near.cache))
+    made.callback(teller.close)
+    return near
 
 
 def _digests(cache: FileCache) -> Iterator[str]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import uuid
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
@@ -12,7 +13,10 @@ from stager.cache.failures import cache_error
 from stager.cache.store import FileCache
 from stager.errors import ObjectLostError
 from stager.mapper.dispatch.prepare import prepare
-from stager.model.events import DispatchOrder, JobRefused
+from stager.model.events import DispatchInput, DispatchOrder, JobRefused
+
+Fill = Callable[[Sequence[DispatchInput], Callable[[], bool]], None]
+"""Brings inputs into a node's own cache, as far as that can be done before the second argument says that it is too late."""
 
 
 def prepare_near(near: FileCache, cache: FileCache, order: DispatchOrder) -> Path | JobRefused:

@@ -20,7 +20,7 @@ from stager.cache.store import FileCache
 from stager.errors import CacheError, JobError, SignalsError
 from stager.mapper.dispatch.claims import NOBODY, NodeClaim
 from stager.mapper.dispatch.local import LocalDispatcher
-from stager.mapper.dispatch.near import prepare_near
+from stager.mapper.dispatch.near import Fill, prepare_near
 from stager.mapper.dispatch.node_orders import NodeOrders
 from stager.mapper.dispatch.prepare import prepare
 from stager.mapper.dispatch.runs import RunsDirectory
@@ -47,6 +47,7 @@ class _Run:
 
     order: DispatchOrder
     has_slot: bool = False
+    fills: bool = False  # its inputs are brought to this node, or were
     handed: bool = False  # to the dispatcher: this node runs it
     stopped: bool = False
     end: JobSignal | None = None
@@ -72,6 +73,7 @@ class JobWorker:
         lease_seconds: how long the server waits for a sign of life.
         grace_seconds: of a job that is ended, from SIGTERM to SIGKILL.
         near: the node's own cache, if it has one.
+        fill: brings inputs into it.
     """
 
     def __init__(
@@ -86,9 +88,11 @@ class JobWorker:
         lease_seconds: float,
         grace_seconds: float,
         near: FileCache | None = None,
+        fill: Fill | None = None,
     ) -> None:
         self._cache = cache
         self._near = near
+        self._fill = fill
         self._orders = NodeOrders(directory / "orders")
         self._files = RunsDirectory(directory / "runs")
         self._book = book
@@ -198,12 +202,20 @@ class JobWorker:
                         return
                 continue
             if holder == self._node:
-                self._start(run)
+                self._fill_and_start(run)
             elif holder == NOBODY:
                 self._hear(JobEnded(*run.id, None, JobError("cancelled before it started")))
             else:
                 log.info("job %s is left to %s", run.order.job, holder or "another process of this node")
             return
+
+    def _fill_and_start(self, run: _Run) -> None:
+        """Bring its inputs to this node first, as far as that can be done; the rest it reads from the share."""
+        if self._fill is not None:
+            with self._changed:
+                run.fills = True
+            self._fill(run.order.inputs, lambda: run.stopped or self._draining)
+        self._start(run)
 
     def _start(self, run: _Run) -> None:
         with self._changed:
@@ -229,7 +241,8 @@ class JobWorker:
                 self._orders.forget(one)
                 del self._left[one]
                 continue
-            wanted = self._files.files(*one).is_claimed()  # it was started: then it has an end to be told
+            is_started = self._files.files(*one).is_claimed()
+            wanted = is_started  # then it has an end to be told
             if not wanted and self._claim(run).holder() == self._node:
                 found = self._book.find(one)
                 wanted, run.stopped = found.order is not None, found.cancelled
@@ -238,7 +251,13 @@ class JobWorker:
                     self._runs[one] = run
             if wanted:
                 log.info("job %s is looked after again", run.order.job)
-                self._start(run)
+                if is_started or self._fill is None:
+                    self._start(run)
+                else:
+                    fill = threading.Thread(
+                        target=self._fill_and_start, args=(run,), name="fill", daemon=True
+                    )
+                    fill.start()
             else:
                 self._orders.forget(one)
             del self._left[one]
@@ -322,7 +341,7 @@ class JobWorker:
         if not runs:
             return
         if alive:
-            self._outbox.progress(jobs=[run.id for run in runs if run.handed])
+            self._outbox.progress(jobs=[run.id for run in runs if run.handed or run.fills])
         news = self._book.look([run.id for run in runs])
         self._stream = news.stream
         for run in runs:
