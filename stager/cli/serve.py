@@ -118,7 +118,7 @@ def serve(
             sessions=Sessions(
                 SystemClock(), settings.state_dir / "sessions.json", server.accounts.still, seal=token
             ),
-            under_way=server.flow.under_way,
+            flow=server.flow,
         )
         api = ApiServer(app, ready, None if certificate is None else certificate.context)
         tune_collector()

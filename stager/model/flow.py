@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from stager.model.views import OriginView
 
@@ -51,12 +51,38 @@ class Transfer:
 
 
 @dataclass(frozen=True, slots=True)
+class WantedCredential:
+    """A credential that fetches wait for.
+
+    Attributes:
+        host: for which it is to be given, with its port where that is not the usual one.
+        owner: whose fetches they are; empty: nobody's in particular.
+        fetches: how many wait for it.
+        cause: what the origin said.
+    """
+
+    host: str
+    owner: str
+    fetches: int
+    cause: str
+
+
+@dataclass(frozen=True, slots=True)
 class UnderWay:
-    """What runs, how many fetches wait for their turn, and how origins cope."""
+    """What runs, how many fetches wait for their turn, how origins cope, which credentials are missing."""
 
     transfers: tuple[Transfer, ...] = ()
     waiting: int = 0
     origins: tuple[OriginView, ...] = ()
+    wanted: tuple[WantedCredential, ...] = ()
+
+    def only(self, owner: str) -> UnderWay:
+        """What of it is that owner's."""
+        return replace(
+            self,
+            transfers=tuple(one for one in self.transfers if one.owner == owner),
+            wanted=tuple(one for one in self.wanted if one.owner == owner),
+        )
 
 
 @dataclass(slots=True)

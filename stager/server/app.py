@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection
+from collections.abc import Collection
 from typing import Any
 
 from fastapi import APIRouter, Depends, FastAPI, Security
@@ -13,7 +13,6 @@ from fastapi.security import HTTPBearer
 from stager import __version__
 from stager.clock import Clock, SystemClock
 from stager.metrics import Metrics
-from stager.model.flow import UnderWay
 from stager.server import problems
 from stager.server.auditing import Auditing
 from stager.server.authentication import Authentication
@@ -51,6 +50,7 @@ from stager.service.cache_reach import CacheReach
 from stager.service.cache_site import CacheSite
 from stager.service.credentials import CredentialService
 from stager.service.events import EventService
+from stager.service.flow import Flow
 from stager.service.grants import GrantService
 from stager.service.jobs import JobService
 from stager.service.readiness import Readiness
@@ -86,7 +86,7 @@ def create_app(
     readiness: Readiness | None = None,
     accelerator: Accelerator = NO_ACCELERATOR,
     sessions: Sessions | None = None,
-    under_way: Callable[[], UnderWay] = UnderWay,
+    flow: Flow | None = None,
 ) -> FastAPI:
     """The HTTP API of a job server.
 
@@ -111,7 +111,7 @@ def create_app(
         readiness: asks the parts of the server; None: there is nobody to ask.
         accelerator: sends files in place of the server.
         sessions: who is logged in to the page; None: they are kept in memory alone.
-        under_way: what is being transferred, for the page.
+        flow: what is being transferred, for the page; None: nobody looks.
 
     Returns:
         The application; ``app.state.waiting.close()`` answers all long polls at once, and ``app.state.following.close()`` ends all
@@ -180,6 +180,6 @@ def create_app(
     def docs() -> HTMLResponse:
         return HTMLResponse(render(openapi()), headers=HEADERS)
 
-    pages = Shown(jobs, site or SiteService(), cache, under_way, accelerator)
+    pages = Shown(jobs, site or SiteService(), cache, reach, credentials, flow, accelerator)
     add_pages(app, pages, sessions, authentication.of_token, clock or SystemClock())
     return app

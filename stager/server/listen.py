@@ -11,6 +11,7 @@ from ipaddress import ip_address
 
 import uvicorn
 from fastapi import FastAPI
+from starlette.concurrency import run_in_threadpool
 
 from stager.errors import ConflictError, SettingsError
 from stager.server.protocol import PatientProtocol
@@ -146,6 +147,9 @@ class ApiServer(uvicorn.Server):
         """See `uvicorn.Server`."""
         self._app.state.waiting.close()
         self._app.state.following.close()
+        errands = getattr(self._app.state, "errands", None)
+        if errands is not None:
+            await run_in_threadpool(errands.close)
         await super().shutdown(sockets)
         for connection in list(self.server_state.connections):  # TLS waits for a good-bye that may never come
             connection.transport.abort()

@@ -9,13 +9,13 @@ from contextlib import suppress
 
 from stager.cache.failures import cache_error
 from stager.cache.holders import held_bytes
-from stager.cache.layout import TRASH
+from stager.cache.layout import TRASH, is_digest
 from stager.cache.store import FileCache
 from stager.cache.walk import TreeReader
 from stager.clock import Clock
-from stager.errors import ConflictError, InputError
+from stager.errors import ConflictError, InputError, NotFoundError
 from stager.model.cache_views import CacheSpace, CacheTotals, FileDetail, Listing, Rebuilt, Walked
-from stager.model.catalogue import Selection, Sort
+from stager.model.catalogue import CachedFile, Selection, Sort
 from stager.model.keys import key_digest
 from stager.model.urls import parse_url
 from stager.service.cache_detail import detail
@@ -77,6 +77,37 @@ class CatalogueService:
         all_of_them = limit is None or len(found) < limit
         total = offset + len(found) if all_of_them and found else self._catalogue.count(selection)
         return Listing(found, total, self._catalogue.walked_at)
+
+    def page(
+        self,
+        selection: Selection,
+        sort: Sort,
+        *,
+        limit: int,
+        after: int | None = None,
+        reverse: bool = False,
+    ) -> tuple[list[CachedFile], int | None]:
+        """At most `limit` files behind that one, and behind which there are more; costs the same on every page.
+
+        Raises:
+            NotFoundError: the file `after` is gone.
+            StateError: the catalogue can't be read.
+        """
+        return self._catalogue.page(selection, sort, limit=limit, after=after, reverse=reverse)
+
+    def key_of(self, digest: str) -> str:
+        """The key with that digest.
+
+        Raises:
+            NotFoundError: no file has it.
+            StateError: the catalogue can't be read.
+        """
+        found = self._catalogue.file(digest) if is_digest(digest) else None
+        if found is None:
+            raise NotFoundError(
+                f"there is no file {digest[:80]!r} in the cache", cause="it has gone, perhaps"
+            )
+        return found.key
 
     def show(self, word: str) -> FileDetail:
         """One file, by its key, its URL, or (the beginning of) its SHA-256.

@@ -10,13 +10,14 @@ import threading
 from collections import deque
 from concurrent.futures import TimeoutError as Late
 from dataclasses import replace
+from itertools import islice
 
 from stager.clock import Clock
 from stager.errors import StateError
 from stager.mapper.loop import Mapper
 from stager.mapper.machine import Machine
 from stager.model.fetches import FetchState
-from stager.model.flow import MINUTE, Minute, Transfer, UnderWay
+from stager.model.flow import MINUTE, Minute, Transfer, UnderWay, WantedCredential
 from stager.model.records import Changes
 from stager.model.urls import parse_url
 
@@ -33,6 +34,8 @@ SPEED_SECONDS = 30.0
 KEPT_MINUTES = 24 * 60
 JOBS_NAMED = 3
 """Of all that need a transfer."""
+MOST_LOCKED = 2000
+"""Fetches that wait for credentials and are looked at."""
 REMEMBERED = 4096
 """Fetches that have ended and are not to be counted twice."""
 
@@ -139,7 +142,7 @@ class Flow:
                     fetch.first_try_at,
                 )
             )
-        return UnderWay(tuple(transfers), len(admission), tuple(admission.origins()))
+        return UnderWay(tuple(transfers), len(admission), tuple(admission.origins()), _wanted(machine))
 
     def _take_in(self, found: UnderWay, now: float) -> None:
         with self._lock:
@@ -186,6 +189,19 @@ class Flow:
                 self.look()
             except Exception:
                 log.exception("internal fault while looking at what flows")
+
+
+def _wanted(machine: Machine) -> tuple[WantedCredential, ...]:
+    flights = machine.flights
+    found: dict[tuple[str, str], WantedCredential] = {}
+    for name in islice(flights.locked, MOST_LOCKED):
+        fetch = flights.fetches[name]
+        details = {} if fetch.error is None else fetch.error.details
+        place = str(details.get("host", "")), fetch.owner
+        before = found.get(place)
+        cause = "" if fetch.error is None else fetch.error.cause
+        found[place] = WantedCredential(*place, 1 if before is None else before.fetches + 1, cause)
+    return tuple(sorted(found.values(), key=lambda one: (-one.fetches, one.host, one.owner)))
 
 
 def _speed(history: deque[tuple[float, int]]) -> float | None:

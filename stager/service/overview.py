@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from typing import Any
 
 from stager.clock import Clock
@@ -30,7 +30,7 @@ class Overview:
     Attributes:
         at: when it was taken, seconds since 1970 UTC.
         counts: number of jobs by state.
-        under_way: transfers that run, how many fetches wait, how origins cope.
+        under_way: transfers that run, how many fetches wait, how origins cope, which credentials are missing.
         waiting: jobs that wait, newest first, with what each waits for.
         failed: jobs that failed, newest first.
         running: jobs that run.
@@ -48,15 +48,6 @@ class Overview:
     limits: LimitsView | None = None
     cache: CacheState | None = None
     troubles: list[StagerError] = field(default_factory=list)
-
-    @property
-    def wanted_credentials(self) -> dict[str, int]:
-        """Hosts for which a credential is to be given → how many of the jobs shown want it."""
-        found: dict[str, int] = {}
-        for job in self.waiting:
-            for host in job.wants_credentials:
-                found[host] = found.get(host, 0) + 1
-        return found
 
 
 class OverviewService:
@@ -109,8 +100,7 @@ class OverviewService:
 
         under_way = self._under_way()
         if owner is not None:
-            own = tuple(one for one in under_way.transfers if one.owner == owner)
-            under_way = replace(under_way, transfers=own)
+            under_way = under_way.only(owner)
         return Overview(
             self._clock.time(),
             counts,

@@ -31,6 +31,7 @@ from stager.errors import StateError
 from stager.model.catalogue import CachedFile, FileRow, Selection, Share, Sort, Totals, row_of
 from stager.state.bulk import ManyRows
 from stager.state.catalogue_engine import open_catalogue
+from stager.state.catalogue_page import page
 from stager.state.catalogue_put import put_in
 from stager.state.catalogue_rebuild import Rebuild
 from stager.state.catalogue_rows import (
@@ -203,6 +204,19 @@ class Catalogue:
         """At most `limit` files, in that order, from the `offset`-th on."""
         query = ordered(chosen(select(*COLUMNS), selection), sort).limit(limit).offset(offset)
         return self._files(query)
+
+    def page(
+        self,
+        selection: Selection,
+        sort: Sort,
+        *,
+        limit: int,
+        after: int | None = None,
+        reverse: bool = False,
+    ) -> tuple[list[CachedFile], int | None]:
+        """See `stager.state.catalogue_page.page`."""
+        with self._reading() as connection:
+            return page(connection, selection, sort, limit=limit, after=after, reverse=reverse)
 
     def matching(
         self, selection: Selection, sort: Sort = Sort.ACCESS, *, at_once: int = 1000

@@ -133,6 +133,7 @@ def app_of(server: JobServer, host_names: Sequence[str] = (), per_second: float 
         accounts=server.accounts,
         events=server.events,
         audit=server.audit,
+        flow=server.flow,
     )
 
 

@@ -10,17 +10,18 @@ from stager.server.pages.visits import Visitor
 from stager.service.overview import OverviewService
 from stager.service.site import SiteService
 
+JOBS = "GET /v1/jobs"
 MOST_TRANSFERS = 20
 """Shown; the others are counted."""
 
 
 def overview_routes(renderer: Renderer, overview: OverviewService, site: SiteService) -> APIRouter:
-    """The route ``/``."""
+    """The routes ``/`` and ``/origins``."""
     router = APIRouter(include_in_schema=False)
 
     @router.get("/")
     def show(request: Request, visit: Visitor) -> Response:
-        found = overview.take(visit.may("GET /v1/jobs").only)
+        found = overview.take(visit.may(JOBS).only)
         return renderer.page(
             "overview.html",
             request,
@@ -31,5 +32,10 @@ def overview_routes(renderer: Renderer, overview: OverviewService, site: SiteSer
             more_transfers=max(0, len(found.under_way.transfers) - MOST_TRANSFERS),
             gauges=gauges(found.limits),
         )
+
+    @router.get("/origins")
+    def show_origins(request: Request, visit: Visitor) -> Response:
+        visit.may("GET /v1/origins")
+        return renderer.page("origins.html", request, visit, overview=overview.take(visit.may(JOBS).only))
 
     return router

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 from urllib.parse import urlencode, urlsplit
 
@@ -24,8 +24,8 @@ HEADERS = {
     "Cross-Origin-Resource-Policy": "same-origin",
 }
 """Nothing but what this server serves; with no referrer at all a browser would not say where a form came from."""
-PLACES = (("Overview", "/"), ("Jobs", "/jobs"))
-"""What the head of each page leads to."""
+Place = tuple[str, str]
+"""Name and path of a page that the head of each leads to."""
 
 
 class Renderer:
@@ -34,10 +34,11 @@ class Renderer:
     Args:
         assets: style and script.
         clock: the time, for ages.
+        places: what the head of each page leads to.
         flower_url: address of Flower; empty: there is none.
     """
 
-    def __init__(self, assets: Assets, clock: Clock, flower_url: str = "") -> None:
+    def __init__(self, assets: Assets, clock: Clock, places: Sequence[Place], flower_url: str = "") -> None:
         self._clock = clock
         self._templates = Environment(
             loader=FileSystemLoader(FOLDER.parent / "templates"),
@@ -52,7 +53,7 @@ class Renderer:
         self._templates.globals |= {
             "asset": assets.url,
             "version": __version__,
-            "places": PLACES,
+            "places": places,
             "flower_url": flower_url if is_web else "",
         }
 

@@ -55,12 +55,20 @@ class Visit:
             ForbiddenError: it is not allowed.
         """
         self.state["action"] = action
+        return self.reach(action)
+
+    def reach(self, action: str) -> Permit:
+        """The same, where it is not done yet: only looked at how it would be done.
+
+        Raises:
+            ForbiddenError: it is not allowed.
+        """
         return rule_of(action).permit(self.principal)
 
     def can(self, action: str, owner: str | None = None) -> bool:
         """Whether a call is allowed (for what is that owner's), so that a page need not offer it in vain."""
         try:
-            only = rule_of(action).permit(self.principal).only
+            only = self.reach(action).only
         except ForbiddenError:
             return False
         return owner is None or only in {None, owner}
