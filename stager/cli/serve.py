@@ -20,7 +20,10 @@ if TYPE_CHECKING:
     from pathlib import Path
     from types import FrameType
 
+    from stager.server.authentication import Admittance
     from stager.server.tls import Certificate
+    from stager.service.accounts import AccountService
+    from stager.settings import Settings
 
 Listen = Annotated[
     str | None,
@@ -85,7 +88,8 @@ def serve(
         metrics = Metrics()
         server = JobServer(settings, metrics=metrics)
         running.callback(server.close)
-        check_users(address, there_are=server.accounts.let_somebody_in)
+        admitted = admittance(settings, server.accounts)
+        check_users(address, there_are=admitted.lets_others_in or server.accounts.let_somebody_in)
         token = _own_token(token_path(settings))
         listening = running.enter_context(given or open_socket(address, settings.port))
         url = url_of(listening, name=next(iter(settings.host_names), ""), encrypted=encrypted)
@@ -113,8 +117,8 @@ def serve(
             readiness=server.readiness,
             accelerator=Accelerator(settings.accelerator_location, server.cache.root),
             accounts=server.accounts,
+            admittance=admitted,
             audit=server.audit,
-            per_second=settings.requests_per_second,
             sessions=Sessions(
                 SystemClock(), settings.state_dir / "sessions.json", server.accounts.still, seal=token
             ),
@@ -148,6 +152,32 @@ def _lifetime(restart_after: str | None) -> float | None:
     if seconds < 1.0:
         raise InputError(f"{restart_after!r} is too soon for a restart", remedy="give a time such as 24h")
     return seconds
+
+
+def admittance(settings: Settings, accounts: AccountService) -> Admittance:
+    """Who may come in besides those with a token of this server, as the settings say.
+
+    Raises:
+        SettingsError: what is said about that makes no sense.
+    """
+    from stager.errors import SettingsError
+    from stager.model.principals import Role
+    from stager.server.authentication import Admittance, ProxyUser
+    from stager.wiring.oidc import build_oidc
+
+    if settings.proxy_user_header and not settings.proxy_networks:
+        raise SettingsError(
+            "proxy_networks is not set",
+            cause="a header that says who asks is believed from proxies alone",
+            remedy="set it to the addresses of yours",
+        )
+    role = Role(settings.proxy_unknown_role) if settings.proxy_unknown_role else None
+    return Admittance(
+        build_oidc(settings, accounts.user),
+        settings.proxy_networks,
+        ProxyUser(settings.proxy_user_header, role),
+        settings.requests_per_second,
+    )
 
 
 def _own_token(path: Path) -> str:

@@ -15,9 +15,10 @@ from stager.clock import Clock, SystemClock
 from stager.metrics import Metrics
 from stager.server import problems
 from stager.server.auditing import Auditing
-from stager.server.authentication import Authentication
+from stager.server.authentication import Admittance, Authentication
 from stager.server.bytes import NO_ACCELERATOR, Accelerator
 from stager.server.following import Following
+from stager.server.forwarded import Forwarded
 from stager.server.gate import Gate
 from stager.server.guard import Guard
 from stager.server.moderation import Moderation
@@ -79,8 +80,8 @@ def create_app(
     grants: GrantService | None = None,
     accounts: AccountService | None = None,
     events: EventService | None = None,
+    admittance: Admittance = Admittance(),  # noqa: B008 - frozen
     audit: AuditLog | None = None,
-    per_second: float = 0.0,
     metrics: Metrics | None = None,
     metrics_open: bool = False,
     readiness: Readiness | None = None,
@@ -104,8 +105,8 @@ def create_app(
         grants: who has proved what; None: there are none.
         accounts: users and their tokens; None: whoever holds the server's token is the only one.
         events: what happens; None: it is not told.
+        admittance: who may come in besides these, and how often anybody may.
         audit: who did what; None: it is not kept.
-        per_second: requests of one user in the long run; 0: no limit.
         metrics: figures of this process; None: it keeps none.
         metrics_open: whether they are shown without the token.
         readiness: asks the parts of the server; None: there is nobody to ask.
@@ -128,13 +129,17 @@ def create_app(
     app.state.waiting = Waiting(jobs)
     app.state.following = Following(events)
     problems.install(app)
-    authentication = Authentication(token, accounts)
-    app.add_middleware(Gate, authentication=authentication, per_second=per_second, metrics_open=metrics_open)
+    authentication = Authentication(token, accounts, admittance)
+    app.add_middleware(
+        Gate, authentication=authentication, per_second=admittance.per_second, metrics_open=metrics_open
+    )
     app.add_middleware(Moderation)
     if audit is not None:
         app.add_middleware(Auditing, note=audit.note)
     app.add_middleware(Guard, hosts=hosts, any_address=any_address)
     app.add_middleware(Tracking, metrics=metrics)
+    if admittance.proxies:
+        app.add_middleware(Forwarded, networks=admittance.proxies)
     shown = HTTPBearer(
         auto_error=False, description="A token of yours, or the content of the server's token file."
     )  # the gate enforces it

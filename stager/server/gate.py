@@ -47,7 +47,7 @@ class Gate:
             await self._app(scope, receive, send)
             return
         try:
-            principal = self._authentication.principal(Headers(scope=scope))
+            principal = await self._authentication.principal(scope, Headers(scope=scope))
         except AccessDeniedError as error:
             await problem(error, 401)(scope, receive, send)
             return

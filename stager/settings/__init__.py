@@ -247,7 +247,13 @@ class Settings(AccessSettings, BaseSettings):
         return roots
 
     @field_validator(
-        "allowed_networks", "allowed_origins", "other_schemes", "host_names", "node_sources", mode="before"
+        "allowed_networks",
+        "allowed_origins",
+        "other_schemes",
+        "host_names",
+        "node_sources",
+        "proxy_networks",
+        mode="before",
     )
     @classmethod
     def _parts(cls, value: Any, info: ValidationInfo) -> Any:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from contextlib import contextmanager
 from hashlib import sha256
 from itertools import count
@@ -12,6 +12,7 @@ from typing import Any
 
 import requests
 
+from stager.cli.serve import admittance
 from stager.model.credential_scope import Scope
 from stager.model.credentials import Kind, NewCredential
 from stager.model.grants import Access
@@ -117,13 +118,13 @@ class World:
         return self.server.accounts.create_token(owner).token.id
 
 
-def app_of(server: JobServer, host_names: Sequence[str] = (), per_second: float = 0.0) -> Any:
+def app_of(server: JobServer, settings: Settings) -> Any:
     """The API with all that the server has."""
     return create_app(
         server.jobs,
         TOKEN,
-        hosts=host_names,
-        per_second=per_second,
+        hosts=settings.host_names,
+        admittance=admittance(settings, server.accounts),
         runs=server.runs,
         site=server.site,
         cache=server.cache_site,
@@ -141,12 +142,11 @@ def app_of(server: JobServer, host_names: Sequence[str] = (), per_second: float 
 def world(root: Path, tls: Certificate | None = None, **more: Any) -> Iterator[World]:
     """A world on a free port; `more` are settings."""
     given: dict[str, Any] = {"cache_dir": root / "cache", "state_dir": root / "state"}
-    settings = Settings(**given | more)
-    per_second = settings.requests_per_second if "requests_per_second" in more else 0.0
+    settings = Settings(**{"requests_per_second": 0.0} | given | more)
     with JobServer(settings) as server, open_socket("127.0.0.1", 0) as listening:
         ready = threading.Event()
         context = None if tls is None else tls.context
-        api = ApiServer(app_of(server, settings.host_names, per_second), ready.set, context)
+        api = ApiServer(app_of(server, settings), ready.set, context)
         thread = threading.Thread(target=api.run, kwargs={"sockets": [listening]})
         thread.start()
         made = World(url_of(listening, encrypted=tls is not None), server)
