@@ -15,6 +15,7 @@ import errno
 import os
 from collections.abc import Callable, Iterable, Mapping
 
+from stager.cache.files import unless_stale
 from stager.cache.layout import Layout
 from stager.cache.recent import Recent
 from stager.cache.tree import Tree
@@ -52,13 +53,13 @@ def touch(tree: Tree, digest: str, when: float) -> bool:
     def look(layout: Layout) -> bool | None:
         path = f"{tree.root}/{layout.entry(digest)}"
         try:
-            recorded = _recorded(tree, path)
+            recorded = unless_stale(_recorded, tree, path)
             if recorded > when + APART_SECONDS:
-                os.utime(path)
+                unless_stale(os.utime, path)
             elif when - recorded < APART_SECONDS:
                 return False
             else:
-                os.utime(path, (when, when))
+                unless_stale(os.utime, path, (when, when))
         except FileNotFoundError:
             return None
         return True

@@ -11,6 +11,8 @@ import time
 from contextlib import suppress
 
 from stager.cache.failures import LINK_REFUSED
+from stager.cache.files import unless_stale
+from stager.cache.fresh import refresh
 from stager.cache.tree import Tree
 
 SHOW_SECONDS = 10.0
@@ -35,7 +37,7 @@ class Aside:
     def __init__(self, tree: Tree, path: str) -> None:
         self.tree = tree
         self.own = path[len(tree.root) + 1 :]
-        self.root = os.open(tree.root, os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
+        self.root = unless_stale(os.open, tree.root, os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
         self._path = path
         self._shown = time.monotonic()
 
@@ -59,11 +61,37 @@ class Aside:
         """
         if not self.tree.remote:
             return os.stat(path, dir_fd=self.root)
+        return unless_stale(self._opened_status, path)
+
+    def _opened_status(self, path: str) -> os.stat_result:
         fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC, dir_fd=self.root)  # only that asks the server
         try:
             return os.fstat(fd)
         finally:
             os.close(fd)
+
+    def has(self, path: str) -> bool:
+        """Whether there is something at `path`, also if another host made it just now.
+
+        Raises:
+            OSError: nobody can tell.
+        """
+        if not self.tree.remote:
+            return os.access(path, os.F_OK, dir_fd=self.root)
+        refresh(os.path.dirname(f"{self.tree.root}/{path}"))  # else "no" is an answer for half a minute
+        try:
+            unless_stale(os.stat, path, dir_fd=self.root)
+        except (FileNotFoundError, NotADirectoryError):
+            return False
+        return True
+
+    def remove(self, path: str) -> None:
+        """Delete what has that path.
+
+        Raises:
+            OSError: it is still there, or was not.
+        """
+        unless_stale(os.unlink, path, dir_fd=self.root)
 
     def put(self, path: str, name: str) -> str | None:
         """Put what has that path aside under that name; its path then, or None: there is no such file.
@@ -72,16 +100,15 @@ class Aside:
             OSError: it stays where it is.
         """
         private = f"{self.own}/{name}"
-        try:
-            os.rename(path, private, src_dir_fd=self.root, dst_dir_fd=self.root)
-        except FileNotFoundError:
-            if os.access(self._path, os.F_OK):
-                return None
-            self.tree.make_directory(self._path)  # somebody has emptied the trash by hand
+        for again in (False, True):
             try:
-                os.rename(path, private, src_dir_fd=self.root, dst_dir_fd=self.root)
+                unless_stale(os.rename, path, private, src_dir_fd=self.root, dst_dir_fd=self.root)
             except FileNotFoundError:
-                return None
+                if again or os.access(self._path, os.F_OK):
+                    return None
+                self.tree.make_directory(self._path)  # somebody has emptied the trash by hand
+            else:
+                break
         return private
 
     def back(self, private: str, path: str) -> bool:
@@ -102,15 +129,15 @@ def put_back(tree: Tree, private: str, path: str) -> bool:
     try:
         tree.creating(path, lambda: os.link(private, path))
     except FileExistsError:
-        os.unlink(private)
+        unless_stale(os.unlink, private)
         return False
     except OSError as error:
         if error.errno not in LINK_REFUSED:
             raise
         if os.access(path, os.F_OK):
-            os.unlink(private)
+            unless_stale(os.unlink, private)
             return False
-        os.rename(private, path)
+        unless_stale(os.rename, private, path)
         return True
-    os.unlink(private)
+    unless_stale(os.unlink, private)
     return True

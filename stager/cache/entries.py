@@ -23,7 +23,7 @@ from functools import partial
 
 from stager.cache.failures import LINK_REFUSED, cache_error
 from stager.cache.files import is_private, remove_quietly, sync_directory, unless_stale, write_all
-from stager.cache.fresh import refresh
+from stager.cache.fresh import list_names, refresh
 from stager.cache.layout import (
     ENTRIES,
     OBJECTS,
@@ -221,7 +221,7 @@ class EntryFiles:
     def _remove(self, digest: str, layout: Layout) -> bool:
         self._drop_link(digest, None, layout)
         try:
-            os.unlink(f"{self._root}/{layout.entry(digest)}")
+            unless_stale(os.unlink, f"{self._root}/{layout.entry(digest)}")
         except FileNotFoundError:
             return False
         self._drop_link(digest, None, layout)
@@ -253,7 +253,7 @@ class EntryFiles:
 
         def look(layout: Layout) -> float | None:
             try:
-                return os.stat(f"{self._root}/{layout.entry(digest)}").st_mtime
+                return unless_stale(os.stat, f"{self._root}/{layout.entry(digest)}").st_mtime
             except FileNotFoundError:
                 return None
 
@@ -275,7 +275,7 @@ class EntryFiles:
             return ""
         if entry is None or entry.restricted or entry.object != linked:
             with suppress(FileNotFoundError):
-                os.unlink(link)
+                unless_stale(os.unlink, link)
         return linked
 
     def _set_link(self, digest: str, sha256: str) -> bool:
@@ -284,16 +284,16 @@ class EntryFiles:
         target = f"{self._tree.layout.up}{self._tree.layout.object(sha256)}"
         for _ in range(_LINK_TRIES):
             try:
-                os.symlink(target, link)
+                unless_stale(os.symlink, target, link)
             except FileExistsError:
                 try:
-                    if os.readlink(link) == target:
+                    if unless_stale(os.readlink, link) == target:
                         return False
                 except OSError as error:
-                    if error.errno not in {errno.ENOENT, errno.EINVAL, errno.ESTALE}:
+                    if error.errno not in {errno.ENOENT, errno.EINVAL}:
                         raise
                 with suppress(FileNotFoundError):
-                    os.unlink(link)
+                    unless_stale(os.unlink, link)
             except OSError as error:
                 if error.errno in LINK_REFUSED:  # no symbolic links here: every hit reads the JSON
                     return False
@@ -335,7 +335,7 @@ class EntryFiles:
                         os.fsync(fd)
                 finally:
                     os.close(fd)
-                os.rename(private, path)
+                unless_stale(os.rename, private, path)
             except BaseException as error:
                 remove_quietly(private)
                 if not (left and isinstance(error, FileNotFoundError | FileExistsError)):
@@ -388,9 +388,8 @@ def _read(tree: Tree, path: str) -> bytes | None:
 
 def _walk(directory: str, widths: tuple[int, ...]) -> Iterator[str]:
     try:
-        with os.scandir(directory) as found:
-            names = [item.name for item in found]
-    except (FileNotFoundError, NotADirectoryError):
+        names = list_names(directory)
+    except NotADirectoryError:
         return
     for name in names:
         if widths:

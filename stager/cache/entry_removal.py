@@ -52,16 +52,14 @@ def remove_entry(own: Aside, digest: str, judge: Judge) -> tuple[bool, bool]:
         # last: a reader may have been at making it
         if os.access(link, os.F_OK, dir_fd=own.root, follow_symlinks=False):
             with suppress(FileNotFoundError):
-                os.unlink(link, dir_fd=own.root)
+                own.remove(link)
     return removed, True
 
 
 def _remove_at(own: Aside, path: str, digest: str, judge: Judge) -> bool | None:
     """Whether the entry at `path` is gone; None: there was none."""
     try:
-        fd, text = (
-            _open(path, own.root) if not own.tree.remote else unless_stale(lambda: _open(path, own.root))
-        )
+        fd, read, text = unless_stale(_open, path, own.root)
     except FileNotFoundError:
         return None
     try:
@@ -71,12 +69,12 @@ def _remove_at(own: Aside, path: str, digest: str, judge: Judge) -> bool | None:
         private = own.put(path, digest)
         if private is None:
             return None
-        same = os.path.samestat(os.fstat(fd), os.stat(private, dir_fd=own.root))
+        same = os.path.samestat(read, own.status(private))
     finally:
         os.close(fd)
     reached("evict.aside")
     if same or judge(_read(private, own.root)):
-        os.unlink(private, dir_fd=own.root)
+        own.remove(private)
         return True
     own.back(private, path)
     return False
@@ -149,9 +147,9 @@ def give_back(tree: Tree, directory: str) -> int:
             if is_digest(digest) and not _is_vacant(tree, _read(private), digest):
                 count += put_back(tree, private, tree.entry(digest))
             else:
-                os.unlink(private)
+                unless_stale(os.unlink, private)
     try:
-        os.rmdir(directory)
+        unless_stale(os.rmdir, directory)
     except OSError as error:
         if error.errno not in {*_NOT_EMPTY, errno.ENOENT}:
             raise
@@ -184,17 +182,17 @@ def _is_vacant(tree: Tree, text: bytes, digest: str | None = None) -> bool:
     return found is None or found[1].st_size != entry.size
 
 
-def _open(path: str, root: int | None = None) -> tuple[int, bytes]:
-    """The entry, open, and what it says."""
+def _open(path: str, root: int | None = None) -> tuple[int, os.stat_result, bytes]:
+    """The entry, open, so that no other file can be taken for it; its status, and what it says."""
     fd = os.open(path, _READ, dir_fd=root)
     try:
-        return fd, read_entry(fd)
+        return fd, os.fstat(fd), read_entry(fd)
     except BaseException:
         os.close(fd)
         raise
 
 
 def _read(path: str, root: int | None = None) -> bytes:
-    fd, text = unless_stale(lambda: _open(path, root))
+    fd, _, text = unless_stale(_open, path, root)
     os.close(fd)
     return text

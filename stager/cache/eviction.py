@@ -257,10 +257,11 @@ class Evictor:
             one.fate = Fate.FORGOTTEN
             return True
         try:
-            is_held = unless_stale(
-                partial(self._is_linked, one, own)
-            )  # NFS: renamed on another host meanwhile
-            is_held = is_held or victim.object in held or (pins and self._is_pinned(victim.object))
+            is_held = (
+                self._is_linked(one, own)
+                or victim.object in held
+                or (pins and self._is_pinned(victim.object))
+            )
             is_news = not is_held and _is_news(one, clock)
         except OSError as error:
             self._failed(one, error)
@@ -282,7 +283,8 @@ class Evictor:
             mark = name + MARK
             if os.access(mark, os.F_OK, dir_fd=own.root):
                 with suppress(FileNotFoundError):
-                    one.changed = max(one.changed, os.stat(mark, dir_fd=own.root).st_mtime_ns)
+                    marked = unless_stale(os.stat, mark, dir_fd=own.root)
+                    one.changed = max(one.changed, marked.st_mtime_ns)
                     one.marked = True
         return links > names
 

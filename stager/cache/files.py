@@ -7,32 +7,48 @@ import os
 import stat
 from collections.abc import Callable
 from contextlib import suppress
-from typing import TypeVar
+from typing import ParamSpec, TypeVar
 
+P = ParamSpec("P")
 T = TypeVar("T")
 
 STALE = frozenset({errno.ESTALE, errno.EREMOTEIO})
 """What NFS answers of a file that another host replaced meanwhile; the second now and then by version 4.1."""
 STALE_TRIES = 32
-"""Over NFS a file that another host replaces while it is opened gives ESTALE; the next try sees the new one.
+"""Over NFS a file that another host replaces or removes while it is looked for gives ESTALE; the next try sees what is
+there now.
 
 Three were not enough for a slow host whose every other try was too late; a mount that is broken says so at once.
 """
 
 
-def unless_stale(action: Callable[[], T]) -> T:
-    """Do `action`; again, but not for ever, while the file turns out to be replaced meanwhile.
+def unless_stale(action: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
+    """Do `action`; again, but not for ever, while what it is about turns out to be replaced meanwhile.
+
+    Every call by path to what another host may rename or remove just then goes through this.
 
     Raises:
         OSError: as `action` does.
     """
     for _ in range(STALE_TRIES - 1):
         try:
-            return action()
+            return action(*args, **kwargs)
         except OSError as error:
             if error.errno not in STALE:
                 raise
-    return action()
+    return action(*args, **kwargs)
+
+
+def is_same_file(path: str, other: str) -> bool:
+    """Whether both are names of one file, which is there.
+
+    Raises:
+        OSError: the file system failed.
+    """
+    try:
+        return unless_stale(os.path.samefile, path, other)
+    except FileNotFoundError:
+        return False
 
 
 def write_all(fd: int, data: bytes | memoryview) -> None:
@@ -64,7 +80,7 @@ def sync_directory(path: str) -> None:
 def remove_quietly(path: str) -> None:
     """Remove a private file of ours; what can't be removed now is found by the next claim or scrub."""
     with suppress(OSError):
-        os.unlink(path)
+        unless_stale(os.unlink, path)
 
 
 def is_private(path: str) -> bool:

@@ -9,6 +9,8 @@ from __future__ import annotations
 
 import errno
 import os
+from collections.abc import Iterator
+from itertools import islice
 
 from stager.cache.files import STALE, STALE_TRIES
 
@@ -46,16 +48,39 @@ def status(path: str) -> os.stat_result | None:
     Raises:
         OSError: the file system failed.
     """
-    for _ in range(2):
+    again = False
+    for _ in range(STALE_TRIES):
         try:
             return os.stat(path)
         except (FileNotFoundError, NotADirectoryError):
-            if not refresh(os.path.dirname(path)):
-                break
+            if again or not refresh(os.path.dirname(path)):
+                return None
+            again = True
         except OSError as error:
             if error.errno not in STALE:
                 raise
-    return None
+    return os.stat(path)
+
+
+def list_pieces(directory: str, size: int) -> Iterator[list[str]]:
+    """What is in a directory that may have millions of names, some at a time; nothing if there is none.
+
+    Raises:
+        OSError: the file system failed.
+    """
+    for left in reversed(range(STALE_TRIES)):
+        try:
+            with os.scandir(directory) as found:
+                while names := [item.name for item in islice(found, size)]:
+                    yield names
+        except (FileNotFoundError, NotADirectoryError):
+            return
+        except OSError as error:  # another host removed it, and with it what was listed
+            if error.errno not in STALE or not left:
+                raise
+            refresh(os.path.dirname(directory))
+        else:
+            return
 
 
 def _opens(directory: str) -> bool:

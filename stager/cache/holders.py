@@ -8,6 +8,7 @@ import stat
 from collections.abc import Iterator
 from contextlib import suppress
 
+from stager.cache.files import unless_stale
 from stager.cache.fresh import list_names, refresh
 from stager.cache.layout import JOBS, is_digest
 from stager.cache.objects import find_object
@@ -53,7 +54,7 @@ def held_files(tree: Tree) -> dict[tuple[int, int], int]:
     for sha256 in pinned_objects(tree):
         for link in LINKS:
             with suppress(FileNotFoundError):
-                there = os.stat(f"{pin_directory(tree, sha256)}/{link}")
+                there = unless_stale(os.stat, f"{pin_directory(tree, sha256)}/{link}")
                 sizes[there.st_dev, there.st_ino] = there.st_size
     return sizes
 
@@ -68,7 +69,7 @@ def names_of_inputs(tree: Tree) -> Iterator[tuple[str, list[str]]]:
     """
     for job in list_names(f"{tree.root}/{JOBS}"):
         directory = f"{tree.root}/{JOBS}/{job}/inputs"
-        names = _names(tree, directory)
+        names = unless_stale(_names, tree, directory)
         if names:
             yield directory, names
 

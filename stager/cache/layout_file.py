@@ -3,18 +3,24 @@
 from __future__ import annotations
 
 import os
+import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 
 from stager.cache.failures import LINK_REFUSED
 from stager.cache.files import unless_stale
-from stager.cache.layout import LAYOUT_FILE, SHARED_FILE_MODE, Layouts
+from stager.cache.fresh import list_names
+from stager.cache.layout import LAYOUT_FILE, SHARED_FILE_MODE, TAG_FILE, Layouts
 from stager.cache.owner import is_alive, is_here, new_owner, retire
 from stager.errors import CacheError, ConflictError, NotACacheError
 
 Signature = tuple[int, int, int, int]
+_CREATE = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC
 _MAX_BYTES = 1 << 16
 """It is a hundred bytes."""
+_TRIES = 5
+_PAUSE_SECONDS = 0.05
+"""An NFS server may say that there is none in the moment in which another host replaces it: then it is looked for again."""
 CLAIM_NAME = f".{LAYOUT_FILE}.claim"
 CLAIM_SECONDS = 60.0
 """A claim to change it is held for a moment; one of another host that is older than this is a dead owner's."""
@@ -33,7 +39,24 @@ def read_layouts(root: str) -> tuple[Layouts, Signature] | None:
         CacheError: damaged.
         OSError: the file system failed.
     """
+    found = _read(root)
+    for _ in range(_TRIES - 1):
+        if found is not None or not _is_of_a_cache(root):
+            break
+        time.sleep(_PAUSE_SECONDS)
+        found = _read(root)
+    if found is None:
+        return None
+    text, seen = found
+    try:
+        return Layouts.from_json(text), seen
+    except CacheError as error:
+        raise type(error)(
+            f"{root}: {error.what}", cause=error.cause, remedy=error.remedy, path=root
+        ) from None
 
+
+def _read(root: str) -> tuple[bytes, Signature] | None:
     def content() -> tuple[bytes, Signature]:
         fd = os.open(f"{root}/{LAYOUT_FILE}", os.O_RDONLY | os.O_CLOEXEC)
         try:
@@ -42,15 +65,14 @@ def read_layouts(root: str) -> tuple[Layouts, Signature] | None:
             os.close(fd)
 
     try:
-        text, seen = unless_stale(content)
+        return unless_stale(content)
     except FileNotFoundError:
         return None
-    try:
-        return Layouts.from_json(text), seen
-    except CacheError as error:
-        raise type(error)(
-            f"{root}: {error.what}", cause=error.cause, remedy=error.remedy, path=root
-        ) from None
+
+
+def _is_of_a_cache(root: str) -> bool:
+    """Whether what is there is of a cache, which has a layout.json, or gets one in a moment."""
+    return not {LAYOUT_FILE, TAG_FILE}.isdisjoint(list_names(root))
 
 
 def change_layouts(root: str, change: Callable[[Layouts], Layouts]) -> None:
@@ -70,20 +92,20 @@ def change_layouts(root: str, change: Callable[[Layouts], Layouts]) -> None:
             with _private(root, after.to_json()) as private:
                 if not is_ours():
                     raise _conflict(root)
-                os.rename(private, f"{root}/{LAYOUT_FILE}")
+                unless_stale(os.rename, private, f"{root}/{LAYOUT_FILE}")
 
 
 def place(root: str, name: str, content: bytes) -> None:
     """Put a file there, whole or not at all; if there is one already, it stays."""
     with _private(root, content) as private:
         try:
-            os.link(private, f"{root}/{name}")
+            unless_stale(os.link, private, f"{root}/{name}")
         except FileExistsError:
             return
         except OSError as error:
             if error.errno not in LINK_REFUSED:
                 raise
-            os.rename(private, f"{root}/{name}")
+            unless_stale(os.rename, private, f"{root}/{name}")
 
 
 @contextmanager
@@ -92,7 +114,7 @@ def _private(root: str, content: bytes) -> Iterator[str]:
     owner = new_owner()
     private = f"{root}/.{LAYOUT_FILE}.{owner}"
     try:
-        fd = os.open(private, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, SHARED_FILE_MODE)
+        fd = unless_stale(os.open, private, _CREATE, SHARED_FILE_MODE)
         try:
             os.write(fd, content)
             os.fsync(fd)
@@ -102,7 +124,7 @@ def _private(root: str, content: bytes) -> Iterator[str]:
     finally:
         retire(owner)
         with suppress(FileNotFoundError):
-            os.unlink(private)
+            unless_stale(os.unlink, private)
 
 
 @contextmanager
@@ -126,7 +148,7 @@ def _claimed(root: str) -> Iterator[Callable[[], bool]]:
         finally:
             if is_ours():
                 with suppress(FileNotFoundError):
-                    os.unlink(claim)
+                    unless_stale(os.unlink, claim)
     finally:
         retire(owner)
 
@@ -140,7 +162,7 @@ def _conflict(root: str) -> ConflictError:
 
 
 def _make_claim(claim: str, owner: str) -> None:
-    fd = os.open(claim, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, SHARED_FILE_MODE)
+    fd = unless_stale(os.open, claim, _CREATE, SHARED_FILE_MODE)
     try:
         os.write(fd, owner.encode())
     finally:
@@ -149,11 +171,11 @@ def _make_claim(claim: str, owner: str) -> None:
 
 def _remove_drafts(root: str) -> None:
     """What killed processes of this host were about to put there."""
-    for name in os.listdir(root):
+    for name in list_names(root):
         owner = name.removeprefix(f".{LAYOUT_FILE}.")
         if owner != name and is_here(owner) and not is_alive(owner):
             with suppress(FileNotFoundError):
-                os.unlink(f"{root}/{name}")
+                unless_stale(os.unlink, f"{root}/{name}")
 
 
 def _remove_dead_claim(root: str) -> None:
@@ -167,26 +189,27 @@ def _remove_dead_claim(root: str) -> None:
         return
     with _private(root, b"") as aside:
         try:
-            os.rename(claim, aside)
+            unless_stale(os.rename, claim, aside)
         except FileNotFoundError:  # somebody was quicker
             return
         if _owner_of(aside) == dead:
             return
         try:
-            os.link(aside, claim)
+            unless_stale(os.link, aside, claim)
         except FileExistsError:
             return
         except OSError as error:
             if error.errno not in LINK_REFUSED:
                 raise
-            os.rename(aside, claim)
+            unless_stale(os.rename, aside, claim)
 
 
 def _is_dead(root: str, claim: str, owner: str) -> bool:
     if is_here(owner):
         return not is_alive(owner)
     with _private(root, b"") as file, suppress(FileNotFoundError):
-        return os.stat(file).st_mtime - os.stat(claim).st_mtime > CLAIM_SECONDS  # by the same clock
+        made, now = (unless_stale(os.stat, path).st_mtime for path in (claim, file))  # by the same clock
+        return now - made > CLAIM_SECONDS
     return False
 
 

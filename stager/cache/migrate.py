@@ -26,7 +26,7 @@ from hashlib import file_digest
 from typing import TypeVar
 
 from stager.cache.failures import LINK_REFUSED, cache_error
-from stager.cache.files import remove_quietly
+from stager.cache.files import remove_quietly, unless_stale
 from stager.cache.fresh import list_names
 from stager.cache.layout import (
     ENTRIES,
@@ -288,7 +288,7 @@ class Migration:
                 path = f"{jobs}/{job}/inputs/{name}"
                 with suppress(FileNotFoundError):
                     if os.path.islink(path):
-                        self._mend_pin(path)
+                        unless_stale(self._mend_pin, path)
 
     def _mend_pin(self, path: str) -> None:
         named = os.readlink(path)
@@ -334,7 +334,7 @@ class Migration:
     def _guarded(self, action: Callable[..., object], *arguments: object) -> object:
         """Do `action`; what is gone by now was moved or removed by somebody else."""
         try:
-            return action(*arguments)
+            return unless_stale(action, *arguments)
         except FileNotFoundError:
             return None
         except OSError as error:

@@ -7,6 +7,8 @@ import re
 from collections.abc import Iterator
 from dataclasses import dataclass
 
+from stager.cache.files import unless_stale
+
 MOUNTINFO = "/proc/self/mountinfo"
 NFS = frozenset({"nfs", "nfs4"})
 NETWORK = NFS | {
@@ -81,7 +83,7 @@ def has_other_writers(path: str | os.PathLike[str]) -> bool:
     Raises:
         OSError: there is no such path.
     """
-    if os.major(os.stat(path).st_dev) != 0:
+    if os.major(unless_stale(os.stat, path).st_dev) != 0:
         return False
     mount = mount_of(path)
     return mount is None or mount.fstype not in LOCAL

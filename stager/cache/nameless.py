@@ -11,6 +11,7 @@ import os
 from functools import partial
 
 from stager.cache.failures import LINK_REFUSED
+from stager.cache.files import unless_stale
 from stager.cache.tree import Tree
 
 _FLAGS = os.O_TMPFILE | os.O_WRONLY | os.O_CLOEXEC if hasattr(os, "O_TMPFILE") else 0
@@ -45,7 +46,7 @@ def link_nameless(tree: Tree, fd: int, final: str) -> bool:
     """
     try:
         # Without a directory descriptor Python calls link(), which does not follow the link in /proc.
-        os.link(f"/proc/self/fd/{fd}", final, src_dir_fd=fd, follow_symlinks=True)
+        unless_stale(os.link, f"/proc/self/fd/{fd}", final, src_dir_fd=fd, follow_symlinks=True)
     except FileNotFoundError:  # no /proc, or somebody removed the empty directory
         return False
     except OSError as error:

@@ -13,7 +13,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import suppress
 
 from stager.cache.aside import Aside, put_back
-from stager.cache.fresh import refresh
+from stager.cache.files import unless_stale
 from stager.cache.layout import OBJECTS, RESTRICTED, is_digest
 from stager.cache.objects import MARK
 from stager.cache.trash import Trash
@@ -67,7 +67,7 @@ def remove_names(
         if not _is_stored_again(own, names, taken, changed):
             for private, what in taken:
                 if trash is None or what:
-                    os.unlink(private, dir_fd=own.root)
+                    own.remove(private)
                 else:
                     trash.throw(f"{own.tree.root}/{private}", sha256)
             return True if taken else None
@@ -91,12 +91,7 @@ def _is_stored_again(
 ) -> bool:
     if any(own.status(private).st_mtime_ns > changed for private, _ in taken):
         return True
-    for name in names:
-        if own.tree.remote:  # else a client may say for half a minute that there is no mark
-            refresh(os.path.dirname(f"{own.tree.root}/{name}"))
-        if os.access(name + MARK, os.F_OK, dir_fd=own.root):
-            return True
-    return False
+    return any(own.has(name + MARK) for name in names)
 
 
 def give_back_objects(tree: Tree, directory: str, names: Sequence[str]) -> Iterator[str]:
@@ -118,5 +113,5 @@ def give_back_objects(tree: Tree, directory: str, names: Sequence[str]) -> Itera
             if sha256 in marked or os.access(path + MARK, os.F_OK):
                 put_back(tree, private, path + mark)
             else:
-                os.unlink(private)
+                unless_stale(os.unlink, private)
         yield name

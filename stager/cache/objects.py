@@ -205,7 +205,7 @@ def share_object(tree: Tree, entry: Entry, before: Entry | None) -> None:
     try:
         found = find_object(tree, sha256, restricted=restricted)
         if found is not None and tree.remote:  # only opening it asks the server
-            os.close(os.open(found[0], os.O_RDONLY | os.O_CLOEXEC))
+            os.close(unless_stale(os.open, found[0], os.O_RDONLY | os.O_CLOEXEC))
     except OSError as error:
         if error.errno not in {errno.ENOENT, errno.ESTALE}:
             raise cache_error(error, path, "find") from error
@@ -250,7 +250,7 @@ def remove_object(tree: Tree, sha256: str, *, restricted: bool = False) -> bool:
     try:
         if not _is_ours_alone(names) or is_pinned(tree, sha256):
             return False
-        if any(os.access(name + MARK, os.F_OK) for name in names):
+        if any(_is_marked(tree, name) for name in names):
             return False
         removed = [_take_away(tree, name) for name in names if os.access(name, os.F_OK)]
     except OSError as error:
@@ -268,7 +268,7 @@ def _take_away(tree: Tree, name: str) -> bool:
     private = f"{tree.partial_directory(sha256)}/{sha256}.{owner}.tmp"
     try:
         tree.creating(private, lambda: os.rename(name, private))
-        if os.access(name + MARK, os.F_OK):
+        if _is_marked(tree, name):
             give_name(tree, private, name)
             return False
     except FileNotFoundError:  # somebody else was quicker
@@ -279,13 +279,18 @@ def _take_away(tree: Tree, name: str) -> bool:
     return True
 
 
+def _is_marked(tree: Tree, name: str) -> bool:
+    """Whether the object of that name is marked as shared, by whatever host."""
+    return status(name + MARK) is not None if tree.remote else os.access(name + MARK, os.F_OK)
+
+
 def _is_ours_alone(names: list[str]) -> bool:
     """Whether there is such a file, and these are all its names."""
     links: Counter[tuple[int, int]] = Counter()
     counts: dict[tuple[int, int], int] = {}
     for name in names:
         with suppress(FileNotFoundError):
-            found = os.stat(name)
+            found = unless_stale(os.stat, name)
             links[found.st_dev, found.st_ino] += 1
             counts[found.st_dev, found.st_ino] = found.st_nlink
     return bool(counts) and all(counts[file] <= links[file] for file in counts)

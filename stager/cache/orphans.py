@@ -16,12 +16,15 @@ from contextlib import suppress
 from dataclasses import dataclass
 
 from stager.cache.entries import EntryFiles
-from stager.cache.entry_removal import give_back, remove_vacant
+from stager.cache.entry_removal import aside, give_back, remove_vacant
 from stager.cache.files import remove_quietly
-from stager.cache.fresh import list_names
-from stager.cache.layout import PARTIAL, TRASH, is_digest, is_hex
+from stager.cache.fresh import list_names, status
+from stager.cache.layout import PARTIAL, RESTRICTED, TRASH, is_digest, is_hex
+from stager.cache.object_removal import names_of_object, remove_names
 from stager.cache.objects import MARK, find_object, object_names
 from stager.cache.owner import is_alive, is_here
+from stager.cache.pin_files import PinFiles
+from stager.cache.pinned import is_pinned
 from stager.cache.scrub import ObjectName, objects_in_order
 from stager.cache.stamp import file_system_time
 from stager.cache.trash import DAMAGED, EVICTING
@@ -159,7 +162,8 @@ class Orphans:
         """Whether nobody has a link of it, and it and its mark are old; a link made or removed counts as a change."""
         names = object_names(self._tree, name.sha256, restricted=name.restricted)
         own = sum(os.access(path, os.F_OK) for path in names)
-        changed = max(found.st_mtime, found.st_ctime, *(_changed(path + MARK) for path in names))
+        marks = (mark.st_mtime for mark in _marks(self._tree, name))
+        changed = max(found.st_mtime, found.st_ctime, *marks)
         return found.st_nlink <= own and self._now - changed > YOUNG_SECONDS
 
     # -- away with it ----------------------------------------------------------------------------
@@ -168,7 +172,7 @@ class Orphans:
         """Remove it; False when it is in use again, or gone.
 
         Raises:
-            CacheError: the cache has gone.
+            CacheError: the cache has gone, or the file system refused.
             OSError: it is still there.
         """
         self._tree.check()
@@ -185,16 +189,23 @@ class Orphans:
         return True
 
     def _remove_object(self, orphan: Orphan) -> bool:
-        restricted = orphan.path.startswith(f"{self._tree.root}/restricted/")
+        """As an object is evicted: whoever stores or pins it at the same moment keeps it."""
+        tree, restricted = self._tree, orphan.path.startswith(f"{self._tree.root}/{RESTRICTED}/")
         name = ObjectName(orphan.name, restricted)
-        found = find_object(self._tree, name.sha256, restricted=restricted)
-        if found is None or not self._is_unheld(name, found[1]):
-            return False
-        for path in object_names(self._tree, name.sha256, restricted=restricted):
-            for each in (path + MARK, path):
-                with suppress(FileNotFoundError):
-                    os.unlink(each)
-        return True
+        with aside(tree) as own:  # before the look: who pins from now on waits for us
+            found = find_object(tree, name.sha256, restricted=restricted)
+            if found is None or not self._is_unheld(name, found[1]) or is_pinned(tree, name.sha256):
+                return False
+            marks = _marks(tree, name)
+            gone = remove_names(
+                own,
+                name.sha256,
+                names_of_object(tree, name.sha256, restricted=restricted),
+                restricted=restricted,
+                changed=max(one.st_mtime_ns for one in (found[1], *marks)),
+                marked=bool(marks),
+            )
+            return bool(gone) and not PinFiles(tree).bring_back(name.sha256, restricted=restricted)
 
     def _is_older(self, path: str, seconds: float) -> bool:
         """Whether it was last changed longer ago; what is gone is not."""
@@ -232,11 +243,10 @@ class NamedObjects:
         return len(self._parts)
 
 
-def _changed(path: str) -> float:
-    try:
-        return os.stat(path).st_mtime
-    except FileNotFoundError:
-        return 0.0
+def _marks(tree: Tree, name: ObjectName) -> list[os.stat_result]:
+    """The marks that the object is shared, beside any of its names."""
+    paths = object_names(tree, name.sha256, restricted=name.restricted)
+    return [found for path in paths if (found := status(path + MARK)) is not None]
 
 
 def _is_dead(owner: str) -> bool:

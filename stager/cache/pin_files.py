@@ -22,7 +22,7 @@ from collections.abc import Iterator
 from contextlib import suppress
 
 from stager.cache.failures import LINK_REFUSED, cache_error
-from stager.cache.files import remove_quietly, sync_directory, write_all
+from stager.cache.files import is_same_file, remove_quietly, sync_directory, unless_stale, write_all
 from stager.cache.fresh import list_names
 from stager.cache.layout import PRIVATE_FILE_MODE, TRASH
 from stager.cache.objects import find_object
@@ -117,7 +117,7 @@ class PinFiles:
             for name in list_names(directory):
                 if name.startswith(f"{pin}."):
                     with suppress(FileNotFoundError):
-                        os.unlink(f"{directory}/{name}")
+                        unless_stale(os.unlink, f"{directory}/{name}")
             reached("unpin.removed")
             self._let_go(directory)
         except OSError as error:
@@ -153,13 +153,13 @@ class PinFiles:
         """
         directory = pin_directory(self._tree, sha256)
         try:
-            changed = os.stat(directory).st_mtime
+            changed = unless_stale(os.stat, directory).st_mtime
         except FileNotFoundError:
             return ""
         over = [name for name in list_names(directory) if _is_over(name, now)]
         for name in over:
             with suppress(FileNotFoundError):
-                os.unlink(f"{directory}/{name}")
+                unless_stale(os.unlink, f"{directory}/{name}")
         if is_pinned(self._tree, sha256, now):
             mended = self._mend(directory, sha256, now - changed)
             return PIN_OVER if over else mended
@@ -181,7 +181,7 @@ class PinFiles:
             try:
                 self._tree.creating(link, lambda path=path: os.link(path, link))  # type: ignore[misc]
             except FileExistsError:
-                if _is_same(path, link) or _replace(path, link):
+                if is_same_file(path, link) or _replace(path, link):
                     return True
             except FileNotFoundError:  # of the object: it is moved, or it goes
                 continue
@@ -213,7 +213,7 @@ class PinFiles:
         found = {}
         for name in names:
             with suppress(FileNotFoundError):
-                found[name] = _changed(f"{trash}/{name}")
+                found[name] = unless_stale(_changed, f"{trash}/{name}")
         return found
 
     def _write(self, record: str, pin: Pin) -> None:
@@ -227,8 +227,8 @@ class PinFiles:
                 os.fsync(fd)
             finally:
                 os.close(fd)
-            os.rename(private, record)
-            sync_directory(directory)
+            unless_stale(os.rename, private, record)
+            unless_stale(sync_directory, directory)
         finally:
             remove_quietly(private)
             retire(owner)
@@ -238,7 +238,7 @@ class PinFiles:
         for link in LINKS:
             self._let_go_of(link, directory, old=old)
         try:
-            os.rmdir(directory)
+            unless_stale(os.rmdir, directory)
         except OSError as error:
             if error.errno not in {errno.ENOTEMPTY, errno.EEXIST, errno.ENOENT}:
                 raise
@@ -252,12 +252,12 @@ class PinFiles:
         aside = f"{directory}/.{link_name}.{owner}"
         try:
             with suppress(FileNotFoundError):
-                os.rename(link, aside)
+                unless_stale(os.rename, link, aside)
             reached("unpin.aside")
             left = list_names(directory)
             if any(parse_file_name(name) for name in left):  # somebody pinned it meanwhile
                 with suppress(FileExistsError, FileNotFoundError):
-                    os.link(aside, link)
+                    unless_stale(os.link, aside, link)
                 return
             for name in left:
                 if old or _is_forgotten(name):
@@ -275,7 +275,7 @@ class PinFiles:
         for restricted in (False, True):
             found = find_object(self._tree, sha256, restricted=restricted)
             link = pin_link(self._tree, sha256, restricted=restricted)
-            if found is not None and not _is_same(found[0], link):
+            if found is not None and not is_same_file(found[0], link):
                 held = self._hold(sha256, directory, restricted=restricted)
                 return PIN_LINK if held and os.access(link, os.F_OK) else ""
         return ""
@@ -318,26 +318,19 @@ def _changed(directory: str) -> float:
         os.close(fd)
 
 
-def _is_same(path: str, link: str) -> bool:
-    try:
-        return os.path.samefile(path, link)
-    except FileNotFoundError:
-        return False
-
-
 def _replace(path: str, link: str) -> bool:
     """Let `link` name the file at `path` in one step; False if that has gone."""
     owner = new_owner()
     private = f"{os.path.dirname(link)}/.{os.path.basename(link)}.{owner}"
     try:
-        os.link(path, private)
-        os.rename(private, link)
+        unless_stale(os.link, path, private)
+        unless_stale(os.rename, private, link)
     except FileNotFoundError:
         return False
     except OSError as error:
         if error.errno not in LINK_REFUSED:
             raise
-        os.unlink(link)  # of other bytes; the record alone has to do
+        unless_stale(os.unlink, link)  # of other bytes; the record alone has to do
     finally:
         remove_quietly(private)
         retire(owner)

@@ -106,7 +106,7 @@ def pin_time(tree: Tree) -> float:
 
 def _names(directory: str) -> list[str]:
     try:
-        return os.listdir(directory)
+        return unless_stale(os.listdir, directory)
     except FileNotFoundError:
         return []
 

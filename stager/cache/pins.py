@@ -75,7 +75,7 @@ def pin(tree: Tree, job: str, name: str, sha256: str, size: int, *, restricted: 
         if found == size:
             return path
         with suppress(FileNotFoundError):
-            os.unlink(path)
+            unless_stale(os.unlink, path)
     except OSError as error:
         raise cache_error(error, path, "pin") from error
     tree.check()  # in a cache that is gone nothing is lost
@@ -112,7 +112,7 @@ def remove_results(tree: Tree, job: str) -> None:
 def _remove_part(tree: Tree, job: str, part: str) -> None:
     directory = job_directory(tree, job)
     try:
-        fd = os.open(directory, DIRECTORY)
+        fd = unless_stale(os.open, directory, DIRECTORY)
     except FileNotFoundError:
         return
     except OSError as error:
@@ -135,7 +135,7 @@ def _check_directory(path: str) -> None:
         OSError: the file system failed.
     """
     try:
-        mode = os.stat(path, follow_symlinks=False).st_mode
+        mode = unless_stale(os.stat, path, follow_symlinks=False).st_mode
     except FileNotFoundError:
         return
     if not stat.S_ISDIR(mode):
@@ -169,7 +169,7 @@ def _link(tree: Tree, sha256: str, path: str, job: str, *, restricted: bool) -> 
 
 def _link_once(tree: Tree, target: str, path: str, job: str) -> None:
     try:
-        os.link(target, path)
+        unless_stale(os.link, target, path)
     except FileExistsError:
         _relink(target, path)
     except OSError as error:
@@ -177,7 +177,7 @@ def _link_once(tree: Tree, target: str, path: str, job: str) -> None:
             raise
         make_job_directory(tree, job)
         tree.look_again()  # what a symbolic link names has to stay there
-        os.stat(target)
+        unless_stale(os.stat, target)
         _relink(target, path, symbolic=True)
 
 
@@ -194,12 +194,12 @@ def _relink(target: str, path: str, *, symbolic: bool = False) -> None:
     private = f"{os.path.dirname(path)}/.{owner}"
     try:
         try:
-            (os.symlink if symbolic else os.link)(target, private)
+            unless_stale(os.symlink if symbolic else os.link, target, private)
         except OSError as error:
             if symbolic or error.errno not in LINK_REFUSED:
                 raise
             os.symlink(target, private)
-        os.rename(private, path)
+        unless_stale(os.rename, private, path)
     finally:
         remove_quietly(private)
         retire(owner)

@@ -6,7 +6,7 @@ import errno
 import os
 
 from stager.cache.failures import LINK_REFUSED, cache_error
-from stager.cache.files import remove_quietly, write_all
+from stager.cache.files import remove_quietly, unless_stale, write_all
 from stager.cache.layout import OBJECT_MODE, RESTRICTED_OBJECT_MODE
 from stager.cache.nameless import link_nameless, open_nameless
 from stager.cache.objects import place_for, renew
@@ -139,7 +139,7 @@ def commit(tree: Tree, private: str, final: str, size: int) -> bool:
         if _size(final) == size:
             renew(final)
             return False  # somebody else published the same bytes, or NFS repeated our link
-        os.rename(private, final)  # it was damaged: these are the right bytes
+        unless_stale(os.rename, private, final)  # it was damaged: these are the right bytes
     except FileNotFoundError as error:
         raise CacheIOError(
             f"can't publish {final}",
@@ -157,7 +157,7 @@ def commit(tree: Tree, private: str, final: str, size: int) -> bool:
 
 def _size(path: str) -> int | None:
     try:
-        return os.stat(path).st_size
+        return unless_stale(os.stat, path).st_size
     except FileNotFoundError:
         return None
 

@@ -14,6 +14,7 @@ from dataclasses import dataclass
 
 from stager.cache.entry_removal import remove_vacant
 from stager.cache.failures import cache_error
+from stager.cache.files import unless_stale
 from stager.cache.fresh import list_names
 from stager.cache.holders import jobs_holding
 from stager.cache.layout import JOBS, TRASH
@@ -65,11 +66,11 @@ class Quarantine:
             for name in names:
                 if _file(name) == damaged.file:
                     with suppress(FileNotFoundError):  # first, since nobody finds it without the object
-                        os.unlink(name + MARK)
+                        unless_stale(os.unlink, name + MARK)
                 if not taken:
                     taken = self._throw(name, damaged)
                 elif _file(name) == damaged.file:
-                    os.unlink(name)
+                    unless_stale(os.unlink, name)
             reached("verify.quarantined")
             if taken:
                 self._drop_link_of_pins(damaged)
@@ -130,12 +131,12 @@ class Quarantine:
         link = pin_link(self._tree, damaged.name.sha256, restricted=damaged.name.restricted)
         if damaged.file is not None and _file(link) == damaged.file:
             with suppress(FileNotFoundError):
-                os.unlink(link)
+                unless_stale(os.unlink, link)
 
 
 def _file(path: str) -> tuple[int, int] | None:
     try:
-        found = os.stat(path)
+        found = unless_stale(os.stat, path)
     except (FileNotFoundError, NotADirectoryError):
         return None
     return found.st_dev, found.st_ino

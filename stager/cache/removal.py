@@ -10,6 +10,8 @@ import os
 import time
 from contextlib import suppress
 
+from stager.cache.files import unless_stale
+
 DIRECTORY = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
 """How to open a directory itself, not one that a link leads to."""
 _PASSES = 5
@@ -29,7 +31,7 @@ def remove_tree(path: str, at: int | None = None) -> None:
         OSError: some of it is still there.
     """
     try:
-        fd = os.open(path, DIRECTORY, dir_fd=at)
+        fd = unless_stale(os.open, path, DIRECTORY, dir_fd=at)
     except FileNotFoundError:
         return
     except OSError as error:
@@ -41,7 +43,7 @@ def remove_tree(path: str, at: int | None = None) -> None:
         _empty(fd)
         for left in reversed(range(_PASSES)):
             try:
-                os.rmdir(path, dir_fd=at)
+                unless_stale(os.rmdir, path, dir_fd=at)
             except FileNotFoundError:
                 return
             except OSError as error:
@@ -67,4 +69,4 @@ def _empty(fd: int) -> None:
 
 def _unlink(path: str, at: int | None) -> None:
     with suppress(FileNotFoundError):
-        os.unlink(path, dir_fd=at)
+        unless_stale(os.unlink, path, dir_fd=at)

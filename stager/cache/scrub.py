@@ -21,6 +21,7 @@ from enum import StrEnum
 from itertools import groupby, islice
 
 from stager.cache.failures import cache_error
+from stager.cache.files import unless_stale
 from stager.cache.fresh import list_names
 from stager.cache.layout import OBJECTS, RESTRICTED, is_digest
 from stager.cache.objects import find_object
@@ -255,13 +256,13 @@ class Scrubber:
     def _read(self, name: ObjectName, path: str, *, from_disk: bool) -> tuple[Reading | None, str]:
         """None: there is no such object."""
         try:
-            return self._reader.read(path, from_disk=from_disk), path
+            return unless_stale(self._reader.read, path, from_disk=from_disk), path
         except FileNotFoundError:
             elsewhere = find_object(self._tree, name.sha256, restricted=name.restricted)
         if elsewhere is None:
             return None, path
         try:
-            return self._reader.read(elsewhere[0], from_disk=from_disk), elsewhere[0]
+            return unless_stale(self._reader.read, elsewhere[0], from_disk=from_disk), elsewhere[0]
         except FileNotFoundError:
             return None, path
 

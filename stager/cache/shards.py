@@ -6,9 +6,8 @@ import os
 from collections.abc import Iterator
 from contextlib import suppress
 from dataclasses import dataclass
-from itertools import islice
 
-from stager.cache.fresh import list_names
+from stager.cache.fresh import list_names, list_pieces
 from stager.cache.layout import is_hex
 
 BATCH = 512
@@ -89,13 +88,9 @@ def _listed(directory: str, *, again: bool) -> Iterator[list[str]]:
     before = -1
     while True:
         count = 0
-        try:
-            with os.scandir(directory) as found:
-                while batch := [item.name for item in islice(found, BATCH)]:
-                    count += len(batch)
-                    yield batch
-        except (FileNotFoundError, NotADirectoryError):
-            return
+        for batch in list_pieces(directory, BATCH):
+            count += len(batch)
+            yield batch
         if not again or count <= BATCH or count == before:
             return
         before = count

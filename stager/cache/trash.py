@@ -12,6 +12,7 @@ from collections.abc import Iterator
 from contextlib import suppress
 from datetime import UTC, datetime
 
+from stager.cache.files import is_same_file, unless_stale
 from stager.cache.fresh import list_names
 from stager.cache.layout import TRASH
 from stager.cache.mounts import mount_of
@@ -59,8 +60,10 @@ class Trash:
         day = datetime.fromtimestamp(self._clock.time(), UTC).date().isoformat()
         final = f"{self._root}/{day}/{name}"
         if os.access(final, os.F_OK):
-            if os.path.samefile(path, final):
-                os.unlink(path)  # a second name of the same file: to rename it onto the first does nothing
+            if is_same_file(path, final):
+                unless_stale(
+                    os.unlink, path
+                )  # a second name of the same file: to rename it onto the first does nothing
                 return
             owner = new_owner()
             retire(owner)
@@ -83,7 +86,7 @@ class Trash:
             if (grace_seconds and found.st_ctime > before) or os.path.basename(path).startswith(DAMAGED):
                 continue
             with suppress(FileNotFoundError):
-                os.unlink(path)
+                unless_stale(os.unlink, path)
                 count += 1
                 size += found.st_size if found.st_nlink == 1 else 0
         for day in self._days():
@@ -105,7 +108,7 @@ class Trash:
             directory = f"{self._root}/{day}"
             if not os.path.isdir(directory):
                 with suppress(FileNotFoundError):
-                    yield directory, os.lstat(directory)
+                    yield directory, unless_stale(os.lstat, directory)
                 continue
             for name in list_names(directory):
                 path = f"{directory}/{name}"
@@ -113,4 +116,4 @@ class Trash:
                     shutil.rmtree(path, ignore_errors=True)  # nothing of ours: somebody put it there by hand
                     continue
                 with suppress(FileNotFoundError):
-                    yield path, os.lstat(path)
+                    yield path, unless_stale(os.lstat, path)

@@ -8,6 +8,7 @@ it has written something (`Tree.look_again`).
 
 from __future__ import annotations
 
+import errno
 import os
 import stat
 import time
@@ -16,6 +17,7 @@ from contextlib import suppress
 from typing import TypeVar
 
 from stager.cache.failures import cache_error
+from stager.cache.files import STALE, unless_stale
 from stager.cache.layout import (
     LAYOUT_FILE,
     PARTIAL,
@@ -107,7 +109,7 @@ class Tree:
                 if not at_once and now - self._looked < LOOK_SECONDS:
                     return
                 self._looked = now
-            elif signature(os.stat(self._layout_file)) == self._seen:
+            elif self._is_as_seen():
                 return
             found = read_layouts(self.root)  # opening it makes it fresh, its status may be seconds old
         except FileNotFoundError:  # the cache was deleted: whoever needs it will say so
@@ -133,7 +135,7 @@ class Tree:
             CacheError: the file system failed.
         """
         try:
-            if signature(os.stat(self._layout_file)) == self._seen:
+            if self._is_as_seen():
                 return
             found = read_layouts(self.root)
         except (FileNotFoundError, NotADirectoryError):
@@ -147,6 +149,15 @@ class Tree:
         if found[0].id != self.id:
             raise self._gone("another cache is at that path")
         self._take(*found)
+
+    def _is_as_seen(self) -> bool:
+        """Whether layout.json is the file that was read last."""
+        try:
+            return signature(os.stat(self._layout_file)) == self._seen
+        except OSError as error:
+            if error.errno not in {errno.ENOENT, *STALE}:
+                raise
+            return False  # replaced just now, or gone: who reads it will know
 
     def _gone(self, cause: str) -> CacheGoneError:
         return CacheGoneError(
@@ -190,11 +201,11 @@ class Tree:
             self.growing = self._make(directory)
         for _ in range(3):  # an empty directory may go between making it and using it
             try:
-                return action()
+                return unless_stale(action)
             except FileNotFoundError:
                 missing = self._make(directory)
                 self.growing = missing if guess else self.growing
-        return action()
+        return unless_stale(action)
 
     def make_directory(self, path: str) -> bool:
         """Make the directory `path`, inside the root, and those above it; whether it was missing.
@@ -209,7 +220,7 @@ class Tree:
     def _make(self, path: str) -> bool:
         mode = directory_mode(path[len(self.root) + 1 :])
         try:
-            os.mkdir(path, mode)
+            unless_stale(os.mkdir, path, mode)
         except FileExistsError:
             return False
         except FileNotFoundError:
@@ -217,7 +228,7 @@ class Tree:
                 raise
             self._make(os.path.dirname(path))
             with suppress(FileExistsError):
-                os.mkdir(path, mode)
+                unless_stale(os.mkdir, path, mode)
         return True
 
 

@@ -83,7 +83,7 @@ class Upkeep:
         self._tree.look_again()
         with suppress(ConflictError):  # somebody migrates it anew: then there will be another last look
             yield from self._last_look()
-        for layout in self._tree.layouts:
+        for layout in reversed(self._tree.layouts):  # what is moved meanwhile comes later, not never
             for directory in self._leaves(f"{self._tree.root}/{ENTRIES}", layout.widths):
                 for name in list_names(directory):
                     yield self._put_right(self._orphans.of_entries(directory, name))

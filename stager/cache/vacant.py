@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import os
 
+from stager.cache.files import unless_stale
 from stager.cache.fresh import refresh
 from stager.clock import Clock
 
@@ -49,6 +50,9 @@ class VacantDirectories:
                 return self._names(directory, directory)
             except FileNotFoundError:  # removed meanwhile
                 return []
+        return unless_stale(self._opened_names, directory)
+
+    def _opened_names(self, directory: str) -> list[str]:
         fd = _open(directory)
         if fd is None and refresh(directory):
             fd = _open(directory)

@@ -14,10 +14,9 @@ import time
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
-from itertools import islice
 
 from stager.cache.files import unless_stale
-from stager.cache.fresh import list_names
+from stager.cache.fresh import list_names, list_pieces
 from stager.cache.layout import ENTRIES, OBJECTS, RESTRICTED, Layout, is_digest
 from stager.cache.objects import find_object
 from stager.cache.shards import is_shard
@@ -149,7 +148,7 @@ class TreeReader:
                 if part.layout.widths:
                     yield directory, sorted(list_names(directory))
                     continue
-                for names in _batches(directory):
+                for names in list_pieces(directory, PIECE):
                     yield directory, names
 
     # -- some of it ------------------------------------------------------------------------------
@@ -278,7 +277,7 @@ def _content(directory: str, name: str, at: int | None) -> tuple[bytes, float]:
             return _content_once(name, at)
         except OSError:
             pass  # another host may have made the directory again: by its whole path then
-    return unless_stale(lambda: _content_once(f"{directory}/{name}"))
+    return unless_stale(_content_once, f"{directory}/{name}")
 
 
 def _content_once(path: str, at: int | None = None) -> tuple[bytes, float]:
@@ -309,13 +308,3 @@ def _leaves_of(directory: str, widths: Sequence[int], letters: str) -> Iterator[
     for name in list_names(directory):
         if is_shard(name, tuple(widths)) and name.startswith(wanted):
             yield from _leaves_of(f"{directory}/{name}", widths[1:], letters[widths[0] :])
-
-
-def _batches(directory: str) -> Iterator[list[str]]:
-    """The names in a directory that may have millions of them."""
-    try:
-        with os.scandir(directory) as found:
-            while names := [item.name for item in islice(found, PIECE)]:
-                yield names
-    except (FileNotFoundError, NotADirectoryError):
-        return

@@ -63,7 +63,7 @@ def _entries(
     tree: Tree, entries: EntryFiles, orphans: Orphans, named: NamedObjects, taken: frozenset[str]
 ) -> Iterator[Orphan | str | None]:
     """For each name an orphan; the digest of a key whose object is in quarantine; or None."""
-    for layout in tree.layouts:
+    for layout in reversed(tree.layouts):  # what is moved meanwhile comes later, not never
         for names in batches(f"{tree.root}/{ENTRIES}", layout.widths, Estimate()):
             for name in names:
                 if not name.endswith(".json"):

@@ -70,6 +70,29 @@ def test_a_directory_that_is_moved_away_and_back(cache: FileCache) -> None:
     check_that_all_is_back(cache)
 
 
+def test_a_layout_file_that_is_not_there_for_a_moment_is_no_cache_that_is_gone(
+    cache: FileCache, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """An NFS server may say so while another host replaces it."""
+    file = cache.root / "layout.json"
+    file.rename(cache.root / "aside")
+    pauses: list[float] = []
+
+    def pause(seconds: float) -> None:
+        pauses.append(seconds)
+        if len(pauses) == 2:
+            (cache.root / "aside").rename(file)
+
+    monkeypatch.setattr("stager.cache.layout_file.time.sleep", pause)
+    check_that_all_is_back(cache)
+    assert len(pauses) == 2
+    file.rename(cache.root / "aside")
+    before = contents(cache.root)
+    with pytest.raises(CacheGoneError, match="unmounted, moved or deleted"):
+        cache.put("another", b"new")
+    assert contents(cache.root) == before
+
+
 def test_an_empty_directory_in_its_place_stays_empty(cache: FileCache) -> None:
     away = cache.root.with_name("away")
     cache.root.rename(away)

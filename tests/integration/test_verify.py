@@ -13,11 +13,17 @@ from pathlib import Path
 
 import pytest
 
+from stager import steps
+from stager.cache.entries import EntryFiles
+from stager.cache.migrate import Migration
 from stager.cache.objects import MARK
 from stager.cache.orphans import YOUNG_SECONDS, NamedObjects, Orphan, Orphans
 from stager.cache.owner import here
+from stager.cache.quarantine import Quarantine
 from stager.cache.stamp import file_system_time
 from stager.cache.store import FileCache
+from stager.cache.trash import DAMAGED, Trash
+from stager.cache.tree import open_tree
 from stager.client import Client
 from stager.clock import SystemClock
 from stager.errors import CacheError, CacheGoneError, CacheIOError, ConflictError
@@ -25,6 +31,7 @@ from stager.model.jobs import JobInput, JobSpec, JobState
 from stager.model.verify import Problem, VerifyReport, VerifyRequest
 from stager.service.cache_site import CacheSite
 from stager.service.scrub_schedule import ScrubSchedule
+from stager.service.verify_orphans import clear_orphans
 from stager.settings import Settings
 from stager.wiring.cache import build_cache_site
 from stager.wiring.server import JobServer
@@ -141,6 +148,49 @@ def test_with_repair_it_is_taken_away_with_its_entries(site: CacheSite, *, known
     assert len(list((site.cache.root / "entries").rglob("*.json"))) == 19
     site.cache.put("key7", b"7" * 100)
     assert verify(site).found == 0
+
+
+def test_an_entry_that_is_moved_to_another_layout_while_entries_are_looked_at_is_not_missed(
+    site: CacheSite,
+) -> None:
+    """That of an object which was taken away by who was killed then: it goes however young it is."""
+    fill(site.cache, 3)
+    vacant = site.cache.put("vacant", b"vacant")
+    trash = Trash(site.cache.tree, SystemClock())
+    trash.throw(str(site.cache.path("vacant")), f"{DAMAGED}{vacant.object}")
+    migration = Migration(site.cache.root, "flat")
+    migration.announce()
+    tree = open_tree(site.cache.root, "2+2")
+    FileCache(site.cache.root).put("new", b"new")
+    looking = clear_orphans(tree, EntryFiles(tree), Quarantine(tree, trash), repair=True)
+    for number, _ in enumerate(looking):
+        if number == 0:  # one entry was looked at
+            for _ in migration.move_entries():
+                pass
+    left = {json.loads(path.read_bytes())["key"] for path in (site.cache.root / "entries").rglob("*.json")}
+    assert left == {"key0", "key1", "key2", "new"}
+
+
+def test_an_orphan_that_somebody_stores_again_while_it_goes_stays(
+    site: CacheSite, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    unnamed = orphans(site.cache)["object"]
+    let_time_pass(monkeypatch)
+    tree = open_tree(site.cache.root, "2+2")
+    looking = Orphans(tree, EntryFiles(tree))
+    looking.begin()
+    (found,) = looking.objects(NamedObjects())
+    other = FileCache(site.cache.root)
+
+    def observer(step: str) -> None:
+        if step == "evict.taken":
+            other.put("result:j1/out", b"unnamed")
+
+    steps.observe(observer)
+    looking.remove(found)
+    steps.observe(None)
+    assert other.path("result:j1/out").read_bytes() == b"unnamed"
+    assert unnamed.read_bytes() == b"unnamed"
 
 
 def test_a_job_that_reads_damaged_bytes_is_named_and_keeps_them(site: CacheSite) -> None:

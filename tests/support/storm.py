@@ -32,6 +32,8 @@ from stager.wiring.cache import build_cache_site
 KEYS = 40
 VERSIONS = 5
 INPUTS = 4
+PATIENCE = 60.0
+"""So many seconds longer a role is played that has not come to all that it usually does: on a slow machine."""
 DAMAGED = 10
 """Keys whose objects are damaged on purpose; no job uses them."""
 
@@ -64,10 +66,13 @@ def run(root: str, role: str, seconds: float, seed: int, state_dir: str, name: s
     """Play `role` for so long; counts of what was done, and what was seen that may not be."""
     counts: Counts = Counter()
     wrong: list[str] = []
-    end = time.monotonic() + seconds
     act = ROLES[role](root, random.Random(seed), Path(state_dir), name)
-    while time.monotonic() < end and len(wrong) < 5:
+    end = time.monotonic() + seconds
+    while len(wrong) < 5:
         wrong += act(counts)
+        late = time.monotonic() - end
+        if late > 0 and (USUAL[role] <= set(+counts) or late > PATIENCE):
+            break
     return {"role": role, "counts": dict(counts), "wrong": wrong}
 
 
@@ -266,6 +271,34 @@ ROLES: dict[str, Callable[[str, random.Random, Path, str], Act]] = {
     "rebuild": _rebuild,
     "pin": _pin,
 }
+
+
+USUAL: dict[str, set[str]] = {
+    "put": {"put"},
+    "read": {"read"},
+    "jobs": {"job", "input read"},
+    "evict": {"evicted: gone", "evicted: held"},
+    "migrate": {"migration step", "migration"},
+    "verify": {"damaged", "verified"},
+    "rebuild": {"rebuilt"},
+    "pin": {"pinned"},
+}
+"""What each role comes to."""
+
+
+def settle(root: Path, state: Path) -> None:
+    """What the server does when all is quiet: a migration that was interrupted is finished, what is damaged is put right.
+
+    Who has taken a damaged object away, or looked for its entries, may have been the last; some entry may have been
+    on its way from one layout to another just then.
+    """
+    for _ in Migration(root, "2+2", grace_seconds=0.0).run(lambda _: None):
+        pass
+    site = build_cache_site(Settings(cache_dir=root, state_dir=state))
+    service = VerifyService(site.cache, site.catalogue, SystemClock(), state)
+    for _ in service.verify(VerifyRequest(repair=True)):
+        pass
+    site.close()
 
 
 def leftovers(root: str) -> list[str]:
