@@ -195,6 +195,6 @@ def test_an_unreadable_entry_is_an_error_and_not_a_miss(
 def test_a_listing_that_fails_says_so(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     cache = FileCache(tmp_path / "c")
     cache.put("k", DATA)
-    monkeypatch.setattr(os, "scandir", Failing("scandir", errno.EIO, 2))
+    monkeypatch.setattr(os, "listdir", Failing("listdir", errno.EIO, 2))
     with pytest.raises(CacheIOError, match="can't list"):
         list(cache)

@@ -20,7 +20,7 @@ from tests.support.origin import Answer, Origin, content, status
 
 DATA = bytes(range(256)) * 8192  # 2 MiB: large enough for a partial file
 OTHER = bytes(reversed(DATA))
-PATIENCE = 30.0
+PATIENCE = 60.0
 
 
 @pytest.fixture

@@ -22,7 +22,7 @@ from tests.support import crashing
 from tests.support.origin import Origin, content, status
 
 FILES = 5
-PATIENCE = 30.0
+PATIENCE = 60.0
 
 CHILD = """
 import json, os, signal, sys

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import socket
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +14,7 @@ from stager.model.jobs import JobSpec, JobState
 from tests.support.api import running_api
 from tests.support.batch.site import Site
 from tests.support.places import PATIENCE, until
+from tests.support.ports import free_port
 from tests.support.processes import ServerProcess
 from tests.support.receiver import ReceiverProcess
 
@@ -23,13 +23,6 @@ TOKEN = "t" * 43
 
 def shell(script: str, **more: Any) -> JobSpec:
     return JobSpec(("/bin/sh", "-c", script), **more)
-
-
-def free_port() -> int:
-    with socket.socket() as one:
-        one.bind(("127.0.0.1", 0))
-        port: int = one.getsockname()[1]
-        return port
 
 
 def write_token(root: Path) -> None:

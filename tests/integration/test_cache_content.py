@@ -125,26 +125,26 @@ def test_http_takes_the_digest_in_a_header_and_gives_it_back(server: ServerProce
 
     def put(digest: str) -> requests.Response:
         headers = token(server) | {"Repr-Digest": digest}
-        return requests.put(url, data=b"body", headers=headers, timeout=20)
+        return requests.put(url, data=b"body", headers=headers, timeout=60)
 
     assert put(f"sha-256=:{right}:").status_code == 201
     refused = put(f"sha-256=:{wrong}:")
     assert (refused.status_code, refused.json()["code"]) == (422, "digest-mismatch")
     assert put("sha-256=:!!!:").status_code in {201, 422}
-    read = requests.get(f"{server.url}/v1/cache/content/http%2Fdigest", headers=token(server), timeout=20)
+    read = requests.get(f"{server.url}/v1/cache/content/http%2Fdigest", headers=token(server), timeout=60)
     assert (read.content, read.headers["Repr-Digest"]) == (b"body", f"sha-256=:{right}:")
     part = requests.get(
         f"{server.url}/v1/cache/content/http%2Fdigest",
         headers=token(server) | {"Range": "bytes=2-"},
-        timeout=20,
+        timeout=60,
     )
     assert (part.status_code, part.content) == (206, b"dy")
-    assert requests.put(url, data=b"x", timeout=20).status_code == 401
+    assert requests.put(url, data=b"x", timeout=60).status_code == 401
 
 
 def test_a_body_that_breaks_off_leaves_nothing(server: ServerProcess, cache: FileCache) -> None:
     host, port = server.url.removeprefix("http://").split(":")
-    with socket.create_connection((host, int(port)), timeout=20) as connection:
+    with socket.create_connection((host, int(port)), timeout=60) as connection:
         head = f"PUT /v1/cache/files/broken HTTP/1.1\r\nHost: {host}\r\nContent-Length: 5000000\r\n"
         head += f"Authorization: {token(server)['Authorization']}\r\n\r\n"
         connection.sendall(head.encode() + bytes(2_000_000))

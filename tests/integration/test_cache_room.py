@@ -25,7 +25,7 @@ from tests.support.origin import Origin, content
 from tests.support.until import until
 
 MEGABYTE = 1 << 20
-PATIENCE = 30.0
+PATIENCE = 60.0
 
 
 @pytest.fixture

@@ -14,7 +14,8 @@ import pytest
 
 from tests.support.commandline import Here, command
 from tests.support.farm import until
-from tests.support.valkey import Valkey, free_port
+from tests.support.ports import free_port
+from tests.support.valkey import Valkey
 
 PATIENCE = 60.0
 

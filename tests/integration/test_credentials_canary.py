@@ -29,7 +29,7 @@ from tests.support.needs import needs
 from tests.support.origin import Exchange, Origin, content, redirect, status
 from tests.support.vault import TokenEndpoint, basic, bearer, guarded, place
 
-PATIENCE = 40.0
+PATIENCE = 60.0
 LARGE = bytes(range(256)) * 12_000
 
 

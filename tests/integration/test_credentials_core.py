@@ -27,7 +27,7 @@ from tests.support.origin import Origin, content
 from tests.support.processes import environment
 from tests.support.vault import basic, guarded, place
 
-PATIENCE = 30.0
+PATIENCE = 60.0
 DATA = os.urandom(1 << 16)
 READS_ITSELF = """
 import ctypes, os, shutil, tempfile

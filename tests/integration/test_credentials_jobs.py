@@ -22,7 +22,7 @@ from tests.support.origin import Origin, content, redirect, status
 from tests.support.vault import basic, guarded, place
 
 DATA = b"behind a login"
-PATIENCE = 30.0
+PATIENCE = 60.0
 WRONG = {"user": "ada", "password": "canary-wrong"}
 RIGHT = {"user": "ada", "password": "canary-password"}
 

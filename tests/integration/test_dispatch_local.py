@@ -25,7 +25,7 @@ from stager.mapper.dispatch.results import result_key
 from stager.mapper.dispatch.runs import RunsDirectory
 from stager.model.events import DispatchInput, DispatchOrder, JobEnded, JobRefused, JobSignal, JobStarted
 
-PATIENCE = 20.0
+PATIENCE = 60.0
 
 
 class Heard:

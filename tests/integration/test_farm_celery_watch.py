@@ -178,7 +178,7 @@ def test_a_worker_whose_lease_another_has_tells_nothing(redis: Valkey) -> None:
         fetch.wait_for(lambda f: f.running)
         with redis.client() as client:
             client.set(keys.LEASE + "f1", "1 w2")
-        running.join(20)
+        running.join(60)
     worker.close()
     with redis.client() as client:
         told = b"".join(fields[b"s"] for _, fields in client.xrange(keys.SIGNALS))

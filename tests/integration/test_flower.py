@@ -15,7 +15,8 @@ from tests.support.farm import Farm, until
 from tests.support.flower import WHO, everything, flower, in_state
 from tests.support.needs import needs
 from tests.support.origin import Origin, content
-from tests.support.valkey import PASSWORD, free_port
+from tests.support.ports import free_port
+from tests.support.valkey import PASSWORD
 
 SIGNATURE = "canary-of-a-signature"
 FOLDER = "canary-of-a-folder"

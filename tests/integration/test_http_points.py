@@ -513,8 +513,9 @@ def test_point_60_a_transfer_that_is_too_slow_is_broken_off_and_gone_on_with(
     with pytest.raises(ConnectionFailedError, match="bytes/s over") as caught:
         fetch(url, low_speed_seconds=0.5, low_speed_bytes_per_second=len(LARGE) * 10)
     assert caught.value.details["progressed"] is True
-    assert is_right(fetch(url), LARGE)
-    assert origin.sent() == len(LARGE)
+    result = fetch(url)
+    assert is_right(result, LARGE)
+    assert 0 < result.resumed_from == len(LARGE) - result.received
 
 
 def test_point_60_a_silent_origin_is_given_up(origin: Origin, fetch: Fetch) -> None:
@@ -523,7 +524,7 @@ def test_point_60_a_silent_origin_is_given_up(origin: Origin, fetch: Fetch) -> N
         fetch(url, read_timeout_seconds=0.3)
     url = origin.serve("/half", content(SMALL, etag='"1"', cut=100, end="hold"))
     with pytest.raises(ConnectionFailedError, match="no byte"):
-        fetch(url, read_timeout_seconds=0.3)
+        fetch(url, read_timeout_seconds=2.0)
 
 
 def test_points_63_and_72_redirects_are_followed_to_the_data(

@@ -20,10 +20,10 @@ from stager.model.fetches import FetchOrder, FetchRequest
 from tests.support.authority import Authority
 from tests.support.drivers import DRIVERS, Driver
 from tests.support.needs import needs
-from tests.support.valkey import free_port
+from tests.support.ports import free_port
 from tests.support.vault import Vault
 
-PATIENCE = 20.0
+PATIENCE = 60.0
 
 
 class Portal:

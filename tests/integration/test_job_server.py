@@ -15,7 +15,7 @@ from stager.model.records import Changes
 from stager.state.store import Store
 from tests.support.jobserver import SmallServer, shell, url
 
-PATIENCE = 20.0
+PATIENCE = 60.0
 
 
 @pytest.fixture

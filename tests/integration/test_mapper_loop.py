@@ -24,7 +24,7 @@ from stager.state.store import Store
 
 URL = "https://h.example/a.dat"
 SPEC = JobSpec(("fit",), (JobInput(URL),))
-PATIENCE = 20.0
+PATIENCE = 60.0
 
 
 class Places:

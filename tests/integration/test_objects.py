@@ -19,9 +19,9 @@ import requests
 
 from stager.cache.store import FileCache
 from tests.support.needs import needs
+from tests.support.ports import free_port
 from tests.support.processes import ServerProcess
 from tests.support.until import until
-from tests.support.valkey import free_port
 
 DATA = random.Random(6).randbytes(3 << 20)  # several blocks, more than a socket holds
 DIGEST = sha256(DATA).hexdigest()

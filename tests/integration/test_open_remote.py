@@ -14,8 +14,8 @@ from stager import AsyncClient, open_remote
 from stager.cache.store import FileCache
 from stager.client.remote_file import RemoteFile
 from stager.errors import ConflictError, InputError, NotFoundError, ServerUnreachableError
+from tests.support.ports import free_port
 from tests.support.processes import ServerProcess
-from tests.support.valkey import free_port
 
 DATA = random.Random(9).randbytes((5 << 20) + 7)
 DIGEST = sha256(DATA).hexdigest()

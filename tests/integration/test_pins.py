@@ -104,7 +104,7 @@ def test_http_problems_have_their_type(server: ServerProcess, cache: FileCache) 
         session.trust_env = False
 
         def ask(method: str, path: str, **more: object) -> requests.Response:
-            return session.request(method, f"{server.url}/v1/cache/pins{path}", timeout=20, **more)  # type: ignore[arg-type]
+            return session.request(method, f"{server.url}/v1/cache/pins{path}", timeout=60, **more)  # type: ignore[arg-type]
 
         made = ask("POST", "", json={"file": "http", "seconds": 60})
         assert made.status_code == 201

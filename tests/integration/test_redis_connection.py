@@ -14,8 +14,9 @@ from stager.signals.keys import SERVER_SECONDS
 from stager.signals.stream import StreamReader
 from tests.support.farm import Farm
 from tests.support.origin import CA_BUNDLE, Origin, content
+from tests.support.ports import free_port
 from tests.support.tlsproxy import TlsProxy
-from tests.support.valkey import PASSWORD, Valkey, free_port
+from tests.support.valkey import PASSWORD, Valkey
 
 
 @pytest.fixture(scope="module")

@@ -67,7 +67,7 @@ def test_a_result_is_read_from_any_byte_on(server: ServerProcess) -> None:
     url = f"{server.url}/v1/jobs/{job}/results/digits"
 
     def get(**headers: str) -> requests.Response:
-        return requests.get(url, headers={"Authorization": f"Bearer {token}", **headers}, timeout=20)
+        return requests.get(url, headers={"Authorization": f"Bearer {token}", **headers}, timeout=60)
 
     assert get().headers["Accept-Ranges"] == "bytes"
     part = get(Range="bytes=7-")
@@ -103,7 +103,7 @@ def test_an_expired_result_says_when_and_why_it_went(server: ServerProcess, stag
     assert "purged by command" in ended.error
     token = (server.root / "state" / "token").read_text().strip()
     answer = requests.get(
-        f"{server.url}/v1/jobs/{job}/results/one", headers={"Authorization": f"Bearer {token}"}, timeout=20
+        f"{server.url}/v1/jobs/{job}/results/one", headers={"Authorization": f"Bearer {token}"}, timeout=60
     )
     assert (answer.status_code, answer.json()["type"]) == (410, "urn:stager:error:result-gone")
 

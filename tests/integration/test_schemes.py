@@ -111,7 +111,7 @@ def test_point_76_what_the_message_says_makes_the_key_known(cache: FileCache, sf
         fetch(cache, sftp)
     command = re.search(r"`(.*)`", caught.value.remedy)
     assert command is not None
-    subprocess.run(command[1], shell=True, check=True, capture_output=True, timeout=20)
+    subprocess.run(command[1], shell=True, check=True, capture_output=True, timeout=60)
     assert fetch(cache, sftp) == b"bytes"
 
 

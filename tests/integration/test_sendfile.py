@@ -55,7 +55,7 @@ def serving(site: Site) -> Iterator[int]:
         thread = threading.Thread(target=server.run, kwargs={"sockets": [listening]})
         thread.start()
         try:
-            assert ready.wait(30)
+            assert ready.wait(60)
             yield listening.getsockname()[1]
         finally:
             server.stop()

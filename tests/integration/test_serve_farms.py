@@ -109,7 +109,7 @@ def test_a_server_that_stops_ends_its_transfers_at_once_and_says_nothing_of_them
             origin.wait_for("/large.nxs")
         began = time.monotonic()
         assert server.end() == 0
-        assert time.monotonic() - began < 5
+        assert time.monotonic() - began < 40  # less than an origin may be silent
     assert [line for line in server.said if "ready at" not in line] == []
 
 

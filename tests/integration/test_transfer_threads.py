@@ -71,7 +71,7 @@ def test_one_url_at_once_from_many_threads_is_right_in_all(origin: Origin, fetch
     together = threading.Barrier(THREADS)
 
     def fetch(number: int) -> FetchResult:
-        together.wait(10)
+        together.wait(60)
         return fetcher.fetch(FetchOrder(str(number), 1, FetchRequest(url, refresh=True)))
 
     paths = {result.path for result in in_threads(fetch, THREADS) if isinstance(result, FetchResult)}

@@ -451,7 +451,7 @@ def test_it_is_as_slow_as_it_should_be(site: CacheSite) -> None:
         site.cache.put(f"large{number}", os.urandom(100_000))
     began = time.monotonic()
     verify(site, bytes_per_second=1_000_000)
-    assert 0.8 < time.monotonic() - began < 10
+    assert 0.8 < time.monotonic() - began < 60
 
 
 def test_there_is_one_verification_at_a_time(site: CacheSite) -> None:
@@ -664,6 +664,6 @@ def test_a_server_that_stops_ends_a_verification_cleanly(tmp_path: Path) -> None
         next(running)
         ended = threading.Thread(target=lambda: list(running))
         ended.start()
-    ended.join(20)
+    ended.join(60)
     assert not ended.is_alive()
     assert server.cache_site.verification.last_verification().ended_at is None  # type: ignore[union-attr]

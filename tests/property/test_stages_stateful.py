@@ -184,6 +184,9 @@ class World(RuleBasedStateMachine):
             if how != "killed":
                 stages.unpinned(order.file)
         elif how == "lost":
+            self.pins.discard(
+                order.file
+            )  # left by one that was killed: its record is taken back, or its time ends it
             fetch = stages.lost(order.file, self.now)
             if fetch is not None:
                 self.machine.lose(fetch)

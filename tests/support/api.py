@@ -19,7 +19,7 @@ from stager.server.listen import ApiServer, open_socket, url_of
 from tests.support.jobserver import SmallServer
 
 TOKEN = "t" * 43
-PATIENCE = 20.0
+PATIENCE = 60.0
 
 
 @dataclass

@@ -14,7 +14,7 @@ import pytest
 
 from stager.cli import main
 
-PATIENCE = 30.0
+PATIENCE = 60.0
 """Seconds after which a command that does not end is a failure."""
 
 

@@ -6,7 +6,7 @@ import os
 import subprocess
 from typing import Any
 
-PATIENCE = 40.0
+PATIENCE = 60.0
 
 
 def crash(process: subprocess.Popen[Any], number: int) -> bool:

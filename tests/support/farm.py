@@ -17,7 +17,7 @@ from stager.signals import keys
 from tests.support.processes import ServerProcess
 from tests.support.valkey import Valkey
 
-PATIENCE = 40.0
+PATIENCE = 60.0
 
 
 def until(true: Callable[[], Any], what: str, seconds: float = PATIENCE) -> Any:

@@ -23,7 +23,7 @@ from stager.wiring.here import aio_farm, process_farm, thread_farm
 from tests.support.farm import WorkerProcess
 from tests.support.valkey import Valkey
 
-PATIENCE = 30.0
+PATIENCE = 60.0
 """Seconds after which a test that waits for something is a failure."""
 SEATS = 2
 

@@ -12,7 +12,7 @@ from pathlib import Path
 from stager.errors import CancelledError, StagerError
 from stager.model.fetches import FetchOrder, FetchRequest, FetchResult
 
-PATIENCE = 20.0
+PATIENCE = 60.0
 """Seconds after which a test that waits for something is a failure."""
 
 

@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import IO
 
 SLOTS = 32
-PATIENCE = 30.0
+PATIENCE = 60.0
 _PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 ENVIRONMENT = {"PATH": _PATH, "LANG": "C.UTF-8"}
 """Of every process on the host side: nothing of the user's own."""

@@ -20,7 +20,7 @@ import threading
 import time
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
 from typing import Self
@@ -35,6 +35,7 @@ BLOCK = 65_536
 OVERLAP = TransferOptions().overlap_bytes
 """Bytes that whoever resumes asks for again, to compare them."""
 SLOW_BLOCK = 262_144
+DRIP = 1000
 
 
 @dataclass
@@ -64,7 +65,8 @@ class Exchange:
     socket: socket.socket
     keep: bool = True
     """Whether the connection stays open after this answer."""
-    _cleanup: list[Callable[[], None]] = field(default_factory=list)
+    ending: Callable[[], None] = lambda: None
+    """Called before the last bytes of a body are sent, after which the client may go on."""
 
     def send(self, data: bytes) -> None:
         """Send bytes that are not body."""
@@ -176,7 +178,7 @@ class Origin:
         with self._lock:
             return [seen for seen in self.requests if path in {None, seen.target}]
 
-    def wait_for(self, path: str, count: int = 1, timeout: float = 10.0) -> None:
+    def wait_for(self, path: str, count: int = 1, timeout: float = 60.0) -> None:
         """Wait until `count` requests for `path` have come."""
         with self._arrived:
             ok = self._arrived.wait_for(
@@ -304,6 +306,7 @@ def content(
     cut: int | None = None,
     end: str = "close",
     pause: float = 0.0,
+    until: Callable[[], object] | None = None,
     headers: Mapping[str, str] | None = None,
 ) -> Answer:
     """A file, served as it should be: ranges, If-Range, If-None-Match, If-Modified-Since.
@@ -317,6 +320,8 @@ def content(
         cut: break off after that many bytes of the body.
         end: how to break off: ``close``, ``reset`` or ``hold`` (say nothing more).
         pause: seconds between two blocks of `SLOW_BLOCK`.
+        until: of the second half of the body only `DRIP` bytes at a time are sent until this holds: however slow a
+            client is, what it does meanwhile happens before the end.
         headers: more of them; these win.
     """
     common = {"Etag": etag, "Last-Modified": modified, "Date": date}
@@ -342,11 +347,15 @@ def content(
             part = data
             exchange.head(200, {"Content-Length": str(len(part))} | known)
         body = part if cut is None else part[:cut]
-        if not pause:
-            exchange.body(body)
-        for at in range(0, len(body), SLOW_BLOCK) if pause else ():
-            exchange.body(body[at : at + SLOW_BLOCK])
+        at, last = 0, max(0, len(body) - 1)
+        while at < last:
+            drips = until is not None and at >= len(body) // 2 and not until()
+            size = min(last - at, len(body) if not pause else DRIP if drips else SLOW_BLOCK)
+            exchange.body(body[at : at + size])
+            at += size
             time.sleep(pause)
+        exchange.ending()
+        exchange.body(body[last:])
         if cut is not None:
             _ENDS[end](exchange)
 
@@ -354,7 +363,7 @@ def content(
 
 
 class Counted:
-    """An answer that counts how many connections are at it at the same time."""
+    """An answer that counts how many connections are at it at the same time, up to the last bytes of each."""
 
     def __init__(self, answer: Answer) -> None:
         self.most = 0
@@ -363,14 +372,22 @@ class Counted:
         self._lock = threading.Lock()
 
     def __call__(self, exchange: Exchange) -> None:
+        over = False
+
+        def ending() -> None:
+            nonlocal over
+            with self._lock:
+                self._now -= not over
+                over = True
+
         with self._lock:
             self._now += 1
             self.most = max(self.most, self._now)
+        exchange.ending = ending
         try:
             self._answer(exchange)
         finally:
-            with self._lock:
-                self._now -= 1
+            ending()
 
 
 _ENDS: dict[str, Callable[[Exchange], None]] = {

@@ -40,7 +40,7 @@ from tests.support.farm import WorkerProcess
 from tests.support.receiver import ReceiverProcess
 from tests.support.valkey import Valkey
 
-PATIENCE = 20.0
+PATIENCE = 60.0
 
 
 class Heard:

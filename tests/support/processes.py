@@ -13,7 +13,7 @@ from typing import Self
 from stager.client import Client
 from tests.support.commandline import command
 
-PATIENCE = 30.0
+PATIENCE = 60.0
 """Seconds in which a server is ready, or at its end."""
 
 

@@ -11,7 +11,7 @@ from typing import Self
 
 PAGE = Path(__file__).parents[2] / "docs" / "how-to" / "webhooks.md"
 SECRET = "receiver-and-server-know-it"
-PATIENCE = 20.0
+PATIENCE = 60.0
 
 
 def documented_receiver() -> str:

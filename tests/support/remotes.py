@@ -27,10 +27,10 @@ from stager.transfer.schemes import SchemesTransport
 from stager.transfer.transport import Lane, Pulse, Response, Transport
 from tests.support.metered import Metered
 from tests.support.needs import needs
+from tests.support.ports import free_port
 from tests.support.reach import LOOPBACK
-from tests.support.valkey import free_port
 
-PATIENCE = 20.0
+PATIENCE = 60.0
 LONG_AGO = 1_700_000_000
 RATE = 4 << 20
 """Bytes per second of a transfer that is to be met half-way."""

@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 import shutil
 import signal
-import socket
 import subprocess
 import time
 from pathlib import Path
@@ -13,16 +12,10 @@ from typing import Self
 
 import redis
 
+from tests.support.ports import free_port
+
 PASSWORD = "canary-of-the-broker"
-PATIENCE = 20.0
-
-
-def free_port() -> int:
-    """A port that nobody has now."""
-    with socket.socket() as sock:
-        sock.bind(("127.0.0.1", 0))
-        port: int = sock.getsockname()[1]
-        return port
+PATIENCE = 60.0
 
 
 class Valkey:

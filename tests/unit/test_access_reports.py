@@ -25,7 +25,7 @@ class Server:
         self.fails = False
 
     def __call__(self, accesses: Mapping[str, float]) -> None:
-        assert self.answers.wait(20)
+        assert self.answers.wait(60)
         if self.fails:
             raise ConnectionError("no server")
         self.reports.append(dict(accesses))
@@ -37,7 +37,7 @@ def server() -> Server:
 
 
 def test_what_comes_within_a_few_seconds_is_one_report(server: Server) -> None:
-    reporter = AccessReporter(server, linger_seconds=0.2)
+    reporter = AccessReporter(server, linger_seconds=2.0)
     for number in range(100):
         reporter({str(number): float(number)})
     until(lambda: server.reports, "it is sent")

@@ -13,7 +13,7 @@ from stager.farm import sender as module
 from stager.farm.sender import Sender
 from stager.model.backoff import outage_wait
 
-PATIENCE = 10.0
+PATIENCE = 60.0
 
 
 class Place:

@@ -10,7 +10,7 @@ import pytest
 
 from stager.farm.side_threads import SideThreads
 
-PATIENCE = 30.0
+PATIENCE = 60.0
 
 
 def stuck(free: threading.Event) -> str:

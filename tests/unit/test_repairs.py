@@ -152,5 +152,5 @@ def test_the_thread_looks_at_start_and_ends_when_told() -> None:
 
     world.reconciler.look = look  # type: ignore[method-assign]
     world.reconciler.start()
-    assert looked_once.wait(10)
+    assert looked_once.wait(60)
     world.reconciler.close()

@@ -76,7 +76,7 @@ def test_a_writer_is_not_held_up_by_a_digest_that_is_behind(fd: int, monkeypatch
     read = os.preadv
 
     def slow(*args: object) -> int:
-        assert go_on.wait(10)
+        assert go_on.wait(60)
         return read(*args)  # type: ignore[arg-type]
 
     monkeypatch.setattr(os, "preadv", slow)
@@ -97,7 +97,7 @@ def test_a_file_that_can_not_be_read_fails_both_sides(fd: int, monkeypatch: pyte
 
     monkeypatch.setattr(os, "preadv", fail)
     with FileDigest(fd, 3, BufferPool()) as digest:
-        assert failed.wait(10)
+        assert failed.wait(60)
         with pytest.raises(OSError, match="Input/output error"):
             digest.result(nothing)
         for _ in range(BUFFERS):
@@ -118,7 +118,7 @@ def test_waiting_for_the_result_can_be_given_up(fd: int, monkeypatch: pytest.Mon
     go_on = threading.Event()
 
     def slow(*_: object) -> int:
-        assert go_on.wait(10)
+        assert go_on.wait(60)
         raise OSError(5, "too late")
 
     def give_up() -> None:

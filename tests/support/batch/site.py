@@ -27,7 +27,7 @@ NAMES = (
     "condor_rm",
 )
 SYSTEMS = ("slurm", "pbs", "htcondor")
-PATIENCE = 20.0
+PATIENCE = 60.0
 
 
 class Site:
