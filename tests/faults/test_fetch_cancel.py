@@ -19,6 +19,7 @@ from stager.errors import CancelledError, ConnectionFailedError
 from stager.model.fetches import FetchOrder, FetchRequest, FetchResult
 from stager.transfer.account import ProgressReport
 from stager.transfer.buffers import BLOCK_BYTES
+from stager.transfer.options import TransferOptions
 from tests.support.drivers import DRIVERS, AnyFetcher, Driver, on_threads
 from tests.support.origin import OVERLAP, Exchange, Origin, chunked, content, silence
 
@@ -34,7 +35,10 @@ def driver(request: pytest.FixtureRequest) -> Driver:
 
 @pytest.fixture
 def fetcher(tmp_path: Path, driver: Driver) -> Iterator[AnyFetcher]:
-    with closing(driver(FileCache(tmp_path / "cache"), connect_timeout_seconds=30)) as fetcher:
+    options = TransferOptions(segments=1)  # by one stream, however slow this machine is
+    with closing(
+        driver(FileCache(tmp_path / "cache"), options=options, connect_timeout_seconds=30)
+    ) as fetcher:
         yield fetcher
 
 

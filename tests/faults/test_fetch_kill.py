@@ -18,6 +18,7 @@ from stager.steps import STEPS
 from stager.transfer.buffers import BLOCK_BYTES
 from stager.transfer.fetcher import Fetcher
 from stager.transfer.http import HttpTransport
+from stager.transfer.options import TransferOptions
 from tests.support import fetch_process
 from tests.support.origin import OVERLAP, Answer, Origin, content
 from tests.support.reach import LOOPBACK
@@ -33,9 +34,10 @@ def origin() -> Iterator[Origin]:
         yield origin
 
 
-def fetch_here(root: Path, url: str) -> FetchResult:
+def fetch_here(root: Path, url: str, segments: int = 6) -> FetchResult:
     """The next try, in this process."""
-    with closing(Fetcher(FileCache(root), HttpTransport(reach=LOOPBACK))) as fetcher:
+    options = TransferOptions(segments=segments)
+    with closing(Fetcher(FileCache(root), HttpTransport(reach=LOOPBACK), options=options)) as fetcher:
         return fetcher.fetch(FetchOrder("f", 2, FetchRequest(url)))
 
 
@@ -76,9 +78,10 @@ def test_a_small_fetch_killed_at_any_step_is_whole_after_the_next_try(
 def test_bytes_that_a_killed_fetch_had_written_are_not_fetched_again(
     origin: Origin, tmp_path: Path, blocks: str
 ) -> None:
+    """By one stream, however slow this machine is."""
     url = origin.serve("/run.nxs", content(DATA, etag='"1"'))
-    fetch_process.run(tmp_path, url, "fetch.written", blocks)
-    again = fetch_here(tmp_path, url)
+    fetch_process.run(tmp_path, url, "fetch.written", blocks, segments=1)
+    again = fetch_here(tmp_path, url, segments=1)
     assert again.resumed_from > 0
     assert again.received == len(DATA) - again.resumed_from + OVERLAP == origin.seen()[1].sent
     assert again.path.read_bytes() == DATA
@@ -86,7 +89,7 @@ def test_bytes_that_a_killed_fetch_had_written_are_not_fetched_again(
 
 def test_a_fetch_killed_again_and_again_gets_further_each_time(origin: Origin, tmp_path: Path) -> None:
     url = origin.serve("/run.nxs", content(DATA, etag='"1"'))
-    while (last := fetch_process.run(tmp_path, url, "fetch.written", "1")).returncode:
+    while (last := fetch_process.run(tmp_path, url, "fetch.written", "1", segments=1)).returncode:
         assert len(origin.seen()) < 10
     starts = [int(seen.headers.get("range", "bytes=0-")[6:-1]) for seen in origin.seen()]
     assert starts == sorted(set(starts))

@@ -21,6 +21,7 @@ from tests.support import commandline
 from tests.support.origin import Origin, content
 from tests.support.ports import free_port
 from tests.support.processes import PATIENCE, ServerProcess, environment
+from tests.support.until import until
 
 
 def shell(script: str, **more: object) -> JobSpec:
@@ -45,6 +46,7 @@ def test_jobs_run_exactly_once_though_the_server_is_killed_twice(tmp_path: Path)
         with ServerProcess(tmp_path) as server, server.client() as client:
             long, waiting = client.jobs.submit([long_job, fetching])
             begun(started)
+            until(lambda: client.jobs.show(waiting).waits_for == ["go"], "its input is there")
             server.kill()
         with ServerProcess(tmp_path) as server, server.client() as client:
             assert client.jobs.show(long).state is JobState.RUNNING

@@ -1,6 +1,6 @@
 """One try of one fetch in a process of its own, which may be killed at a scripted step.
 
-    python -m tests.support.fetch_process CACHE URL [STEP COUNT]
+    python -m tests.support.fetch_process CACHE URL SEGMENTS [STEP COUNT]
 
 Prints the result as JSON. With STEP it is killed, as by kill -9, when that step is reached the
 COUNT-th time. Several streams are tried early, so that it needs no large file.
@@ -23,14 +23,15 @@ from stager.settings import load_settings
 from stager.transfer import segments, streams
 from stager.transfer.fetcher import Fetcher
 from stager.transfer.http import HttpTransport
+from stager.transfer.options import TransferOptions
 from stager.wiring import build_reach
 
 PATIENCE = 60.0
 
 
-def run(cache: Path, url: str, *at: str) -> subprocess.CompletedProcess[str]:
+def run(cache: Path, url: str, *at: str, segments: int = 6) -> subprocess.CompletedProcess[str]:
     """Run it to its end."""
-    command = [sys.executable, "-m", "tests.support.fetch_process", str(cache), url, *at]
+    command = [sys.executable, "-m", "tests.support.fetch_process", str(cache), url, str(segments), *at]
     return subprocess.run(command, check=False, capture_output=True, text=True, timeout=PATIENCE)
 
 
@@ -51,7 +52,7 @@ def eager() -> None:
 
 
 def main() -> None:
-    cache, url, *at = sys.argv[1:]
+    cache, url, most, *at = sys.argv[1:]
     if at:
         assert at[0] in (*steps.STEPS, *steps.SEGMENT_STEPS), at
         left = int(at[1])
@@ -64,7 +65,8 @@ def main() -> None:
 
         steps.observe(observer)
     eager()
-    fetcher = Fetcher(FileCache(cache), HttpTransport(reach=build_reach(load_settings())))
+    options = TransferOptions(segments=int(most))
+    fetcher = Fetcher(FileCache(cache), HttpTransport(reach=build_reach(load_settings())), options=options)
     result = fetcher.fetch(FetchOrder("f", 1, FetchRequest(url)))
     fetcher.close()
     shown = {name: str(getattr(result, name)) for name in ("path", "sha256")}

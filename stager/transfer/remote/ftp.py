@@ -70,19 +70,18 @@ class FtpBackend:
             while left > 0:
                 piece = sock.recv(PIECE_BYTES)
                 if not piece:
-                    return
+                    break
                 if skip:
                     skip, piece = max(0, skip - len(piece)), piece[skip:]
                 piece = piece[:left]
                 left -= len(piece)
                 if piece:
                     yield piece
-            if end == version.size and sock.recv(1):
-                return  # it grew: the look that follows tells
+            whole = not left and end == version.size and not sock.recv(1)
         try:
-            self._ftp.voidresp()
-        except ftplib.error_temp:
-            if end == version.size:  # else it says so of what nobody wanted
+            self._ftp.voidresp()  # always: else it would be taken for the answer to what is asked next
+        except ftplib.Error:
+            if whole:  # else of what nobody wanted, or was cut, or grew: the look that follows tells
                 raise
 
     def abort(self) -> None:
