@@ -48,6 +48,7 @@ KINDS: Mapping[str, Collection[Kind]] = {
     "s3": {Kind.S3},
     "gs": {Kind.BEARER},
     "webdav": {Kind.BASIC, Kind.BEARER},
+    "smb": {Kind.BASIC},
 }
 """What servers of a scheme understand; of one that is not here nothing."""
 

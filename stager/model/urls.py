@@ -12,11 +12,11 @@ from urllib.parse import SplitResult, quote, unquote, urlsplit
 from stager.errors import InputError
 
 WEB = ("http", "https")
-ON_DEMAND = ("gs", "webdav")
+ON_DEMAND = ("gs", "smb", "webdav")
 """Schemes that a site reads only if it says so."""
 SCHEMES = (*WEB, "file", "ftp", "sftp", "s3", *ON_DEMAND)
 """Schemes that a fetch can read."""
-DEFAULT_PORTS = {"http": 80, "https": 443, "ftp": 21, "sftp": 22, "webdav": 443}
+DEFAULT_PORTS = {"http": 80, "https": 443, "ftp": 21, "sftp": 22, "smb": 445, "webdav": 443}
 """Of the schemes whose host has ports; in the others it is a bucket, or none."""
 MAX_LENGTH = 8192
 """Characters; longer ones are refused by most origins anyway."""

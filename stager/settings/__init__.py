@@ -178,8 +178,8 @@ class Settings(AccessSettings, BaseSettings):
     endpoints: dict[str, str] = Field(default_factory=dict)
     """Addresses of object stores and WebDAV servers, by scheme or bucket, such as ``{"s3" = "https://s3.example.org"}``; else the makers' own."""
 
-    other_schemes: Annotated[tuple[Literal["gs", "webdav"], ...], NoDecode] = ()
-    """Schemes that are read besides the usual ones, with commas: ``gs``, ``webdav``; none: neither."""
+    other_schemes: Annotated[tuple[Literal["gs", "smb", "webdav"], ...], NoDecode] = ()
+    """Schemes that are read besides the usual ones, with commas: ``gs``, ``smb``, ``webdav``; none: none of them."""
 
     dispatch: Literal["local", "celery", "command", "webhook"] = "local"
     """Where jobs run: this machine, Celery workers, a batch system, another job server."""

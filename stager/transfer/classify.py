@@ -101,7 +101,7 @@ def _options(at: Url, challenge: str) -> str:
     said = ""
     if at.scheme == "s3":
         said = " --kind s3 --user ACCESS_KEY"
-    elif at.scheme in {"ftp", "sftp", "webdav"} or _BASIC.search(challenge):
+    elif at.scheme in {"ftp", "sftp", "smb", "webdav"} or _BASIC.search(challenge):
         said = " --user NAME"
     return said + (" --allow-http" if at.scheme in PLAIN_SCHEMES else "")
 

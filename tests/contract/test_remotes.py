@@ -182,11 +182,12 @@ def test_what_is_not_there_is_refused_for_good(fetch: Client) -> None:
 
 @pytest.mark.parametrize("who", ["wrong", "nobody"])
 def test_who_may_not_read_it_is_told_that_a_credential_is_wanted(
-    remote: Remote, tmp_path: Path, who: str
+    remote: Remote, fetch: Client, tmp_path: Path, who: str
 ) -> None:
     remote.put("a", b"secret")
+    fetch("a")  # a connection of who may is there, and is nobody else's
     given = remote.wrong if who == "wrong" else NOBODY
-    fetcher = DRIVERS["requests"](FileCache(tmp_path / "cache"), others=remote.transport(given))
+    fetcher = DRIVERS["requests"](FileCache(tmp_path / "other"), others=remote.transport(given))
     with pytest.raises(CredentialError) as caught:
         fetcher.fetch(FetchOrder("1", 1, FetchRequest(remote.url("a"))))
     assert caught.value.details["status"] in {401, 403}

@@ -20,6 +20,7 @@ from stager.errors import (
     CredentialRequiredError,
     FetchError,
     HostKeyError,
+    OriginRefusedError,
     SchemeError,
 )
 from stager.model.checks import Health
@@ -35,7 +36,7 @@ from stager.transfer.tries import SMALL_BYTES
 from stager.wiring.schemes import scheme_checks
 from tests.support.commandline import Here, command
 from tests.support.reach import THIS_MACHINE
-from tests.support.remotes import FtpRemote, GsRemote, Remote, S3Remote, SftpRemote, WebdavRemote
+from tests.support.remotes import FtpRemote, GsRemote, Remote, S3Remote, SftpRemote, SmbRemote, WebdavRemote
 from tests.support.vault import Vault
 
 LARGE = Random(8).randbytes(3 * SMALL_BYTES)
@@ -262,12 +263,32 @@ def test_a_scheme_whose_package_is_missing_names_the_extra(
     assert not caught.value.transient
 
 
-@pytest.mark.parametrize("scheme", ["gs", "webdav"])
+def test_a_directory_of_a_share_or_one_behind_a_backslash_is_no_file(
+    cache: FileCache, tmp_path: Path
+) -> None:
+    remote = SmbRemote(root(tmp_path))
+    remote.put("a", b"bytes")
+    (remote.files / "below").mkdir()
+    remote.start()
+    try:
+        for name in ("below", ""):
+            with pytest.raises(OriginRefusedError, match=r"not a regular file|404"):
+                fetch(cache, remote, remote.url(name))
+        for name in ("below\\..\\a", "below/..%2Fa", "below//a"):
+            with pytest.raises(OriginRefusedError, match="404"):
+                fetch(cache, remote, remote.url("") + name.replace("\\", "%5C"))
+        with pytest.raises(OriginRefusedError, match="404"):
+            fetch(cache, remote, f"smb://{remote.place}/elsewhere/a")
+        assert fetch(cache, remote, remote.url("a")) == b"bytes"
+    finally:
+        remote.stop()
+
+
+@pytest.mark.parametrize("scheme", ["gs", "smb", "webdav"])
 def test_a_scheme_that_the_site_does_not_read_names_the_setting(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], scheme: str
 ) -> None:
-    other = {"gs": "webdav", "webdav": "gs"}[scheme]
-    monkeypatch.setenv("STAGER_OTHER_SCHEMES", other)
+    monkeypatch.setenv("STAGER_OTHER_SCHEMES", ",".join({"gs", "smb", "webdav"} - {scheme}))
     done = Here(capsys)("fetch", f"{scheme}://bucket/a", "--cache", tmp_path / "cache")
     assert done.code != 0
     assert f'adds "{scheme}" to the setting other_schemes' in " ".join(done.err.split())

@@ -209,7 +209,14 @@ class MeteredRemote(Remote):
         self.wire.__exit__()
 
 
-class SftpRemote(MeteredRemote):
+class BlockwiseRemote(MeteredRemote):
+    """One that is read in blocks, which grow where they come quickly: three of them may be under way, and are not to
+    be the whole file."""
+
+    rate = RATE // 2
+
+
+class SftpRemote(BlockwiseRemote):
     scheme = "sftp"
 
     def __init__(self, root: Path) -> None:
@@ -316,13 +323,12 @@ class WebdavRemote(MeteredRemote):
                 self.identity.password]  # fmt: skip
 
 
-class GsRemote(MeteredRemote):
+class GsRemote(BlockwiseRemote):
     """gcp-storage-emulator's server, behind a door that asks for a token."""
 
     scheme = "gs"
     identity = Identity(token="ya29.lovelace")
     wrong = Identity(token="ya29.no")
-    rate = RATE // 2  # it is read in blocks that grow: there are to be some
 
     def url(self, name: str) -> str:
         return f"gs://bucket/{quote(name)}"
@@ -351,6 +357,49 @@ class GsRemote(MeteredRemote):
                 self.identity.token]  # fmt: skip
 
 
+class SmbRemote(BlockwiseRemote):
+    """Samba, with a share for the user of the tests."""
+
+    scheme = "smb"
+
+    def __init__(self, root: Path) -> None:
+        needs(Path("/usr/sbin/smbd").exists(), "smbd; scripts/system-packages installs it")
+        needs(os.getuid() == 0, "root: smbd takes the user's rights")
+        super().__init__(root)
+        own = root / "smbd"
+        own.mkdir()
+        kinds = ("private dir", "state directory", "cache directory", "lock directory", "pid directory")
+        (own / "conf").write_text(
+            "[global]\nserver role = standalone server\nserver min protocol = SMB2\ndisable spoolss = yes\n"
+            f"interfaces = lo\nbind interfaces only = yes\nsmb ports = {self.port}\nload printers = no\n"
+            f"passdb backend = smbpasswd:{own}/passwords\nncalrpc dir = {own}/ncalrpc\nprinting = bsd\n"
+            + "".join(f"{kind} = {own}\n" for kind in kinds)
+            + f"[data]\npath = {self.files}\nread only = yes\nguest ok = no\n"
+        )
+        user = subprocess.run(["id", "-un"], capture_output=True, text=True, check=True).stdout.strip()
+        self.identity = Identity(user, "lovelace")
+        self.wrong = Identity(user, "no")
+        subprocess.run(
+            ["smbpasswd", "-c", own / "conf", "-s", "-a", user],
+            input="lovelace\nlovelace\n",
+            text=True,
+            capture_output=True,
+            check=True,
+            timeout=PATIENCE,
+        )
+
+    def url(self, name: str) -> str:
+        return f"smb://{self.place}/data/{quote(name)}"
+
+    def site(self) -> Site:
+        return replace(super().site(), schemes=("smb",))
+
+    def command(self) -> list[str]:
+        return ["/usr/sbin/smbd", "--foreground", "--no-process-group", "--debug-stdout", "-s",
+                str(self.root / "smbd" / "conf")]  # fmt: skip
+
+
 REMOTES: dict[str, type[Remote]] = {
     "ftp": FtpRemote, "sftp": SftpRemote, "s3": S3Remote, "webdav": WebdavRemote, "gs": GsRemote,
+    "smb": SmbRemote,
 }  # fmt: skip

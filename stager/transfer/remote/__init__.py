@@ -9,7 +9,15 @@ BACKENDS = {
     "s3": "stager.transfer.remote.s3:S3Backend",
     "gs": "stager.transfer.remote.gs:GsBackend",
     "webdav": "stager.transfer.remote.webdav:WebdavBackend",
+    "smb": "stager.transfer.remote.smb:SmbBackend",
 }
 """What reads each scheme; imported when it is needed. The extra that brings its packages has the scheme's name."""
-PACKAGES = {"ftp": "fsspec", "sftp": "sshfs", "s3": "s3fs", "gs": "gcsfs", "webdav": "webdav4"}
+PACKAGES = {
+    "ftp": "fsspec",
+    "sftp": "sshfs",
+    "s3": "s3fs",
+    "gs": "gcsfs",
+    "webdav": "webdav4",
+    "smb": "smbprotocol",
+}
 """Without which a scheme can't be read."""
