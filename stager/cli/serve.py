@@ -14,6 +14,7 @@ import typer
 
 from stager.cli import output
 from stager.cli.options import AllowedNetworks, AsJson, CacheDir
+from stager.cli.standby import server_in_turn
 from stager.errors import InputError
 
 if TYPE_CHECKING:
@@ -39,6 +40,10 @@ RestartAfter = Annotated[
         help="Stop and begin anew, in the same process, each time that so long has passed (24h; a tenth more or less).",
     ),
 ]
+Standby = Annotated[
+    bool,
+    typer.Option("--standby", help="While another server is at work, wait, and take over when it is gone."),
+]
 Port = Annotated[int | None, typer.Option("--port", metavar="N", help="Port to listen on; 0: any free one.")]
 
 
@@ -48,6 +53,7 @@ def serve(
     cache_dir: CacheDir = None,
     allowed_networks: AllowedNetworks = None,
     restart_after: RestartAfter = None,
+    standby: Standby = False,
     as_json: AsJson = False,
 ) -> None:
     """Run the server: API, job mapper and transfers, until Ctrl-C or SIGTERM.
@@ -86,7 +92,9 @@ def serve(
     certificate = Certificate(settings.tls_certificate, settings.tls_key) if encrypted else None
     with logging_to_stderr(settings.log_level, settings.log_format), ExitStack() as running:
         metrics = Metrics()
-        server = JobServer(settings, metrics=metrics)
+        server = server_in_turn(lambda: JobServer(settings, metrics=metrics), waits=standby)
+        if server is None:
+            return
         running.callback(server.close)
         admitted = admittance(settings, server.accounts)
         check_users(address, there_are=admitted.lets_others_in or server.accounts.let_somebody_in)
@@ -130,11 +138,7 @@ def serve(
         running.enter_context(announced(settings.state_dir, url, server.cache.root))
         restart = PlannedRestart(lifetime, listening, api.stop)
 
-        def stop() -> None:
-            restart.cancel()
-            api.stop()
-
-        with _stopping(stop), _renewing(certificate):
+        with _stopping(restart.end), _renewing(certificate):
             with watched(lambda: server.readiness.answers("mapper")):
                 api.run(sockets=[listening])
             restart.tell()

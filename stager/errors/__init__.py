@@ -93,6 +93,7 @@ __all__ = [
     "SignalsError",
     "StagerError",
     "StateError",
+    "SupersededError",
     "TlsError",
     "TooManyInputsError",
     "TooManyRequestsError",
@@ -280,6 +281,12 @@ class NotReadyError(StagerError):
 
     code = "not-ready"
     transient = True
+
+
+class SupersededError(StateError):
+    """Another server has taken over; this one writes nothing any more, and ends."""
+
+    code = "superseded"
 
 
 class SignalsError(StagerError):

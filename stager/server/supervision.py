@@ -67,11 +67,12 @@ class PlannedRestart:
         log.info("planned restart", extra={"action": "server.restart"})
         self._stop()
 
-    def cancel(self) -> None:
-        """There will be none: the server is to end."""
+    def end(self) -> None:
+        """The server is to end, and there will be no restart."""
         self.is_due = False
         if self._timer is not None:
             self._timer.cancel()
+        self._stop()
 
     def tell(self) -> None:
         """Tell the supervisor what comes now."""

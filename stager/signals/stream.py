@@ -79,14 +79,19 @@ class StreamReader:
         self.is_away = False
         """Redis could not be used at the last try."""
 
-    def claim(self) -> None:
+    def claim(self, *, by_force: bool = False) -> None:
         """Say that this server uses this Redis.
+
+        Args:
+            by_force: whoever else says so does no more: the database has made this one the leader.
 
         Raises:
             ServerBusyError: another one does.
             SignalsError: Redis can't be used.
         """
         with self._address.speaking():
+            if by_force:
+                self._redis.set(keys.SERVER, self._server, ex=keys.SERVER_SECONDS)
             holder: Any = self._claim(keys=[keys.SERVER], args=[self._server, keys.SERVER_SECONDS])
         if holder is not None:
             raise ServerBusyError(

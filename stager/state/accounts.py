@@ -12,6 +12,7 @@ from sqlalchemy.exc import IntegrityError, SQLAlchemyError
 from stager.errors import ConflictError, StateError
 from stager.model.accounts import Token, User
 from stager.model.principals import Role
+from stager.state.leadership import writing
 from stager.state.schema import accounts_revision, tokens, users
 
 
@@ -51,7 +52,7 @@ class AccountStore:
             StateError: the database refused.
         """
         try:
-            with self._engine.begin() as connection:
+            with writing(self._engine) as connection:
                 connection.execute(
                     users.insert().values(
                         name=user.name,
@@ -97,7 +98,7 @@ class AccountStore:
         }
         user = select(users.c.name).where(users.c.name == token.user).with_for_update()
         try:
-            with self._engine.begin() as connection:
+            with writing(self._engine) as connection:
                 if connection.execute(user).first() is None:
                     raise ConflictError(f"there is no user {token.user!r} any more")
                 connection.execute(tokens.insert().values(**row))
@@ -112,7 +113,7 @@ class AccountStore:
     def note_uses(self, uses: Mapping[str, float]) -> None:
         """Write when tokens were used last; no other server needs to know at once."""
         try:
-            with self._engine.begin() as connection:
+            with writing(self._engine) as connection:
                 for token, at in uses.items():
                     connection.execute(tokens.update().where(tokens.c.id == token).values(last_used_at=at))
         except SQLAlchemyError as error:
@@ -121,7 +122,7 @@ class AccountStore:
     def _write(self, *statements: Any) -> bool:
         """Whether the first one changed something."""
         try:
-            with self._engine.begin() as connection:
+            with writing(self._engine) as connection:
                 counts = [connection.execute(statement).rowcount for statement in statements]
                 _count_up(connection)
         except SQLAlchemyError as error:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from sqlalchemy import BigInteger, Boolean, Column, Float, Index, Integer, MetaData, String, Table, Text, text
 
-HEAD = "0008"
+HEAD = "0009"
 """Version of this schema; the newest of `stager.state.migrations.versions`."""
 
 metadata = MetaData()
@@ -207,6 +207,14 @@ events = Table(
     Column("first", BigInteger, nullable=False),  # numbers of its events
     Column("at", Float, nullable=False),
     Column("told", Text, nullable=False),  # JSON list of them, each a list; see stager.state.chronicle
+)
+
+leaders = Table(
+    "leaders",
+    metadata,
+    Column("id", Integer, primary_key=True, autoincrement=False),  # one row, 0; see stager.state.leadership
+    Column("term", BigInteger, nullable=False),
+    Column("holder", Text, nullable=False),
 )
 
 version = Table("alembic_version", metadata, Column("version_num", String(32), primary_key=True))

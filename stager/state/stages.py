@@ -14,6 +14,7 @@ from stager import steps
 from stager.errors import StateError, error_from_dict
 from stager.model.stages import Stage, StagedFile, StagedState
 from stager.state.bulk import ManyRows
+from stager.state.leadership import writing
 from stager.state.rows import mirrors_of, wanted_row
 from stager.state.schema import STAGED_IS_OPEN, staged, stages
 
@@ -57,11 +58,11 @@ class StageStore:
         """
         try:
             for start in range(0, len(files), FILES_AT_ONCE):
-                with self._engine.begin() as connection:
+                with writing(self._engine) as connection:
                     rows = [_row(file) | _new(file) for file in files[start : start + FILES_AT_ONCE]]
                     _INSERT.execute(connection, rows)
             steps.reached("stage.files")
-            with self._engine.begin() as connection:
+            with writing(self._engine) as connection:
                 connection.execute(stages.insert().values(**_stage_row(stage)))
         except SQLAlchemyError as error:
             raise _refused(error) from error
@@ -143,7 +144,7 @@ class StageStore:
             StateError: it is still there.
         """
         try:
-            with self._engine.begin() as connection:
+            with writing(self._engine) as connection:
                 connection.execute(stages.update().where(stages.c.id == stage_id).values(deleted=True))
         except SQLAlchemyError as error:
             raise _refused(error) from error
@@ -156,7 +157,7 @@ class StageStore:
         """
         held = select(staged.c.stage).where(STAGED_IS_OPEN)
         query = select(stages.c.id).where(stages.c.deleted, stages.c.id.not_in(held))
-        with self._engine.begin() as connection:
+        with writing(self._engine) as connection:
             gone = list(connection.execute(query).scalars())
             for stage_id in gone:
                 connection.execute(staged.delete().where(staged.c.stage == stage_id))

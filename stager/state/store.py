@@ -27,6 +27,7 @@ from stager.state.bulk import ManyRows
 from stager.state.chronicle import Chronicle
 from stager.state.database import open_engine
 from stager.state.grants import read_grants, save_grants
+from stager.state.leadership import Leadership, writing
 from stager.state.stages import StageStore, open_fetches, save_staged
 
 READ_AT_ONCE = 500
@@ -66,13 +67,18 @@ class Store:
 
     Args:
         url: SQLAlchemy URL.
+        leadership: of the server, where several use the database; a term of it begins.
 
     Raises:
         StateError: the database can't be used.
     """
 
-    def __init__(self, url: str) -> None:
+    def __init__(self, url: str, leadership: Leadership | None = None) -> None:
         self._engine = open_engine(url)
+        self.leads = leadership is not None
+        """Whether the database has made this the one server of several."""
+        if leadership is not None:
+            self._engine = leadership.begin(self._engine)
         self.stages = StageStore(self._engine)
         """Stage requests."""
         self.accounts = AccountStore(self._engine)
@@ -111,7 +117,7 @@ class Store:
             StateError: nothing was written.
         """
         try:
-            with self._engine.begin() as connection:
+            with writing(self._engine) as connection:
                 _save_names(connection, changes.names)
                 _save_fetches(connection, changes.fetches)
                 _save_jobs(connection, changes.jobs, specs)

@@ -31,13 +31,14 @@ class Hearing:
     Args:
         settings: where Redis is.
         made: closes it.
+        leads: the database says that this server is the only one.
 
     Raises:
         ServerBusyError: another server uses the Redis.
         SettingsError: what it needs is not installed, or the address makes no sense.
     """
 
-    def __init__(self, settings: Settings, made: ExitStack) -> None:
+    def __init__(self, settings: Settings, made: ExitStack, *, leads: bool = False) -> None:
         check_farm_installed()
 
         from stager.signals.stream import StreamReader
@@ -54,7 +55,7 @@ class Hearing:
         )
         made.callback(self._reader.close)
         try:
-            self._reader.claim()
+            self._reader.claim(by_force=leads)
         except SignalsError as error:  # it may come up later than we do
             log.error("%s; trying again until it can", error)  # noqa: TRY400 - it says all there is
 
@@ -103,9 +104,9 @@ class Hearing:
                 listener.emptied()
 
 
-def build_hearing(settings: Settings, made: ExitStack) -> Hearing | None:
-    """The ear, if there is anything to hear: closed with `made`."""
-    return Hearing(settings, made) if _has_workers(settings) else None
+def build_hearing(settings: Settings, made: ExitStack, *, leads: bool = False) -> Hearing | None:
+    """The ear, if there is anything to hear: closed with `made`. For `leads` see `Hearing`."""
+    return Hearing(settings, made, leads=leads) if _has_workers(settings) else None
 
 
 def build_roster(settings: Settings, made: ExitStack) -> Callable[[], list[WorkerView]]:

@@ -49,6 +49,7 @@ from stager.wiring.eviction import build_keeper
 from stager.wiring.farms import build_farm, fetch_seats, files_in_a_seat
 from stager.wiring.hearing import build_hearing, build_roster
 from stager.wiring.known_cache import open_known_cache
+from stager.wiring.leading import open_store
 from stager.wiring.places import build_job_place, build_run_service, job_slots
 
 
@@ -61,7 +62,7 @@ class JobServer:
         metrics: where figures are kept; None: nowhere.
 
     Raises:
-        ServerBusyError: another server uses the state directory, or the Redis.
+        ServerBusyError: another server uses the state directory, the database or the Redis.
         CacheError, StateError: the cache or the database can't be used.
         SettingsError: settings that don't go together.
     """
@@ -74,10 +75,7 @@ class JobServer:
         with ExitStack() as made:
             made.callback(StateLock(settings.state_dir).close)
             self.cache = open_known_cache(settings)
-            self._store = store = Store(
-                settings.database_url or f"sqlite:///{settings.state_dir / 'stager.db'}"
-            )
-            made.callback(store.close)
+            self._store = store = open_store(settings, made)
             self.cache_site = build_cache_site(settings, self.cache, clock)
             made.callback(self.cache_site.close)
 
@@ -128,7 +126,7 @@ class JobServer:
             self._account_care = build_account_care(settings, store, clock, ids, made)
             self._credential_watch = build_credential_watch(settings, self._mapper, self.grants, made)
             self.credentials = build_credential_service(settings, self._credential_changed)
-            self._hearing = build_hearing(settings, made)
+            self._hearing = build_hearing(settings, made, leads=store.leads)
             self._job_place = build_job_place(
                 settings, self.cache, self._mapper.job_signal, self._hearing, made
             )

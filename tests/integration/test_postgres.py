@@ -2,18 +2,23 @@
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Iterator
 from dataclasses import replace
+from functools import partial
 from itertools import count
 from pathlib import Path
 
 import pytest
+from sqlalchemy import create_engine, text
 
-from stager.errors import StateError
+from stager.errors import ServerBusyError, StateError, SupersededError
 from stager.model.jobs import JobSpec, JobState
-from stager.model.records import Changes, Position
-from stager.state import schema
+from stager.model.records import Changes, NameRecord, Position
+from stager.model.stages import Stage
+from stager.state import leadership, schema
 from stager.state.database import open_engine
+from stager.state.leadership import Leadership
 from stager.state.store import Store
 from tests.integration import test_mapper_loop as loop
 from tests.support.postgres import cluster, empty
@@ -187,3 +192,54 @@ def _close_all_connections(url: str) -> None:
             )
         )
     engine.dispose()
+
+
+def test_what_a_leader_writes_after_another_one_has_taken_over_is_refused_and_its_end_is_asked_for(
+    url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(leadership, "LOOK_SECONDS", 3600.0)  # it does not notice by itself
+    ended: list[str] = []
+    old = Leadership(url, "one", ended.append)
+    first = Store(url, old)
+    first.save(Changes(names=[NameRecord("before", met_at=1.0)]), {})
+    with pytest.raises(ServerBusyError):
+        Leadership(url, "two", ended.append)
+    assert old._session is not None
+    old._session.close()  # as when its host was cut off
+    new = Leadership(url, "two", ended.append)
+    second = Store(url, new)
+    try:
+        for write in (
+            partial(first.save, Changes(names=[NameRecord("after", met_at=2.0)]), {}),
+            partial(first.stages.add, Stage("6h085m4kmqd43"), []),
+        ):
+            with pytest.raises(SupersededError):
+                write()
+        assert len(ended) == 2
+        assert "two" in ended[0]
+        assert [name.name for name in second.names()] == ["before"]
+        second.save(Changes(names=[NameRecord("later", met_at=3.0)]), {})
+    finally:
+        for store, leads in ((second, new), (first, old)):
+            store.close()
+            leads.close()
+
+
+def test_a_leader_whose_session_breaks_and_who_does_not_get_the_lock_again_asks_for_its_end(
+    url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(leadership, "LOOK_SECONDS", 0.02)
+    ended = threading.Event()
+    leads = Leadership(url, "one", lambda _: ended.set())
+    assert leads._session is not None
+    pid = leads._session.execute(text("SELECT pg_backend_pid()")).scalar()
+    monkeypatch.setattr(leads, "_lock", lambda: None)  # another one was quicker
+    store, other = Store(url, leads), create_engine(url)
+    try:
+        with other.connect() as connection:
+            connection.execute(text("SELECT pg_terminate_backend(:pid)"), {"pid": pid})
+        assert ended.wait(60)
+    finally:
+        other.dispose()
+        store.close()
+        leads.close()
