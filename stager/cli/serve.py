@@ -120,6 +120,7 @@ def serve(
             credentials=server.credentials,
             grants=server.grants,
             events=server.events,
+            repeats=server.repeats,
             metrics=metrics,
             metrics_open=settings.metrics_open,
             readiness=server.readiness,

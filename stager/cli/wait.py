@@ -1,4 +1,4 @@
-"""``stager wait`` and ``stager cancel``: jobs to their end, one way or the other."""
+"""``stager wait``, ``stager cancel`` and ``stager retry``: jobs to their end, one way or the other."""
 
 from __future__ import annotations
 
@@ -58,6 +58,19 @@ def _tell(job: JobDetail, *, as_json: bool) -> Exit:
     if job.error and not as_json:
         output.note(str(error_from_dict(job.error)))
     return Exit.FAILED
+
+
+def retry(jobs: Jobs, as_json: AsJson = False) -> None:
+    """Submit jobs that failed or were cancelled anew, with the same descriptions, and print the new ids."""
+    from stager.cli.connect import connected
+
+    with connected() as client:
+        for word in jobs:
+            new = client.jobs.retry(word)
+            if as_json:
+                output.json_line({"job": word, "id": new})
+            else:
+                output.line(new)
 
 
 def cancel(jobs: Jobs, as_json: AsJson = False) -> None:

@@ -165,7 +165,8 @@ class _Exchange:
                 media_type = answer.headers.get("Content-Type", "")
                 raise problem(self._url, answer.status, media_type, await answer.read())
         except _FAILURES as error:
-            raise unreachable(self._url, innermost(error)) from None
+            sent = not isinstance(error, aiohttp.ClientConnectorError | aiohttp.ConnectionTimeoutError)
+            raise unreachable(self._url, innermost(error), sent=sent) from None
 
 
 async def _awaited(blocks: Iterable[bytes]) -> AsyncIterator[bytes]:

@@ -57,12 +57,12 @@ def foreign(url: str, status: int) -> StagerError:
     )
 
 
-def unreachable(url: str, cause: str) -> StagerError:
-    """Nobody answers there, or nobody that is trusted."""
+def unreachable(url: str, cause: str, *, sent: bool) -> StagerError:
+    """Nobody answers there, or nobody that is trusted; `sent`: somebody may have got the request."""
     remedy = "start it with `stager serve`"
     if "certificate verify failed" in cause.lower():
         remedy = "set server_ca_bundle to a file with the certificates to trust, and use a name that is in the server's"
-    return ServerUnreachableError(f"no server answers at {url}", cause=cause, remedy=remedy)
+    return ServerUnreachableError(f"no server answers at {url}", cause=cause, remedy=remedy, sent=sent)
 
 
 def broke_off(url: str, cause: str) -> StagerError:

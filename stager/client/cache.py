@@ -8,7 +8,7 @@ from dataclasses import asdict
 from functools import partial
 from typing import Any
 
-from stager.client.patience import resumed, told
+from stager.client.patience import once, resumed, told
 from stager.client.shapes import view, views
 from stager.client.talk import Blocking, Group, M, Request, Talk, Telling, answered, listened, part
 from stager.model.cache_views import CacheTotals, Content, FileDetail, Listing, Rebuilt, Walked
@@ -99,7 +99,8 @@ class CacheCalls(Group[M]):
     ) -> Talk[PinView]:
         """See `PinService.pin`."""
         body = {"file": word, "seconds": seconds, "reason": reason, "owner": owner}
-        return view(PinView, (yield Request("POST", "cache/pins", json=body)))
+        request = Request("POST", "cache/pins", json=body)
+        return view(PinView, (yield from once(request, self._driver.outage_seconds)))
 
     @answered
     def unpin(self, word: str) -> Talk[list[PinView]]:

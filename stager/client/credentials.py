@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
+from stager.client.patience import once
 from stager.client.shapes import view, views
 from stager.client.talk import Group, M, Request, Talk, answered, part
 from stager.model.credentials import CredentialView, NewCredential
@@ -25,7 +26,8 @@ class CredentialCalls(Group[M]):
             "parts": dict(new.parts),
             "expires_at": new.expires_at,
         }
-        return view(CredentialView, (yield Request("POST", "credentials", json=body)))
+        request = Request("POST", "credentials", json=body)
+        return view(CredentialView, (yield from once(request, self._driver.outage_seconds)))
 
     @answered
     def rotate(

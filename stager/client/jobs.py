@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Collection, Sequence
 
-from stager.client.patience import patiently, whole
+from stager.client.patience import once, patiently, whole
 from stager.client.shapes import view, views
 from stager.client.talk import ANSWER_SECONDS, Group, M, Request, Talk, Telling, answered, listened, part
 from stager.model.jobs import JobSpec, JobState
@@ -22,9 +22,11 @@ class JobCalls(Group[M]):
         """Take in jobs, all or none; their ids.
 
         Raises:
-            StagerError: as of `JobService.submit`; nothing was submitted, unless it is `ServerUnreachableError`.
+            StagerError: as of `JobService.submit`; nothing was submitted, unless it is `ServerUnreachableError` with
+                the detail ``sent``: the answer was lost and could not be had again.
         """
-        answer = yield Request("POST", "jobs", json=[spec.to_dict() for spec in specs])
+        request = Request("POST", "jobs", json=[spec.to_dict() for spec in specs])
+        answer = yield from once(request, self._driver.outage_seconds)
         return [str(job) for job in answer["ids"]]
 
     @answered
@@ -54,6 +56,12 @@ class JobCalls(Group[M]):
     def cancel(self, word: str) -> Talk[bool]:
         """Cancel a job; False when it was cancelled already."""
         return bool((yield Request("POST", f"jobs/{part(word)}/cancel"))["changed"])
+
+    @answered
+    def retry(self, word: str) -> Talk[str]:
+        """Submit a job that failed or was cancelled anew; the id of the new one."""
+        request = Request("POST", f"jobs/{part(word)}/retry")
+        return str((yield from once(request, self._driver.outage_seconds))["ids"][0])
 
     @listened
     def log(self, word: str, stream: str, *, offset: int = 0) -> Telling[bytes, None]:

@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
+from dataclasses import replace
 from json import loads
 from typing import Any, TypeVar
 from urllib.parse import unquote
+from uuid import uuid4
 
 from stager.client.answers import broke_off
 from stager.client.talk import Emit, Open, Pause, Read, Request, Talk, Telling
-from stager.errors import ConflictError, ServerUnreachableError, StateError, error_from_dict
+from stager.errors import ConflictError, ServerUnreachableError, StateError, UnderWayError, error_from_dict
 
 POLL_SECONDS = 30.0
 """One long poll."""
@@ -56,6 +58,30 @@ def patiently(
         if is_over(found) or (until is not None and time.monotonic() >= until):
             return found
         gone_since, pause = None, FIRST_PAUSE_SECONDS
+
+
+def once(request: Request, outage_seconds: float) -> Talk[Any]:
+    """Ask for something to be made: once, though it is asked again when the answer was lost.
+
+    Raises:
+        ServerUnreachableError: nobody was there, and nothing was made; or the answer was lost, and the server stayed
+            away: whether it was made is not known (`details`: ``sent`` is true).
+    """
+    request = replace(request, headers={**request.headers, "Idempotency-Key": f'"{uuid4().hex}"'})
+    lost: ServerUnreachableError | None = None
+    pause, until = FIRST_PAUSE_SECONDS, time.monotonic() + outage_seconds
+    while True:
+        try:
+            return (yield request)
+        except UnderWayError:
+            if time.monotonic() > until:
+                raise
+        except ServerUnreachableError as error:
+            lost = error if error.details.get("sent") else lost
+            if lost is None or time.monotonic() > until:
+                raise lost or error from None
+        yield Pause(pause)
+        pause = min(pause * 2, LONGEST_PAUSE_SECONDS)
 
 
 def whole(path: str, **params: Any) -> Telling[bytes, None]:

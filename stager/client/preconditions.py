@@ -16,6 +16,11 @@ class PreconditionCalls(Group[M]):
         return views(PreconditionView, (yield Request("GET", "preconditions"))["preconditions"])
 
     @answered
+    def unmeet(self, name: str) -> Talk[bool]:
+        """Say that a precondition holds no more, for jobs that are not handed over yet; False when it did not."""
+        return bool((yield Request("DELETE", f"preconditions/{part(name)}"))["changed"])
+
+    @answered
     def meet(self, name: str) -> Talk[bool]:
         """Say that a precondition is met; False when it was already."""
         return bool((yield Request("PUT", f"preconditions/{part(name)}"))["changed"])

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import asdict
 
-from stager.client.patience import patiently
+from stager.client.patience import once, patiently
 from stager.client.shapes import view, views
 from stager.client.talk import ANSWER_SECONDS, Group, M, Request, Talk, answered, part
 from stager.model.stages import ArchiveInfo, StageDetail, StageItem, StageView
@@ -29,7 +29,8 @@ class StageCalls(Group[M]):
         """See `StageService.stage`."""
         files = [{name: value for name, value in asdict(item).items() if value} for item in items]
         body = {"files": files, "keep_seconds": keep_seconds, "priority": priority, "owner": owner}
-        return str((yield Request("POST", "stage", json=body))["id"])
+        request = Request("POST", "stage", json=body)
+        return str((yield from once(request, self._driver.outage_seconds))["id"])
 
     @answered
     def archive_info(self, paths: Sequence[str]) -> Talk[list[ArchiveInfo]]:

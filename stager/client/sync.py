@@ -11,6 +11,7 @@ from types import TracebackType
 from typing import Any, Self, TypeVar
 
 import requests
+from urllib3.exceptions import NewConnectionError
 
 from stager.client.answers import broke_off, content, innermost, is_good, problem, unreachable
 from stager.client.groups import BLOCK_BYTES, CONNECT_SECONDS, OUTAGE_SECONDS, Groups
@@ -172,4 +173,12 @@ class _Exchange:
                 media_type = answer.headers.get("Content-Type", "")
                 raise problem(self._url, answer.status_code, media_type, answer.content)
         except requests.RequestException as error:
-            raise unreachable(self._url, innermost(error)) from None
+            sent = not _never_connected(error)
+            raise unreachable(self._url, innermost(error), sent=sent) from None
+
+
+def _never_connected(error: requests.RequestException) -> bool:
+    if isinstance(error, requests.ConnectTimeout | requests.exceptions.SSLError):
+        return True
+    outer = error.args[0] if error.args else None
+    return isinstance(getattr(outer, "reason", None), NewConnectionError)

@@ -71,6 +71,7 @@ __all__ = [
     "InputFailedError",
     "JobError",
     "JobTooLargeError",
+    "KeyReusedError",
     "LayoutVersionError",
     "NotACacheError",
     "NotFoundError",
@@ -97,6 +98,7 @@ __all__ = [
     "TlsError",
     "TooManyInputsError",
     "TooManyRequestsError",
+    "UnderWayError",
     "UnprovenLengthError",
     "WorkerLostError",
     "error_from_dict",
@@ -110,6 +112,12 @@ class InputError(StagerError):
     """What the caller gave is not valid; nothing was changed."""
 
     code = "bad-input"
+
+
+class KeyReusedError(InputError):
+    """An Idempotency-Key was sent with another request before; nothing was changed."""
+
+    code = "key-reused"
 
 
 class TooManyInputsError(InputError):
@@ -134,6 +142,13 @@ class ConflictError(StagerError):
     """The thing exists but is in a state that forbids this."""
 
     code = "conflict"
+
+
+class UnderWayError(ConflictError):
+    """A call with the same Idempotency-Key is being answered just now."""
+
+    code = "under-way"
+    transient = True
 
 
 class IllegalTransitionError(StagerError):

@@ -11,7 +11,7 @@ from stager.model.stages import StagedFile, StagedState
 
 def validate(machine: Machine) -> None:
     """Check all of it; raises `AssertionError` naming what does not hold."""
-    queued = {job for _, job in machine.ready_queue}
+    queued = machine.line.all()
     pending = {(precondition, job) for precondition, jobs in machine.wakes for job in jobs}
     for job in machine.jobs.values():
         _check_job(machine, job, queued, pending)
@@ -19,13 +19,13 @@ def validate(machine: Machine) -> None:
         _check_fetch(machine, fetch)
     for file in machine.stages.files.values():
         _check_staged(machine, file)
-    if machine.job_slots is not None:
-        assert len(machine.handed) <= machine.job_slots, "more jobs handed over than there are slots"
+    if machine.line.slots is not None:
+        assert len(machine.line.handed) <= machine.line.slots, "more jobs handed over than there are slots"
 
 
 def _check_job(machine: Machine, job: JobRecord, queued: set[str], pending: set[tuple[str, str]]) -> None:
     assert not (job.state.is_final and not job.handed), f"job {job.id} is over and still held"
-    assert job.handed == (job.id in machine.handed), f"job {job.id}: slot and record differ"
+    assert job.handed == (job.id in machine.line.handed), f"job {job.id}: slot and record differ"
     if job.state is JobState.READY:
         assert not job.unmet, f"job {job.id} is ready with {job.unmet} unmet"
         assert job.id in queued, f"job {job.id} is ready and not queued"

@@ -13,6 +13,7 @@ import threading
 from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import Future
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 from stager import steps
@@ -23,13 +24,14 @@ from stager.mapper.instructions import (
     Dispatch,
     Instruction,
     MakeRoom,
-    NewJob,
     StartFetch,
     StopFetch,
     StopJob,
 )
 from stager.mapper.machine import Machine
 from stager.mapper.ports import FetchPlace, JobPlace, SignalSource, StateStore
+from stager.mapper.taking import Submission, take_in
+from stager.model.answered import Answered
 from stager.model.backoff import outage_wait
 from stager.model.events import DispatchInput, DispatchOrder, JobEnded, JobRefused, JobSignal, JobStarted
 from stager.model.fetches import Failed, Progress, Ready, Signal, Started
@@ -104,12 +106,11 @@ class Mapper:
         self._fetch_place: FetchPlace | None = None
         self._job_place: JobPlace | None = None
         self._source: SignalSource | None = None
-        self._session = 0
         self._position: Position | None = None
         self._inbox: queue.SimpleQueue[_Item] = queue.SimpleQueue()
         self._progress: dict[str, Progress] = {}
         self._specs: dict[str, JobSpec] = {}
-        self._failures = 0
+        self._failures, self._session = 0, 0
         self._pieces = MOST_PIECES // 8
         self._stopped = threading.Event()
         self._thread = threading.Thread(target=self._run, name="mapper", daemon=True)
@@ -149,19 +150,17 @@ class Mapper:
         """Take in what the dispatcher tells; returns at once."""
         self._inbox.put(signal)
 
-    def submit(self, jobs: Sequence[tuple[NewJob, JobSpec]]) -> Future[list[str]]:
-        """Take in jobs, all or none; the answer (their ids) comes when they are durable."""
-
-        def run(machine: Machine, now: float) -> list[str]:
-            for new, _ in jobs:  # all or none: looked at before the first is taken in
-                machine.check_new(new.id)
-            return [machine.submit(new, now=now).id for new, _ in jobs]
-
-        return self._ask(run, {new.id: spec for new, spec in jobs})
+    def submit(self, jobs: Sequence[Submission], answered: Answered | None = None) -> Future[list[str]]:
+        """Take in jobs, all or none; the answer (their ids) comes when they are durable, and `answered` with them."""
+        return self._ask(partial(take_in, jobs, answered), {new.id: spec for new, spec in jobs})
 
     def meet(self, name: str) -> Future[bool]:
         """Say that a precondition is met; the answer is False when it was already."""
         return self._ask(lambda machine, now: machine.meet(name, now=now))
+
+    def unmeet(self, name: str) -> Future[bool]:
+        """Say that a precondition holds no more; the answer is False when it did not."""
+        return self._ask(lambda machine, _: machine.unmeet(name))
 
     def cancel(self, job: str) -> Future[bool]:
         """Cancel a job; the answer is False when it was cancelled already."""

@@ -11,7 +11,6 @@ the event arrives but a piece at a time in `advance`, so that nothing else has t
 
 from __future__ import annotations
 
-import heapq
 from collections import deque
 from collections.abc import Collection, Iterable, Iterator
 
@@ -20,21 +19,19 @@ from stager.mapper.admission import Admission
 from stager.mapper.flights import Flights
 from stager.mapper.grants import Grants
 from stager.mapper.instructions import AdoptFetch, Dispatch, Instruction, NewJob, StopJob
+from stager.mapper.line import Line
 from stager.mapper.stages import Stages
-from stager.mapper.verdicts import input_failed, inputs_lost, job_too_large
+from stager.mapper.verdicts import MOST_HAND_OVERS, input_failed, inputs_lost, job_too_large
 from stager.mapper.wants import Wants
 from stager.model.backoff import RetryPolicy
 from stager.model.events import JobEnded, JobRefused, JobSignal, JobStarted
 from stager.model.fetches import FetchState, Signal
 from stager.model.jobs import JobState, check_job_transition
-from stager.model.records import NAME, Changes, FetchRecord, JobRecord, NameRecord
+from stager.model.records import NAME, Besides, Changes, FetchRecord, JobRecord, NameRecord
 from stager.model.stages import StagedFile
 
 BEFORE_START: Collection[JobState] = frozenset({JobState.WAITING, JobState.READY, JobState.DISPATCHED})
 """States in which a job needs its inputs."""
-
-MOST_HAND_OVERS = 5
-"""After that many refused ones the file system is at fault, and fetching once more is no help."""
 
 
 class Machine:
@@ -60,20 +57,16 @@ class Machine:
         grants: Grants | None = None,
     ) -> None:
         self.flights = Flights(admission, retry, fetch_ids, grants)
-        self.stages = Stages(self.flights)
+        self.besides = Besides()
+        self.stages = Stages(self.flights, self.besides)
         self._wants = Wants(self.flights)
-        self.job_slots = job_slots
         self.job_bytes = job_bytes
         self.jobs: dict[str, JobRecord] = {}
-        self.handed: set[str] = set()
-        """Jobs handed over and not known to be over."""
-        self.ready_queue: list[tuple[int, str]] = []
-        """Heap of (-priority, job); ids sort by time."""
+        self.line = Line(job_slots)
+        """Jobs that are ready, or handed over."""
         self.wakes: deque[tuple[str, deque[str]]] = deque()
         """A precondition that is decided, and the jobs still to be looked at for it."""
         self.stale_job_signals = 0
-        self.again: list[str] = []
-        """Jobs handed over whose place has to be told again, under the same id."""
         self._instructions: list[Instruction] = []
         self._loaded = False  # and not advanced since: fetches that were queued may start
         self._dirty_jobs: dict[str, JobRecord] = {}
@@ -123,8 +116,8 @@ class Machine:
             if job.state in BEFORE_START:
                 self._wants.attach(job)
             if job.handed:
-                self.handed.add(job.id)
-                self.again.append(job.id)
+                self.line.handed.add(job.id)
+                self.line.again.append(job.id)
         self._instructions += map(AdoptFetch, self.flights.resume(now, keep_running=keep_running))
         for job in list(self.jobs.values()):
             if job.state in {JobState.WAITING, JobState.READY}:
@@ -149,7 +142,7 @@ class Machine:
             if not self._fails_by_size(job, now) and not job.unmet:
                 self._make_ready(job, now)
         elif job.state is JobState.READY:
-            heapq.heappush(self.ready_queue, (-job.priority, job.id))
+            self.line.add(job)
 
     # -- what users do --------------------------------------------------------------------------
 
@@ -181,6 +174,17 @@ class Machine:
         if record.jobs:
             self.wakes.append((NAME + name, deque(record.jobs)))
         return True
+
+    def unmeet(self, name: str) -> bool:
+        """Say that a precondition holds no more; False when it did not.
+
+        Jobs that are ready wait again; those handed over have passed it.
+        """
+        waiting = self._wants.unmeet(name, self.jobs)
+        for job in waiting or ():
+            if job.state is JobState.READY:
+                self._move_job(job, JobState.WAITING)
+        return waiting is not None
 
     def cancel(self, job_id: str, *, now: float) -> bool:
         """Cancel a job; False when it is cancelled already.
@@ -241,7 +245,7 @@ class Machine:
         if job.state is JobState.DISPATCHED:
             self._move_job(job, JobState.RUNNING)
             job.started_at = now
-            self._detach(job, now)
+            self._instructions += self._wants.detach(job, now)
 
     def _job_refused(self, job: JobRecord, signal: JobRefused, now: float) -> None:
         self._over(job)
@@ -287,8 +291,8 @@ class Machine:
     @property
     def pending(self) -> bool:
         """Whether `advance` has more to do right now."""
-        work = self.wakes or self._instructions or self.again or self.stages.pending
-        return bool(self._loaded or work or (self.ready_queue and self._has_slot()))
+        work = self.wakes or self._instructions or self.line.again or self.stages.pending
+        return bool(self._loaded or work or self.line.pending)
 
     def take_changes(self) -> Changes:
         """What changed since the last call; what is over and written is then forgotten."""
@@ -297,7 +301,7 @@ class Machine:
             self.flights.take_changes(),
             self._wants.take_changes(),
             staged=self.stages.take_changes(),
-            told=self.stages.take_told(),
+            besides=self.besides.take(),
             grants=self.flights.grants.take_changes(),
         )
         self._dirty_jobs = {}
@@ -324,23 +328,25 @@ class Machine:
                 return
             if fetch.state is not FetchState.READY:  # lost again before this job was looked at
                 return
+        elif not self._wants.holds(precondition):
+            return
         self._wants.met(job, precondition)
         if not self._fails_by_size(job, now) and not job.unmet:
             self._make_ready(job, now)
 
     def _hand_over_again(self) -> None:
         """What was told since the load counts: a hand-over that is over now must not be repeated."""
-        for job_id in self.again:
+        for job_id in self.line.again:
             job = self.jobs.get(job_id)
             if job is not None and job.handed:
                 again = StopJob if job.state.is_final else Dispatch
                 self._instructions.append(again(job.id, job.epoch))
-        self.again.clear()
+        self.line.again.clear()
 
     def _dispatch_ready(self, now: float, limit: int) -> None:
-        while self.ready_queue and limit > 0 and self._has_slot():
+        while limit > 0 and self.line.pending:
             limit -= 1
-            job = self.jobs.get(heapq.heappop(self.ready_queue)[1])
+            job = self.jobs.get(self.line.next())
             if job is None or job.state is not JobState.READY:
                 continue
             for fetch in self.flights.ungranted(job.fetches, now, job.proving_since):
@@ -351,16 +357,10 @@ class Machine:
             self._move_job(job, JobState.DISPATCHED)
             job.epoch += 1
             job.handed, job.dispatched_at = True, now
-            self.handed.add(job.id)
+            self.line.handed.add(job.id)
             self._instructions.append(Dispatch(job.id, job.epoch))
 
-    def _has_slot(self) -> bool:
-        return self.job_slots is None or len(self.handed) < self.job_slots
-
     # -- the parts of which the above is made ---------------------------------------------------
-
-    def _detach(self, job: JobRecord, now: float) -> None:
-        self._instructions += self._wants.detach(job, now)
 
     def _fails_by_size(self, job: JobRecord, now: float) -> bool:
         job.error = job_too_large(job, self.fetches, self.job_bytes)
@@ -371,7 +371,7 @@ class Machine:
     def _make_ready(self, job: JobRecord, now: float) -> None:
         self._move_job(job, JobState.READY)
         job.ready_at = now
-        heapq.heappush(self.ready_queue, (-job.priority, job.id))
+        self.line.add(job)
 
     def _fail_for(self, job: JobRecord, fetch: FetchRecord, now: float) -> None:
         job.error = input_failed(fetch)
@@ -380,14 +380,14 @@ class Machine:
     def _finish(self, job: JobRecord, state: JobState, now: float) -> None:
         self._move_job(job, state)
         job.ended_at = now
-        self._detach(job, now)
+        self._instructions += self._wants.detach(job, now)
         if not job.handed:
             self._forget(job)
 
     def _over(self, job: JobRecord) -> None:
         """The hand-over is over: no process of this job exists any more."""
         job.handed = False
-        self.handed.discard(job.id)
+        self.line.handed.discard(job.id)
         self._dirty_jobs[job.id] = job
 
     def _forget(self, job: JobRecord) -> None:

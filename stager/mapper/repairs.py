@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import heapq
 from collections import Counter
 from collections.abc import Callable, Collection
 
@@ -29,7 +28,7 @@ def find(
 ) -> set[Suspect]:
     """Those of these jobs and fetches that look wrong; what is on its way through an inbox does so for a moment."""
     woken = {precondition for precondition, _ in machine.wakes}
-    queued = {job for _, job in machine.ready_queue}
+    queued = machine.line.all()
     found: set[Suspect] = set()
     for name in fetches:
         fetch = machine.fetches.get(name)
@@ -57,11 +56,11 @@ def mend(machine: Machine, suspects: Collection[Suspect], now: float) -> Counter
             error = WorkerLostError(f"fetch {name} is nowhere", cause="nobody works on it")
             machine.fetch_signal(Failed(name, fetch.generation, error, progressed=True), now=now)
         elif kind == JOB_ALONE:
-            machine.again.append(name)
+            machine.line.again.append(name)
         elif kind == JOB_ASLEEP:
             machine.settle_anew(machine.jobs[name], now)
         elif kind == JOB_UNQUEUED:
-            heapq.heappush(machine.ready_queue, (-machine.jobs[name].priority, name))
+            machine.line.add(machine.jobs[name])
     return Counter(kind for kind, _ in suspects)
 
 

@@ -17,6 +17,7 @@ from stager.mapper.instructions import StopFetch
 from stager.model.chronicle import Event
 from stager.model.fetches import FetchState
 from stager.model.pins import STAGE
+from stager.model.records import Besides
 from stager.model.stages import Stage, StagedFile, StagedState
 from stager.model.urls import parse_url
 
@@ -50,22 +51,22 @@ class Stages:
 
     Args:
         flights: the fetches that bring them, which jobs share.
+        besides: takes what shows in no record.
     """
 
-    def __init__(self, flights: Flights) -> None:
+    def __init__(self, flights: Flights, besides: Besides) -> None:
         self.files: dict[str, StagedFile] = {}
         self._flights = flights
         self._waiting: deque[str] = deque()  # files to be looked at, a piece at a time
         self._stops: list[StopFetch] = []
         self._dirty: dict[str, StagedFile] = {}
         self._open: Counter[str] = Counter()  # request → files that are waited for
-        self.told: list[Event] = []
-        """What happened and shows in no record, to be written with the next changes."""
+        self._besides = besides
 
     @property
     def pending(self) -> bool:
         """Whether `advance` has more to do."""
-        return bool(self._waiting or self._stops or self._dirty or self.told)
+        return bool(self._waiting or self._stops or self._dirty or self._besides)
 
     def load(self, files: Iterable[StagedFile]) -> None:
         """Take in what was written, after the fetches were and before they go on."""
@@ -195,11 +196,6 @@ class Stages:
         changed, self._dirty = list(self._dirty.values()), {}
         return changed
 
-    def take_told(self) -> list[Event]:
-        """What happened besides, since the last call."""
-        told, self.told = self.told, []
-        return told
-
     def _end(
         self, file: StagedFile, state: StagedState, now: float, error: StagerError | None = None
     ) -> None:
@@ -220,4 +216,4 @@ class Stages:
         self._open[stage.id] -= 1
         if not self._open[stage.id]:
             del self._open[stage.id]
-            self.told.append(Event("stage.done", stage.owner, stage=stage.id))
+            self._besides.told.append(Event("stage.done", stage.owner, stage=stage.id))

@@ -8,6 +8,9 @@ from stager.errors import CredentialError, FetchError, InputFailedError, JobErro
 from stager.model.records import FetchRecord, JobRecord
 from stager.model.urls import parse_url
 
+MOST_HAND_OVERS = 5
+"""After that many refused ones the file system is at fault, and fetching once more is no help."""
+
 
 def input_failed(fetch: FetchRecord) -> InputFailedError:
     """A fetch that the job needs has failed for good, or was cancelled."""

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 
 from stager.mapper.flights import Flights
 from stager.mapper.instructions import StopFetch
 from stager.model.fetches import FetchState
+from stager.model.jobs import JobState
 from stager.model.records import NAME, FetchRecord, JobRecord, NameRecord
+
+NOT_HANDED = frozenset({JobState.WAITING, JobState.READY})
 
 
 class Wants:
@@ -43,6 +46,22 @@ class Wants:
         record.met_at = now
         self._dirty[name] = record
         return record
+
+    def unmeet(self, name: str, jobs: Mapping[str, JobRecord]) -> list[JobRecord] | None:
+        """The precondition holds no more: those of these jobs that have not passed it; None: it did not hold."""
+        record = self.names.get(name)
+        if record is None or record.met_at is None:
+            return None
+        record.met_at = None
+        self._dirty[name] = record
+        before = [job for job in map(jobs.get, record.jobs) if job is not None and job.state in NOT_HANDED]
+        for job in before:
+            job.unmet.add(NAME + name)
+        return before
+
+    def holds(self, precondition: str) -> bool:
+        """Whether that (a name, with `NAME` before it) is met."""
+        return self.names[precondition.removeprefix(NAME)].met_at is not None
 
     def attach(self, job: JobRecord) -> None:
         """Register the job with what it waits for, and note what of it is not met."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 
 from stager.errors import StagerError
+from stager.model.answered import Answered
 from stager.model.chronicle import Event
 from stager.model.events import JobResult
 from stager.model.fetches import FetchRequest, FetchState
@@ -147,6 +148,25 @@ class NameRecord:
 
 
 @dataclass(slots=True)
+class Besides:
+    """What is written with a batch and shows in no record of it."""
+
+    told: list[Event] = field(default_factory=list)
+    """What happened."""
+    answered: list[Answered] = field(default_factory=list)
+    """Calls that will be answered when the batch is durable."""
+
+    def __bool__(self) -> bool:
+        return bool(self.told or self.answered)
+
+    def take(self) -> Besides:
+        """All of it, for the next batch."""
+        taken = Besides(self.told, self.answered)
+        self.told, self.answered = [], []
+        return taken
+
+
+@dataclass(slots=True)
 class Changes:
     """What has to be written, in one transaction."""
 
@@ -158,8 +178,7 @@ class Changes:
     staged: list[StagedFile] = field(default_factory=list)
     grants: dict[Access, Grant | None] = field(default_factory=dict)
     """None: it is over."""
-    told: list[Event] = field(default_factory=list)
-    """What happened besides, and no record shows."""
+    besides: Besides = field(default_factory=Besides)
     at: float = 0.0
     """When, seconds since 1970 UTC."""
     events: list[Event] = field(default_factory=list)
@@ -167,4 +186,4 @@ class Changes:
 
     def __bool__(self) -> bool:
         records = self.jobs or self.fetches or self.names or self.staged
-        return bool(records or self.grants or self.told or self.position)
+        return bool(records or self.grants or self.besides or self.position)

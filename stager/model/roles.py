@@ -136,6 +136,7 @@ GET /v1/jobs                               jobs           read   any     own   a
 GET /v1/jobs/{job}                         jobs           read   any     own   any       any
 POST /v1/jobs                              jobs           write  -       own   any       any
 POST /v1/jobs/{job}/cancel                 jobs           write  -       own   any       any
+POST /v1/jobs/{job}/retry                  jobs           write  -       own   any       any
 GET /v1/jobs/{job}/logs/{stream}           jobs           bytes  own     own   own       any
 GET /v1/jobs/{job}/results                 jobs           read   any     own   any       any
 GET /v1/jobs/{job}/results/{name}          jobs           bytes  own     own   own       any
@@ -143,6 +144,7 @@ DELETE /v1/jobs/{job}/results              jobs           write  -       own   a
 DELETE /v1/jobs/{job}/results/{name}       jobs           write  -       own   any       any
 GET /v1/preconditions                      preconditions  read   any     any   any       any
 PUT /v1/preconditions/{name}               preconditions  write  -       any   any       any
+DELETE /v1/preconditions/{name}            preconditions  write  -       any   any       any
 GET /v1/events                             events         read   any     own   any       any
 POST /v1/runs/{job}/{epoch}                runs           write  -       -     any       any
 

@@ -23,7 +23,7 @@ _STAGED_KINDS = {state: f"staged.{state.value}" for state in StagedState}
 
 def events_of(changes: Changes) -> list[Event]:
     """What these changes tell, before they are written: `saved` of each record is what the database has of it."""
-    events = [*changes.told]
+    events = [*changes.besides.told]
     for name in changes.names:
         events += _of_name(name)
     for fetch in changes.fetches:

@@ -55,6 +55,7 @@ from stager.service.flow import Flow
 from stager.service.grants import GrantService
 from stager.service.jobs import JobService
 from stager.service.readiness import Readiness
+from stager.service.repeats import Repeats
 from stager.service.runs import RunService
 from stager.service.site import SiteService
 from stager.service.stage import StageService
@@ -82,6 +83,7 @@ def create_app(
     events: EventService | None = None,
     admittance: Admittance = Admittance(),  # noqa: B008 - frozen
     audit: AuditLog | None = None,
+    repeats: Repeats | None = None,
     metrics: Metrics | None = None,
     metrics_open: bool = False,
     readiness: Readiness | None = None,
@@ -107,6 +109,7 @@ def create_app(
         events: what happens; None: it is not told.
         admittance: who may come in besides these, and how often anybody may.
         audit: who did what; None: it is not kept.
+        repeats: knows calls that come twice; None: each one counts.
         metrics: figures of this process; None: it keeps none.
         metrics_open: whether they are shown without the token.
         readiness: asks the parts of the server; None: there is nobody to ask.
@@ -127,7 +130,7 @@ def create_app(
         redirect_slashes=False,
     )
     app.state.waiting = Waiting(jobs)
-    app.state.following = Following(events)
+    app.state.following, app.state.repeats = Following(events), repeats
     problems.install(app)
     authentication = Authentication(token, accounts, admittance)
     app.add_middleware(

@@ -11,6 +11,7 @@ from pydantic import BaseModel, ConfigDict, Field
 from stager.errors import ConflictError, ForbiddenError, InputError
 from stager.model.accounts import Token, User
 from stager.model.principals import Principal, Role
+from stager.server.once import MakesOnce
 from stager.server.problems import described
 from stager.server.who import About, May, Who
 from stager.service.accounts import AccountService
@@ -99,10 +100,10 @@ def account_routes(accounts: AccountService | None) -> APIRouter:
         return UserList(service().users(may.only))
 
     @router.post("/users", status_code=201, responses=described(409, 503), summary="Add a user")
-    def add_user(body: UserIn, about: About) -> User:
+    def add_user(body: UserIn, about: About, once: MakesOnce) -> User:
         """Take in a user. He needs a token, which is made by itself."""
         about(f"{body.name[:80]}: {body.role}")
-        return service().add_user(body.name, body.role)
+        return once(User, lambda _: service().add_user(body.name, body.role))
 
     @router.patch("/users/{name}", responses=described(404, 409, 503), summary="Change a user")
     def change_user(name: str, body: UserChange, about: About) -> User:

@@ -11,6 +11,7 @@ from pydantic import BaseModel, ConfigDict, Field
 from stager.errors import ConflictError
 from stager.model.credential_scope import Scope
 from stager.model.credentials import CredentialView, Kind, NewCredential
+from stager.server.once import MakesOnce
 from stager.server.problems import described
 from stager.server.who import About, May
 from stager.service.credentials import CredentialService
@@ -91,10 +92,10 @@ def credential_routes(service: CredentialService | None) -> APIRouter:
         return CredentialList(taken().list(host, may.about(owner)))
 
     @router.post("", status_code=201, responses=described(409, 503), summary="Give a credential")
-    def add(body: CredentialIn, may: May, about: About) -> CredentialView:
+    def add(body: CredentialIn, may: May, about: About, once: MakesOnce) -> CredentialView:
         """Keep it, sealed; one of the same host, prefix, owner and kind is replaced. Jobs that wait for it go on."""
         owner = body.owner if may.only is None else may.owner(body.owner)
-        added = taken().add(body.to_new(owner))
+        added = once(CredentialView, lambda _: taken().add(body.to_new(owner)))
         about(f"{added.id} for {added.host} of {added.owner or 'everybody'}")
         return added
 

@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from typing import Annotated
 
 from fastapi import APIRouter, Body, Query, Response
 
 from stager.logs import request_id
+from stager.model.answered import Answered
 from stager.model.jobs import JobState
 from stager.model.views import JobDetail, JobView
+from stager.server.once import MakesOnce, Note
 from stager.server.problems import described
 from stager.server.schemas import JobsIn, specs
 from stager.server.waiting import LONGEST_SECONDS, Waiting
@@ -47,16 +49,17 @@ def job_routes(jobs: JobService, waiting: Waiting) -> APIRouter:
     """Routes below ``/v1/jobs``."""
     router = APIRouter(prefix="/jobs", tags=["jobs"])
 
-    @router.post("", status_code=201, responses=described(413, 503), summary="Submit jobs")
-    def submit(body: Annotated[JobsIn, Body()], response: Response, may: May, about: About) -> Submitted:
+    @router.post("", status_code=201, responses=described(409, 413, 503), summary="Submit jobs")
+    def submit(
+        body: Annotated[JobsIn, Body()], response: Response, may: May, about: About, once: MakesOnce
+    ) -> Submitted:
         """Take in one job, or a list of jobs of which all or none are taken. What is answered survives any crash."""
-        ids = jobs.submit(
-            [replace(spec, owner=may.owner(spec.owner), request_id=request_id()) for spec in specs(body)]
-        )
-        about(" ".join(ids))
-        if len(ids) == 1:
-            response.headers["Location"] = f"/v1/jobs/{ids[0]}"
-        return Submitted(ids)
+        new = [replace(spec, owner=may.owner(spec.owner), request_id=request_id()) for spec in specs(body)]
+        answer = once(Submitted, lambda note: Submitted(jobs.submit(new, _noting(note))))
+        about(" ".join(answer.ids))
+        if len(answer.ids) == 1:
+            response.headers["Location"] = f"/v1/jobs/{answer.ids[0]}"
+        return answer
 
     @router.get("", responses=described(), summary="List jobs")
     def list_jobs(
@@ -89,4 +92,21 @@ def job_routes(jobs: JobService, waiting: Waiting) -> APIRouter:
         """End a job that is not over; its process is ended too."""
         return Cancelled(jobs.cancel(job, may.only))
 
+    @router.post(
+        "/{job}/retry", status_code=201, responses=described(404, 409, 413, 503), summary="Retry a job"
+    )
+    def retry(job: str, response: Response, may: May, about: About, once: MakesOnce) -> Submitted:
+        """Submit a job that failed or was cancelled anew, with the same description: a new job, with a new id."""
+        answer = once(
+            Submitted,
+            lambda note: Submitted([jobs.retry(job, may.only, _noting(note), request_id=request_id())]),
+        )
+        about(f"{job[:80]}: {answer.ids[0]}")
+        response.headers["Location"] = f"/v1/jobs/{answer.ids[0]}"
+        return answer
+
     return router
+
+
+def _noting(note: Note | None) -> Callable[[list[str]], Answered] | None:
+    return None if note is None else lambda ids: note(Submitted(ids))

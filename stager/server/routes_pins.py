@@ -9,6 +9,7 @@ from fastapi import APIRouter, Query
 from pydantic import BaseModel, ConfigDict, Field
 
 from stager.model.pins import PinView
+from stager.server.once import MakesOnce
 from stager.server.problems import described
 from stager.server.routes_cache import site_of
 from stager.server.who import May
@@ -46,11 +47,11 @@ def pin_routes(site: CacheSite | None, reach: CacheReach) -> APIRouter:
         return PinList(site_of(site).pins.pins(file, may.only))
 
     @router.post("", status_code=201, responses=described(404, 409, 503, 507), summary="Pin a file")
-    def pin(body: PinIn, may: May) -> PinView:
+    def pin(body: PinIn, may: May, once: MakesOnce) -> PinView:
         """Let a file stay, whatever needs room. Pinning it again prolongs."""
         pins, owner = site_of(site).pins, may.owner(body.owner)
         reach.check_pin(body.file, may.only)
-        return pins.pin(body.file, body.seconds, reason=body.reason, owner=owner)
+        return once(PinView, lambda _: pins.pin(body.file, body.seconds, reason=body.reason, owner=owner))
 
     @router.delete("/{word:path}", responses=described(404, 409, 503), summary="Unpin a file")
     def unpin(word: str, may: May) -> PinList:

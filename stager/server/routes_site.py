@@ -25,7 +25,7 @@ class PreconditionList:
 
 @dataclass(frozen=True)
 class Met:
-    """Whether this request met the precondition; false when it was met already."""
+    """Whether this request changed the precondition; false when it was as asked already."""
 
     name: str
     changed: bool
@@ -76,6 +76,14 @@ def precondition_routes(jobs: JobService) -> APIRouter:
     def meet(name: str) -> Met:
         """Say that a precondition holds, now and for jobs to come."""
         return Met(name, jobs.meet(name))
+
+    @router.delete("/{name}", responses=described(503), summary="Unmeet a precondition")
+    def unmeet(name: str) -> Met:
+        """Say that a precondition holds no more. Jobs that wait for it, or are ready and not handed over yet, wait.
+
+        Those that were handed over have passed it and go on.
+        """
+        return Met(name, jobs.unmeet(name))
 
     return router
 

@@ -11,6 +11,7 @@ from pydantic import BaseModel, ConfigDict, Discriminator, Field, Tag
 from stager.errors import ConflictError
 from stager.logs import request_id
 from stager.model.stages import ArchiveInfo, StageDetail, StageItem, StageView
+from stager.server.once import MakesOnce, Note
 from stager.server.problems import described
 from stager.server.waiting import LONGEST_SECONDS, Waiting
 from stager.server.who import May
@@ -132,18 +133,25 @@ def stage_routes(stages: StageService | None, waiting: Waiting, reach: CacheReac
         return service().archive_info(body.paths, lambda entry: reach.sees(entry, may.only))
 
     @router.post("", status_code=201, responses=described(409, 413, 503), summary="Stage files")
-    def stage(body: StageIn, response: Response, may: May) -> Staged:
+    def stage(body: StageIn, response: Response, may: May, once: MakesOnce) -> Staged:
         """Fetch many files, and let each stay for a while. What is answered survives any crash."""
         items = [StageItem(f) if isinstance(f, str) else f.item() for f in body.files]
-        made = service().stage(
-            items,
-            keep_seconds=body.keep_seconds,
-            priority=body.priority,
-            owner=may.owner(body.owner),
-            request_id=request_id(),
-        )
-        response.headers["Location"] = f"/v1/stage/{made}"
-        return Staged(made)
+        owner = may.owner(body.owner)
+
+        def make(note: Note | None) -> Staged:
+            made = service().stage(
+                items,
+                keep_seconds=body.keep_seconds,
+                priority=body.priority,
+                owner=owner,
+                request_id=request_id(),
+                answer=None if note is None else lambda made: note(Staged(made)),
+            )
+            return Staged(made)
+
+        answer = once(Staged, make)
+        response.headers["Location"] = f"/v1/stage/{answer.id}"
+        return answer
 
     @router.get("", responses=described(409), summary="List stage requests")
     def list_stages(

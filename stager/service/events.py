@@ -49,7 +49,7 @@ class EventService:
     def record(self, kind: str, user: str = "", **details: Any) -> None:
         """Something happened that no record shows; it is written soon, and lost if the server is killed before."""
         event = Event(kind, user, details=details)
-        self._mapper.repair(lambda machine, _: machine.stages.told.append(event)).add_done_callback(_noted)
+        self._mapper.repair(lambda machine, _: machine.besides.told.append(event)).add_done_callback(_noted)
 
     def choice(
         self,

@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import threading
 from collections.abc import Callable, Collection, Iterator, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import BinaryIO
 
@@ -22,13 +23,15 @@ from stager.errors import (
 )
 from stager.mapper.instructions import NewJob
 from stager.mapper.loop import Mapper
+from stager.model.answered import Answered
 from stager.model.entries import Entry
 from stager.model.fetches import FetchRequest, FetchState
 from stager.model.jobs import JobInput, JobSpec, JobState
 from stager.model.preconditions import check_precondition_name
-from stager.model.records import FetchRecord, JobRecord, NameRecord
+from stager.model.records import FetchRecord
 from stager.model.urls import parse_url
 from stager.model.views import InputView, JobDetail, JobView, PreconditionView, ResultView
+from stager.service.job_views import view_of
 from stager.service.results import Results
 from stager.service.watch import Watch
 from stager.state.store import Store, StoredJob
@@ -74,8 +77,12 @@ class JobService:
 
     # -- changing things ------------------------------------------------------------------------
 
-    def submit(self, specs: Sequence[JobSpec]) -> list[str]:
+    def submit(
+        self, specs: Sequence[JobSpec], answer: Callable[[list[str]], Answered] | None = None
+    ) -> list[str]:
         """Take in jobs, all or none; their ids. What is returned survives any crash.
+
+        With `answer`, what it makes of the ids is kept with them.
 
         Raises:
             InputError: too many at once, or one of them has too many inputs.
@@ -109,7 +116,8 @@ class JobService:
             )
             for spec in specs
         ]
-        return self._mapper.submit(list(zip(new, specs, strict=True))).result(ANSWER_SECONDS)
+        answered = None if answer is None else answer([job.id for job in new])
+        return self._mapper.submit(list(zip(new, specs, strict=True)), answered).result(ANSWER_SECONDS)
 
     def _with_entry(
         self, request: FetchRequest, known: dict[tuple[str, str | None], Entry | None]
@@ -150,6 +158,39 @@ class JobService:
         """
         return self._mapper.meet(check_precondition_name(name)).result(ANSWER_SECONDS)
 
+    def unmeet(self, name: str) -> bool:
+        """Say that a precondition holds no more, for jobs that are not handed over yet; False when it did not.
+
+        Raises:
+            InputError: not a name.
+        """
+        return self._mapper.unmeet(check_precondition_name(name)).result(ANSWER_SECONDS)
+
+    def retry(
+        self,
+        word: str,
+        owner: str | None = None,
+        answer: Callable[[list[str]], Answered] | None = None,
+        *,
+        request_id: str = "",
+    ) -> str:
+        """Submit a job that failed or was cancelled anew, with the same description; the id of the new one.
+
+        Raises:
+            NotFoundError: no such job.
+            ConflictError: it is not over, or done.
+        """
+        stored = self._find(word, owner)
+        state = stored.record.state
+        if state not in {JobState.FAILED, JobState.CANCELLED}:
+            raise ConflictError(
+                f"job {stored.record.id} is {state}",
+                cause="only a job that failed or was cancelled can be retried",
+                remedy="submit it again" if state is JobState.DONE else "cancel it first",
+            )
+        (job,) = self.submit([replace(stored.spec, request_id=request_id)], answer)
+        return job
+
     # -- looking --------------------------------------------------------------------------------
 
     def find(self, word: str, owner: str | None = None) -> str:
@@ -187,7 +228,7 @@ class JobService:
         waiting = [job for job in found if job.record.state is JobState.WAITING]
         fetches = self._store.fetches(f for job in waiting for f in job.record.fetches)
         names = self._store.names_of(name for job in waiting for name in job.spec.after)
-        return [_view(job, fetches, names) for job in found]
+        return [view_of(job, fetches, names) for job in found]
 
     def job(self, word: str, owner: str | None = None) -> JobDetail:
         """One job with all that belongs to it.
@@ -199,7 +240,7 @@ class JobService:
         record, spec = stored.record, stored.spec
         fetches = self._store.fetches(record.fetches)
         names = self._store.names_of(spec.after)
-        view = _view(stored, fetches, names)
+        view = view_of(stored, fetches, names)
         return JobDetail(
             **{field: getattr(view, field) for field in JobView.__dataclass_fields__},
             environment=dict(spec.environment),
@@ -351,46 +392,3 @@ def _named(job: JobDetail, names: Sequence[str]) -> list[ResultView]:
             remedy = f"it left {', '.join(found) or 'nothing'}"
             raise NotFoundError(f"job {job.id} has no result {name!r}", remedy=remedy)
     return [found[name] for name in dict.fromkeys(names)]
-
-
-def _view(job: StoredJob, fetches: dict[str, FetchRecord], names: dict[str, NameRecord]) -> JobView:
-    record, spec = job.record, job.spec
-    return JobView(
-        id=record.id,
-        name=spec.name,
-        state=record.state,
-        priority=record.priority,
-        submitted_at=record.submitted_at,
-        ready_at=record.ready_at,
-        dispatched_at=record.dispatched_at,
-        started_at=record.started_at,
-        ended_at=record.ended_at,
-        exit_code=record.exit_code,
-        error=None if record.error is None else record.error.to_dict(),
-        command=list(spec.command),
-        waits_for=_waits_for(record, spec, fetches, names),
-        wants_credentials=_wants_credentials(record, fetches),
-        owner=spec.owner,
-        request_id=spec.request_id,
-    )
-
-
-def _wants_credentials(record: JobRecord, fetches: dict[str, FetchRecord]) -> list[str]:
-    if record.state is not JobState.WAITING:
-        return []
-    known = (fetches[fetch] for fetch in record.fetches if fetch in fetches)
-    locked = (fetch.error for fetch in known if fetch.state is FetchState.LOCKED)
-    return list(dict.fromkeys(str(error.details.get("host", "")) for error in locked if error is not None))
-
-
-def _waits_for(
-    record: JobRecord, spec: JobSpec, fetches: dict[str, FetchRecord], names: dict[str, NameRecord]
-) -> list[str]:
-    if record.state is not JobState.WAITING:
-        return []
-    urls = [
-        parse_url(item.url).redacted
-        for item, fetch in zip(spec.inputs, record.fetches, strict=True)
-        if fetch in fetches and fetches[fetch].state is not FetchState.READY
-    ]
-    return urls + [name for name in spec.after if name not in names or names[name].met_at is None]

@@ -12,6 +12,7 @@ from stager.cache.store import FileCache
 from stager.clock import Clock
 from stager.errors import CacheError, ConflictError, InputError, NotFoundError
 from stager.mapper.loop import Mapper
+from stager.model.answered import Answered
 from stager.model.entries import Entry
 from stager.model.fetches import FetchRequest, FetchState
 from stager.model.jobs import check_owner, check_priority
@@ -82,6 +83,7 @@ class StageService:
         priority: int = 0,
         owner: str = "",
         request_id: str = "",
+        answer: Callable[[str], Answered] | None = None,
     ) -> str:
         """Take in a request, whole or not at all; its id. What is returned survives any crash.
 
@@ -93,6 +95,7 @@ class StageService:
             priority: -1000 to 1000; higher goes first.
             owner: whom it counts for.
             request_id: of the call to the server.
+            answer: what it makes of the id is kept with the request.
 
         Raises:
             InputError: a URL, number or name that makes no sense, no files, or too many.
@@ -131,7 +134,7 @@ class StageService:
             )
             for number, request in enumerate(requests)
         ]
-        self._store.stages.add(stage, files)
+        self._store.stages.add(stage, files, None if answer is None else answer(stage.id))
         self._mapper.repair(lambda machine, _: machine.stages.add(files)).result(ANSWER_SECONDS)
         return stage.id
 

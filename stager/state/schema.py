@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from sqlalchemy import BigInteger, Boolean, Column, Float, Index, Integer, MetaData, String, Table, Text, text
 
-HEAD = "0009"
+HEAD = "0010"
 """Version of this schema; the newest of `stager.state.migrations.versions`."""
 
 metadata = MetaData()
@@ -215,6 +215,16 @@ leaders = Table(
     Column("id", Integer, primary_key=True, autoincrement=False),  # one row, 0; see stager.state.leadership
     Column("term", BigInteger, nullable=False),
     Column("holder", Text, nullable=False),
+)
+
+answers = Table(
+    "answers",
+    metadata,
+    Column("digest", _DIGEST, primary_key=True),  # of an Idempotency-Key and who sent it
+    Column("asked", _DIGEST, nullable=False),  # digest of the request, made with the key
+    Column("answer", Text, nullable=False),  # JSON
+    Column("at", Float, nullable=False),
+    sqlite_with_rowid=False,
 )
 
 version = Table("alembic_version", metadata, Column("version_num", String(32), primary_key=True))

@@ -12,7 +12,9 @@ from sqlalchemy.exc import SQLAlchemyError
 
 from stager import steps
 from stager.errors import StateError, error_from_dict
+from stager.model.answered import Answered
 from stager.model.stages import Stage, StagedFile, StagedState
+from stager.state.answers import save_answers
 from stager.state.bulk import ManyRows
 from stager.state.leadership import writing
 from stager.state.rows import mirrors_of, wanted_row
@@ -50,7 +52,7 @@ class StageStore:
     def __init__(self, engine: Engine) -> None:
         self._engine = engine
 
-    def add(self, stage: Stage, files: Sequence[StagedFile]) -> None:
+    def add(self, stage: Stage, files: Sequence[StagedFile], answered: Answered | None = None) -> None:
         """Write a new request; it exists, whole, once its own row is there, which is the last one.
 
         Raises:
@@ -64,6 +66,7 @@ class StageStore:
             steps.reached("stage.files")
             with writing(self._engine) as connection:
                 connection.execute(stages.insert().values(**_stage_row(stage)))
+                save_answers(connection, [answered] if answered is not None else [])
         except SQLAlchemyError as error:
             raise _refused(error) from error
         steps.reached("stage.recorded")

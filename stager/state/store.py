@@ -22,6 +22,7 @@ from stager.model.stages import StagedFile
 from stager.model.telling import events_of
 from stager.state import rows, schema
 from stager.state.accounts import AccountStore
+from stager.state.answers import AnswerStore, save_answers
 from stager.state.audit import AuditStore
 from stager.state.bulk import ManyRows
 from stager.state.chronicle import Chronicle
@@ -83,6 +84,8 @@ class Store:
         """Stage requests."""
         self.accounts = AccountStore(self._engine)
         """Users and tokens."""
+        self.answers = AnswerStore(self._engine)
+        """Answers to calls that may be repeated."""
         self.chronicle = Chronicle(self._engine)
         """What happened."""
         self.audit = AuditStore(self._engine)
@@ -125,6 +128,7 @@ class Store:
                 save_grants(connection, changes.grants)
                 if changes.position is not None:
                     _save_position(connection, changes.position)
+                save_answers(connection, changes.besides.answered)
                 if told := events_of(changes):
                     self.chronicle.write(connection, told, changes.at)
         except SQLAlchemyError as error:

@@ -33,6 +33,7 @@ from stager.service.grants import GrantService
 from stager.service.ids import IdMaker
 from stager.service.jobs import ANSWER_SECONDS, JobService
 from stager.service.readiness import Readiness, cache_look, mapper_look
+from stager.service.repeats import Repeats
 from stager.service.site import SiteService
 from stager.service.stage import StageService
 from stager.service.stage_pins import StagePins
@@ -191,6 +192,11 @@ class JobServer:
     def audit(self) -> AuditLog:
         """Who did what."""
         return self._account_care.audit
+
+    @cached_property
+    def repeats(self) -> Repeats:
+        """Knows calls that come twice."""
+        return Repeats(self._store.answers, SystemClock())
 
     @cached_property
     def readiness(self) -> Readiness:

@@ -310,3 +310,34 @@ def test_the_end_of_the_server_answers_those_who_wait(tmp_path: Path) -> None:
         assert here.wait(PATIENCE)
     thread.join(PATIENCE)
     assert answers == [200]
+
+
+def test_a_job_that_failed_or_was_cancelled_is_retried_as_a_new_one(api: Api) -> None:
+    failed = submit(api, "exit 3", name="twice", environment={"A": "b"}, priority=3)
+    assert done(api, failed)["state"] == "failed"
+    answer = api("POST", f"/v1/jobs/{failed}/retry")
+    assert answer.status_code == 201
+    (again,) = answer.json()["ids"]
+    assert again != failed
+    assert answer.headers["Location"] == f"/v1/jobs/{again}"
+    old, new = done(api, failed), done(api, again)
+    for key in ("name", "command", "environment", "priority", "state", "exit_code"):
+        assert new[key] == old[key]
+    waiting = submit(api, "true", after=["notyet"])
+    assert "cancel it first" in api.problem("POST", f"/v1/jobs/{waiting}/retry", 409)["remedy"]
+    api("POST", f"/v1/jobs/{waiting}/cancel")
+    assert api("POST", f"/v1/jobs/{waiting}/retry").status_code == 201
+    good = submit(api, "true")
+    done(api, good)
+    assert api.problem("POST", f"/v1/jobs/{good}/retry", 409)["cause"]
+    api.problem("POST", "/v1/jobs/nobody/retry", 404)
+
+
+def test_a_precondition_that_holds_no_more_holds_jobs_back(api: Api) -> None:
+    assert api("PUT", "/v1/preconditions/shift").json() == {"name": "shift", "changed": True}
+    assert api("DELETE", "/v1/preconditions/shift").json() == {"name": "shift", "changed": True}
+    assert api("DELETE", "/v1/preconditions/shift").json() == {"name": "shift", "changed": False}
+    job = submit(api, "true", after=["shift"])
+    assert api("GET", f"/v1/jobs/{job}").json()["state"] == "waiting"
+    api("PUT", "/v1/preconditions/shift")
+    assert done(api, job)["state"] == "done"

@@ -65,6 +65,7 @@ CALLS: dict[str, Callable[[World, str], Call]] = {
     "GET /v1/jobs/{job}": lambda w, o: Call(f"/v1/jobs/{w.job(o)}"),
     "POST /v1/jobs": lambda w, o: named("/v1/jobs", command=["/bin/true"], after=["never"], owner=o),
     "POST /v1/jobs/{job}/cancel": lambda w, o: Call(f"/v1/jobs/{w.job(o)}/cancel"),
+    "POST /v1/jobs/{job}/retry": lambda w, o: Call(f"/v1/jobs/{w.cancelled(o)}/retry"),
     "GET /v1/jobs/{job}/logs/{stream}": lambda w, o: Call(
         f"/v1/jobs/{w.done(o, 'read')}/logs/stdout", "printed"
     ),
@@ -78,6 +79,7 @@ CALLS: dict[str, Callable[[World, str], Call]] = {
     ),
     "GET /v1/preconditions": lambda w, o: Call("/v1/preconditions"),
     "PUT /v1/preconditions/{name}": lambda w, o: Call(f"/v1/preconditions/{w.name('p')}"),
+    "DELETE /v1/preconditions/{name}": lambda w, o: Call(f"/v1/preconditions/{w.name('p')}"),
     "GET /v1/events": lambda w, o: listed("/v1/events?after=0&wait=0", w.job(o)),
     "POST /v1/runs/{job}/{epoch}": lambda w, o: Call(f"/v1/runs/{w.job(o)}/1", more=body(state="started")),
     "POST /v1/archiveinfo": lambda w, o: Call("/v1/archiveinfo", "DISK", 200, body(paths=[w.restricted(o)])),

@@ -99,6 +99,10 @@ class MachineInTheWorld(RuleBasedStateMachine):
     def meet(self, name: str) -> None:
         self.sim.meet(name)
 
+    @rule(name=st.sampled_from(NAMES))
+    def unmeet(self, name: str) -> None:
+        self.sim.unmeet(name)
+
     @precondition(lambda self: self._cancellable())
     @rule(number=choice)
     def cancel(self, number: int) -> None:

@@ -63,7 +63,7 @@ class Api:
 def running_api(root: Path) -> Iterator[Api]:
     """An API on a free port."""
     with SmallServer(root) as server, open_socket("127.0.0.1", 0) as listening:
-        app = create_app(server.jobs, TOKEN, events=server.events)
+        app = create_app(server.jobs, TOKEN, events=server.events, repeats=server.repeats)
         ready = threading.Event()
         api = ApiServer(app, ready.set)
         url = url_of(listening)

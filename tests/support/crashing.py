@@ -47,7 +47,8 @@ def run(root: Path, jobs: Path, *at: str) -> subprocess.CompletedProcess[str]:
     )
 
 
-def _kill_at(step: str, count: int) -> None:
+def kill_at(step: str, count: int) -> None:
+    """This process is killed, as by kill -9, when it reaches the step for the `count`-th time."""
     left = count
 
     def observer(reached: str) -> None:
@@ -64,7 +65,7 @@ def main() -> None:
     root, jobs, *at = sys.argv[1:]
     if at:
         assert at[0] in steps.STEPS, at
-        _kill_at(at[0], int(at[1]))
+        kill_at(at[0], int(at[1]))
     with JobServer(settings(Path(root))) as server:
         specs = [JobSpec.from_dict(data) for data in json.loads(Path(jobs).read_text())]
         known = server.jobs.jobs()

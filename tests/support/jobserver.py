@@ -27,6 +27,7 @@ from stager.model.records import Changes
 from stager.service.events import EventService
 from stager.service.ids import IdMaker
 from stager.service.jobs import JobService
+from stager.service.repeats import Repeats
 from stager.service.watch import Watch
 from stager.state.store import Store
 
@@ -101,6 +102,7 @@ class SmallServer:
         self._made.callback(self.mapper.stop)
         self.jobs = JobService(self.cache, self.store, self.mapper, watch, clock=clock, ids=ids)
         self.events = EventService(self.store.chronicle, self.mapper, self.jobs)
+        self.repeats = Repeats(self.store.answers, clock)
 
     def _tell(self, changes: Changes) -> None:
         self._watch.tell(changes)

@@ -39,7 +39,8 @@ from stager.mapper.instructions import (
     StopJob,
 )
 from stager.mapper.invariants import validate
-from stager.mapper.machine import MOST_HAND_OVERS, Machine
+from stager.mapper.machine import Machine
+from stager.mapper.verdicts import MOST_HAND_OVERS
 from stager.model.backoff import RetryPolicy
 from stager.model.entries import Entry
 from stager.model.events import JobEnded, JobRefused, JobSignal, JobStarted
@@ -402,6 +403,10 @@ class Simulation:
     def meet(self, name: str) -> None:
         assert self.machine.meet(name, now=self.now) == (name not in self.oracle.met)
         self.oracle.met.add(name)
+
+    def unmeet(self, name: str) -> None:
+        assert self.machine.unmeet(name) == (name in self.oracle.met)
+        self.oracle.met.discard(name)
 
     def cancel(self, job: str) -> None:
         """Cancel a job that is not over, as far as the oracle knows."""

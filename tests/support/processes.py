@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import signal
 import subprocess
+import sys
 import threading
 from pathlib import Path
 from types import TracebackType
@@ -33,13 +34,17 @@ class ServerProcess:
 
     Args:
         root: where everything is kept.
+        killed_at: a step at which it is killed, as by kill -9.
         variables: more environment.
     """
 
-    def __init__(self, root: Path, *arguments: str, **variables: str) -> None:
+    def __init__(self, root: Path, *arguments: str, killed_at: str = "", **variables: str) -> None:
         self.root = root
+        start = (
+            command() if not killed_at else [sys.executable, "-m", "tests.support.crashing_cli", killed_at]
+        )
         self.process = subprocess.Popen(
-            command("serve", "--port", "0", *arguments),
+            [*start, "serve", "--port", "0", *arguments],
             env=os.environ | environment(root) | variables,
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,

@@ -64,6 +64,12 @@ class World:
         spec = JobSpec(("/bin/true",), after=("never",), owner=owner)
         return self.server.jobs.submit([spec])[0]
 
+    def cancelled(self, owner: str) -> str:
+        """A job that was cancelled."""
+        job = self.job(owner)
+        self.server.jobs.cancel(job)
+        return job
+
     def done(self, owner: str, use: str) -> str:
         """A job that has left a result, one for each use."""
         if (owner, use) not in self._done:
@@ -135,6 +141,7 @@ def app_of(server: JobServer, settings: Settings) -> Any:
         events=server.events,
         audit=server.audit,
         flow=server.flow,
+        repeats=server.repeats,
     )
 
 

@@ -13,7 +13,7 @@ from stager.model.chronicle import KINDS, Choice, Event, check_kind
 from stager.model.events import JobResult
 from stager.model.fetches import FetchState
 from stager.model.jobs import JobInput, JobSpec, JobState
-from stager.model.records import Changes, FetchRecord, JobRecord, NameRecord
+from stager.model.records import Besides, Changes, FetchRecord, JobRecord, NameRecord
 from stager.model.stages import Stage, StagedFile, StagedState
 from stager.model.telling import events_of
 from stager.state.chronicle import Chronicle
@@ -101,7 +101,7 @@ def test_files_of_stage_requests_and_preconditions_are_told_once() -> None:
     again = StagedFile(stage, 1, URL, state=StagedState.RELEASED, saved=StagedState.RELEASED)
     done = Event("stage.done", "ada", stage="s")
     names = [NameRecord("a", 4.0, saved=True), NameRecord("b"), NameRecord("c", saved=True)]
-    events = events_of(Changes(staged=[there, again], names=names, told=[done]))
+    events = events_of(Changes(staged=[there, again], names=names, besides=Besides([done])))
     assert [e.kind for e in events] == [
         "stage.done",
         "precondition.met",

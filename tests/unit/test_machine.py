@@ -38,7 +38,8 @@ from stager.mapper.instructions import (
     StopJob,
 )
 from stager.mapper.invariants import validate
-from stager.mapper.machine import MOST_HAND_OVERS, Machine
+from stager.mapper.machine import Machine
+from stager.mapper.verdicts import MOST_HAND_OVERS
 from stager.model.backoff import RetryPolicy
 from stager.model.entries import Entry
 from stager.model.events import JobEnded, JobRefused, JobResult, JobStarted
@@ -355,6 +356,43 @@ def test_a_name_and_an_input_are_both_needed(bench: Bench) -> None:
     assert dispatched(bench.run()) == []
     bench.machine.meet("beam", now=1.0)
     assert dispatched(bench.run()) == ["j1"]
+
+
+def test_a_name_that_is_met_no_more_holds_back_whoever_is_not_handed_over_yet() -> None:
+    bench = Bench(job_slots=1)
+    bench.machine.meet("beam", now=1.0)
+    bench.submit("j1", after=("beam",))
+    bench.submit("j2", after=("beam",))
+    assert dispatched(bench.run()) == ["j1"]
+    assert bench.machine.unmeet("beam")
+    assert not bench.machine.unmeet("beam")
+    assert not bench.machine.unmeet("unknown")
+    assert [bench.machine.jobs[job].state for job in ("j1", "j2")] == [JobState.DISPATCHED, JobState.WAITING]
+    bench.submit("j3", after=("beam",))
+    bench.machine.line.slots = None
+    assert dispatched(bench.run()) == []
+    bench.machine.meet("beam", now=2.0)
+    assert dispatched(bench.run()) == ["j2", "j3"]
+
+
+def test_a_name_unmet_before_its_jobs_were_looked_at_wakes_nobody(bench: Bench) -> None:
+    bench.submit("j1", after=("beam",))
+    bench.machine.meet("beam", now=1.0)
+    bench.machine.unmeet("beam")
+    assert dispatched(bench.run()) == []
+    assert bench.machine.jobs["j1"].state is JobState.WAITING
+    bench.machine.meet("beam", now=2.0)
+    assert dispatched(bench.run()) == ["j1"]
+
+
+def test_a_name_unmet_is_unmet_after_a_crash(bench: Bench) -> None:
+    bench.machine.meet("beam", now=1.0)
+    bench.run()
+    bench.machine.unmeet("beam")
+    bench.database.write(bench.machine.take_changes())
+    bench.crash()
+    bench.submit("j1", after=("beam",))
+    assert dispatched(bench.run()) == []
 
 
 # -- failure and retry ----------------------------------------------------------------------------
@@ -853,7 +891,7 @@ def test_a_job_that_became_ready_twice_is_handed_over_once() -> None:
     bench.run()
     bench.ready(generation=2)
     bench.run()
-    bench.machine.job_slots = None
+    bench.machine.line.slots = None
     assert bench.run() == [Dispatch("j1", 1)]
 
 

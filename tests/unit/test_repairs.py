@@ -122,11 +122,11 @@ def test_a_job_that_nobody_woke_is_woken() -> None:
 
 def test_a_ready_job_that_is_in_no_queue_is_queued() -> None:
     world = World()
-    world.machine.job_slots = 0
+    world.machine.line.slots = 0
     world.submit()
     world.ready()
     world.machine.advance(NOW)
-    world.machine.ready_queue.clear()
+    world.machine.line._queue.clear()
     assert looked(world) == [Counter(), Counter({JOB_UNQUEUED: 1})]
     validate(world.machine)
 
