@@ -9,7 +9,7 @@ from collections.abc import Callable, Hashable, Iterable
 from stager.clock import Clock
 from stager.credentials.base import CredentialStore
 from stager.credentials.wallet import LOOK_SECONDS
-from stager.errors import InputError, StagerError
+from stager.errors import CredentialUnreadableError, InputError, StagerError
 from stager.mapper.loop import Mapper
 from stager.model.credential_scope import Scope
 from stager.model.credentials import CredentialRow
@@ -23,6 +23,8 @@ WATCH_SECONDS = 2.0
 """Between two looks for credentials that were given without this server."""
 SETTLE_SECONDS = LOOK_SECONDS + 0.2
 """After so long every process that fetches has seen what was given."""
+UNREADABLE_SECONDS = 60.0
+"""What could not be opened is tried again after so long: where fetches run its key may be there by then."""
 ANSWER_SECONDS = 60.0
 _Known = dict[str, tuple[int, bool]]
 """Credential → serial of its secret, and whether an origin has refused that."""
@@ -56,6 +58,8 @@ class CredentialWatch:
         self._stamp: Hashable = object()
         self._known: _Known = {}
         self._told: set[tuple[str, str]] = set()
+        self._again_at: float | None = None
+        """When to try again what could not be opened; None: nothing waits for that."""
         self._changed = threading.Event()
         self._closed = False
         self._thread = threading.Thread(target=self._run, name="credentials", daemon=True)
@@ -79,6 +83,8 @@ class CredentialWatch:
         """Say, once for each owner and host, what waits for a credential."""
         for fetch in changes.fetches:
             if fetch.state is FetchState.LOCKED and fetch.error is not None:
+                if isinstance(fetch.error, CredentialUnreadableError) and self._again_at is None:
+                    self._again_at = self._clock.monotonic() + UNREADABLE_SECONDS
                 place = (fetch.owner, str(fetch.error.details.get("host", "")))
                 if place not in self._told:
                     self._told.add(place)
@@ -96,6 +102,9 @@ class CredentialWatch:
             self._tell_all([row.id for row in self._store.rows()])
             self._told_of = stamp
         self._spread()
+        if self._again_at is not None and self._clock.monotonic() >= self._again_at:
+            self._again_at = None
+            self._unlock(_is_unreadable, at=self._clock.time())
         stamp = self._store.stamp()
         if stamp == self._stamp:
             return 0
@@ -105,16 +114,17 @@ class CredentialWatch:
         count = 0
         if fresh:
             at = self._clock.time() + SETTLE_SECONDS
-            opens = _opener(fresh)
-            count = self._mapper.repair(lambda machine, _: machine.flights.unlock(opens, at=at)).result(
-                ANSWER_SECONDS
-            )
+            count = self._unlock(_opener(fresh), at=at)
         self._stamp, self._known = stamp, known
         if fresh:
             self._told.clear()
         if count:
             log.info("%d fetches go on: a credential was given", count)
         return count
+
+    def _unlock(self, opens: Callable[[FetchRecord], bool], *, at: float) -> int:
+        done = self._mapper.repair(lambda machine, _: machine.flights.unlock(opens, at=at))
+        return int(done.result(ANSWER_SECONDS))
 
     def _is_news(self, row: CredentialRow, now: _Known) -> bool:
         """Whether it was not known, or known as refused."""
@@ -134,6 +144,10 @@ class CredentialWatch:
             except Exception:
                 log.exception("internal fault while looking for credentials")
             self._changed.wait(WATCH_SECONDS)
+
+
+def _is_unreadable(fetch: FetchRecord) -> bool:
+    return isinstance(fetch.error, CredentialUnreadableError)
 
 
 def _opener(rows: Iterable[CredentialRow]) -> Callable[[FetchRecord], bool]:

@@ -37,6 +37,11 @@ class GrowingFile:
         self._digest: FileDigest | None = None  # of the bytes in place
         self._sidecar: Mapping[str, object] = {}  # what is on disk beside it
 
+    @property
+    def is_as_found(self) -> bool:
+        """Whether it is still what an earlier try left."""
+        return not self._sidecar
+
     def begin(self, offset: int, total: int | None, sidecar: Mapping[str, object]) -> None:
         """Cut it to `offset`, describe it for a later try with `sidecar`, and append from there.
 

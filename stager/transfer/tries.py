@@ -351,14 +351,12 @@ class Try:
         self._means.absences.note(self._request, error, self._clock.time())
         if isinstance(error, CacheFullError) and self._account.promised is not None:
             error.details.setdefault("needed", max(0, self._account.promised - in_place))
-        refused = isinstance(error, OriginRefusedError) and not isinstance(error, CredentialError)
-        useless = refused or isinstance(error, DigestMismatchError | FileTooLargeError | CacheTooSmallError)
-        if (
-            useless
-            or not self._plan.can_resume
-            or not in_place
-            or (file is not None and file.is_overtaken(self._cache, self._request.key, self._entry))
-        ):
+        useless = isinstance(error, DigestMismatchError | FileTooLargeError | CacheTooSmallError)
+        if file is None or not file.is_as_found:  # else it may be another owner's, who is not refused
+            refused = isinstance(error, OriginRefusedError) and not isinstance(error, CredentialError)
+            useless = useless or refused or not self._plan.can_resume
+        overtaken = file is not None and file.is_overtaken(self._cache, self._request.key, self._entry)
+        if useless or not in_place or overtaken:
             if file is not None:
                 file.partial.discard()
             return

@@ -148,6 +148,22 @@ def test_for_a_job_of_nobody_in_particular_one_of_the_site_is_asked_for(
         assert running.jobs.wait(job, PATIENCE).state is JobState.DONE
 
 
+def test_one_that_could_not_be_opened_is_tried_again_when_its_key_may_be_there(
+    tmp_path: Path, origin: Origin, url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("stager.service.credential_watch.UNREADABLE_SECONDS", 0.1)
+    key = tmp_path / "state" / "credentials" / "key"
+    with server(tmp_path) as running:
+        running.credentials.add(new(origin, RIGHT))
+        key.rename(tmp_path / "key")
+        job = submit(running, url)
+        found = waiting(running, job)
+        assert found.inputs[0].error is not None
+        assert found.inputs[0].error["code"] == "credential-unreadable"
+        (tmp_path / "key").rename(key)
+        assert running.jobs.wait(job, PATIENCE).state is JobState.DONE
+
+
 def test_nobody_waits_for_somebody_elses_credential(tmp_path: Path, origin: Origin, url: str) -> None:
     with server(tmp_path) as running:
         running.credentials.add(new(origin, RIGHT, owner="bob"))

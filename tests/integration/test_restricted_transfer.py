@@ -13,7 +13,13 @@ from typing import Any
 import pytest
 
 from stager.cache.store import FileCache
-from stager.errors import CredentialRefusedError, CredentialRequiredError, OriginRefusedError, StagerError
+from stager.errors import (
+    CredentialRefusedError,
+    CredentialRequiredError,
+    IncompleteError,
+    OriginRefusedError,
+    StagerError,
+)
 from stager.model.fetches import FetchOrder, FetchRequest, FetchResult
 from tests.support.drivers import DRIVERS, AnyFetcher, Driver
 from tests.support.origin import Answer, Exchange, Origin, content, status
@@ -267,3 +273,25 @@ def test_who_began_goes_on_and_what_comes_of_it_is_restricted_whatever_was_shown
     found = fetch(url, "ann")
     assert found.resumed_from > 0
     assert found.restricted
+
+
+@pytest.mark.parametrize("refusal", [401, 403, 404, 410])
+@pytest.mark.parametrize("who", ["guest", "eve"])
+def test_who_is_refused_does_not_cost_another_ones_half_a_file(
+    origin: Origin, fetch: Fetch, refusal: int, who: str
+) -> None:
+    given = iter([content(LARGE, etag='"1"', cut=2_000_000)])
+
+    def answer(exchange: Exchange) -> None:
+        may = admits(exchange.request.headers)
+        (next(given, content(LARGE, etag='"1"')) if may else status(refusal))(exchange)
+
+    url = origin.serve("/a", answer)
+    with pytest.raises(IncompleteError):
+        fetch(url, "ann")
+    for _ in range(2):
+        with pytest.raises(OriginRefusedError):
+            fetch(url, who)
+    found = fetch(url, "ann")
+    assert found.path.read_bytes() == LARGE
+    assert found.resumed_from > 1_900_000

@@ -35,8 +35,10 @@ from stager.transfer.remote.transport import RemoteTransport
 from stager.transfer.tries import SMALL_BYTES
 from stager.wiring.schemes import scheme_checks
 from tests.support.commandline import Here, command
+from tests.support.origin import TLS_DIRECTORY
 from tests.support.reach import THIS_MACHINE
 from tests.support.remotes import FtpRemote, GsRemote, Remote, S3Remote, SftpRemote, SmbRemote, WebdavRemote
+from tests.support.tlsproxy import TlsProxy
 from tests.support.vault import Vault
 
 LARGE = Random(8).randbytes(3 * SMALL_BYTES)
@@ -261,6 +263,26 @@ def test_a_scheme_whose_package_is_missing_names_the_extra(
     with pytest.raises(SchemeError, match=re.escape("install stager[s3] there")) as caught:
         fetch(cache, remote, "s3://bucket/a")
     assert not caught.value.transient
+
+
+@pytest.mark.parametrize("scheme", ["gs", "s3"])
+def test_the_certificates_that_the_site_trusts_hold_for_buckets(tmp_path: Path, scheme: str) -> None:
+    remote = {"gs": GsRemote, "s3": S3Remote}[scheme](root(tmp_path))
+    remote.start()
+    remote.put("a", b"bytes")
+    try:
+        with TlsProxy(remote.port) as tls:
+            for bundle in (str(TLS_DIRECTORY / "ca.pem"), ""):
+                endpoints = {scheme: f"https://localhost:{tls.port}"}
+                site = replace(remote.site(), endpoints=endpoints, ca_bundle=bundle)
+                cache = FileCache(tmp_path / f"cache{len(bundle)}")
+                if bundle:
+                    assert fetch(cache, remote, site=site) == b"bytes"
+                else:
+                    with pytest.raises(FetchError, match=r"(?i)certificate|ssl"):
+                        fetch(cache, remote, site=site)
+    finally:
+        remote.stop()
 
 
 def test_a_directory_of_a_share_or_one_behind_a_backslash_is_no_file(

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import asyncio
+import ssl
 from contextlib import suppress
 from datetime import datetime
 from typing import Any
 
+import aiohttp
 from gcsfs.core import GCSFileSystem
 from google.oauth2.credentials import Credentials
 
@@ -23,7 +25,22 @@ CLOSE_SECONDS = 1.0
 
 
 class _Once(GCSFileSystem):  # type: ignore[misc]  # without types
-    """Asks once: gcsfs would try for half a minute where the fetch has its own tries."""
+    """Asks once: gcsfs would try for half a minute where the fetch has its own tries.
+
+    Args:
+        ca_bundle: file with the certificates to trust; empty: the usual ones.
+        more: as of a `GCSFileSystem`.
+    """
+
+    def __init__(self, *, ca_bundle: str, **more: Any) -> None:
+        self._ca_bundle = ca_bundle
+        super().__init__(**more)
+
+    async def _set_session(self) -> Any:
+        if self._session is None and self._ca_bundle:  # made here: a connector belongs to its event loop
+            tls = ssl.create_default_context(cafile=self._ca_bundle)
+            self.session_kwargs = {"connector": aiohttp.TCPConnector(ssl=tls)}
+        return await super()._set_session()
 
     async def _request(self, *args: Any, **more: Any) -> Any:
         return await GCSFileSystem._request.__wrapped__(self, *args, **more)  # noqa: SLF001 - has no other switch
@@ -39,6 +56,7 @@ class GsBackend(FilesystemBackend):
             who = Credentials(token=identity.token, expiry=NEVER)  # type: ignore[no-untyped-call]
         super().__init__(
             _Once(
+                ca_bundle=site.ca_bundle,
                 token=who,
                 access="read_only",
                 endpoint_url=site.endpoint(url) or GOOGLE,  # else what the environment names
