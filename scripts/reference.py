@@ -152,7 +152,7 @@ def roles() -> str:
             *rows,
             "",
             f"Scopes of a token: {', '.join(f'`{scope}`' for scope in sorted(SCOPES))}. An area is for all of its calls,",
-            "`AREA:read` for those of kind `read` and `bytes`, `read` for those of every area. A token without scopes is for",
+            "`AREA:read` for those of kind `read`, `bytes` and `content`, `read` for those of every area. A token without scopes is for",
             "all that its user may.",
             "",
         ]

@@ -7,6 +7,7 @@ import json
 import ssl
 from collections.abc import AsyncGenerator, AsyncIterator, Iterable
 from contextlib import aclosing, closing
+from itertools import count
 from types import TracebackType
 from typing import Any, Self, TypeVar
 
@@ -15,6 +16,7 @@ import yarl
 
 from stager.client.answers import broke_off, content, innermost, is_good, problem, unreachable
 from stager.client.groups import BLOCK_BYTES, CONNECT_SECONDS, OUTAGE_SECONDS, Groups
+from stager.client.patience import rest_seconds
 from stager.client.talk import Awaited, Emit, Open, Pause, Read, Request, Step, Talk, Telling
 from stager.errors import StagerError
 
@@ -93,10 +95,16 @@ class AsyncClient(Groups[Awaited]):
                 if isinstance(step, Emit):
                     yield False, step.item
                     continue
-                try:
-                    answer = await exchange.do(step)
-                except StagerError as met:
-                    error = met
+                for times in count():
+                    try:
+                        answer = await exchange.do(step)
+                    except StagerError as met:
+                        rest = rest_seconds(step, met, times)
+                        if rest is not None:
+                            await asyncio.sleep(rest)
+                            continue
+                        error = met
+                    break
 
     def _connected(self) -> aiohttp.ClientSession:
         if self._session is None:  # here, because it wants a running loop

@@ -11,16 +11,43 @@ from urllib.parse import unquote
 from uuid import uuid4
 
 from stager.client.answers import broke_off
-from stager.client.talk import Emit, Open, Pause, Read, Request, Talk, Telling
-from stager.errors import ConflictError, ServerUnreachableError, StateError, UnderWayError, error_from_dict
+from stager.client.talk import Emit, Open, Pause, Read, Request, Step, Talk, Telling
+from stager.errors import (
+    ConflictError,
+    ServerUnreachableError,
+    StagerError,
+    StateError,
+    TooManyRequestsError,
+    UnderWayError,
+    error_from_dict,
+)
 
 POLL_SECONDS = 30.0
 """One long poll."""
 FIRST_PAUSE_SECONDS = 0.1
 LONGEST_PAUSE_SECONDS = 2.0
 
+MOST_RESTS = 10
+"""A request that comes too soon after others is made again at most so often."""
+LONGEST_REST_SECONDS = 5.0
+
 T = TypeVar("T")
 E = TypeVar("E")
+
+
+def rest_seconds(step: Step, error: StagerError, times: int) -> float | None:
+    """How long to rest before doing a step again that was refused for coming too soon; None: it is not to be done again.
+
+    Args:
+        step: what was to be done.
+        error: what came of it.
+        times: how often it was done again already.
+    """
+    request = step.request if isinstance(step, Open) else step
+    may_be_repeated = isinstance(request, Request) and request.data is None and times < MOST_RESTS
+    if not may_be_repeated or not isinstance(error, TooManyRequestsError) or "user" not in error.details:
+        return None  # with wrong tokens it would be no use
+    return min(float(error.details.get("retry_after_seconds", 1.0)), LONGEST_REST_SECONDS)
 
 
 def patiently(

@@ -7,6 +7,7 @@ import json
 import time
 from collections.abc import Generator, Iterator
 from contextlib import closing
+from itertools import count
 from types import TracebackType
 from typing import Any, Self, TypeVar
 
@@ -15,6 +16,7 @@ from urllib3.exceptions import NewConnectionError
 
 from stager.client.answers import broke_off, content, innermost, is_good, problem, unreachable
 from stager.client.groups import BLOCK_BYTES, CONNECT_SECONDS, OUTAGE_SECONDS, Groups
+from stager.client.patience import rest_seconds
 from stager.client.remote_file import AHEAD_BYTES, HELD_BYTES
 from stager.client.talk import Blocking, Emit, Open, Pause, Read, Request, Step, Talk, Telling
 from stager.errors import StagerError
@@ -84,10 +86,16 @@ class Client(Groups[Blocking]):
                 if isinstance(step, Emit):
                     yield step.item
                     continue
-                try:
-                    answer = exchange.do(step)
-                except StagerError as met:
-                    error = met
+                for times in count():
+                    try:
+                        answer = exchange.do(step)
+                    except StagerError as met:
+                        rest = rest_seconds(step, met, times)
+                        if rest is not None:
+                            time.sleep(rest)
+                            continue
+                        error = met
+                    break
 
 
 def open_remote(

@@ -29,7 +29,9 @@ class Kind(StrEnum):
     READ = "read"
     """It shows what is known of things."""
     BYTES = "bytes"
-    """It gives content."""
+    """It gives somebody's content."""
+    CONTENT = "content"
+    """It gives content that may be everybody's: when it was not, the audit log is told."""
     WRITE = "write"
     """It changes something."""
     NOTE = "note"
@@ -81,7 +83,7 @@ class Rule:
     @property
     def _scopes(self) -> tuple[str, ...]:
         """Each of them is enough."""
-        if self.kind in {Kind.READ, Kind.BYTES}:
+        if self.kind in {Kind.READ, Kind.BYTES, Kind.CONTENT}:
             return self.area, f"{self.area}:read", "read"
         return (self.area,)
 
@@ -126,69 +128,69 @@ class Permit:
 
 _COLUMNS = (Role.READER, Role.USER, Role.OPERATOR, Role.ADMIN)
 _TABLE = """
-action                                     area           kind   reader  user  operator  admin
-GET /v1/whoami                             site           read   any     any   any       any
-GET /v1/status                             site           read   any     any   any       any
-GET /v1/workers                            site           read   any     any   any       any
-GET /v1/origins                            site           read   any     any   any       any
+action                                     area           kind     reader  user  operator  admin
+GET /v1/whoami                             site           read     any     any   any       any
+GET /v1/status                             site           read     any     any   any       any
+GET /v1/workers                            site           read     any     any   any       any
+GET /v1/origins                            site           read     any     any   any       any
 
-GET /v1/jobs                               jobs           read   any     own   any       any
-GET /v1/jobs/{job}                         jobs           read   any     own   any       any
-POST /v1/jobs                              jobs           write  -       own   any       any
-POST /v1/jobs/{job}/cancel                 jobs           write  -       own   any       any
-POST /v1/jobs/{job}/retry                  jobs           write  -       own   any       any
-GET /v1/jobs/{job}/logs/{stream}           jobs           bytes  own     own   own       any
-GET /v1/jobs/{job}/results                 jobs           read   any     own   any       any
-GET /v1/jobs/{job}/results/{name}          jobs           bytes  own     own   own       any
-DELETE /v1/jobs/{job}/results              jobs           write  -       own   any       any
-DELETE /v1/jobs/{job}/results/{name}       jobs           write  -       own   any       any
-GET /v1/preconditions                      preconditions  read   any     any   any       any
-PUT /v1/preconditions/{name}               preconditions  write  -       any   any       any
-DELETE /v1/preconditions/{name}            preconditions  write  -       any   any       any
-GET /v1/events                             events         read   any     own   any       any
-POST /v1/runs/{job}/{epoch}                runs           write  -       -     any       any
+GET /v1/jobs                               jobs           read     any     own   any       any
+GET /v1/jobs/{job}                         jobs           read     any     own   any       any
+POST /v1/jobs                              jobs           write    -       own   any       any
+POST /v1/jobs/{job}/cancel                 jobs           write    -       own   any       any
+POST /v1/jobs/{job}/retry                  jobs           write    -       own   any       any
+GET /v1/jobs/{job}/logs/{stream}           jobs           bytes    own     own   own       any
+GET /v1/jobs/{job}/results                 jobs           read     any     own   any       any
+GET /v1/jobs/{job}/results/{name}          jobs           bytes    own     own   own       any
+DELETE /v1/jobs/{job}/results              jobs           write    -       own   any       any
+DELETE /v1/jobs/{job}/results/{name}       jobs           write    -       own   any       any
+GET /v1/preconditions                      preconditions  read     any     any   any       any
+PUT /v1/preconditions/{name}               preconditions  write    -       any   any       any
+DELETE /v1/preconditions/{name}            preconditions  write    -       any   any       any
+GET /v1/events                             events         read     any     own   any       any
+POST /v1/runs/{job}/{epoch}                runs           write    -       -     any       any
 
-POST /v1/archiveinfo                       stage          read   any     own   any       any
-POST /v1/stage                             stage          write  -       own   any       any
-GET /v1/stage                              stage          read   any     own   any       any
-GET /v1/stage/{stage}                      stage          read   any     own   any       any
-POST /v1/stage/{stage}/cancel              stage          write  -       own   any       any
-POST /v1/stage/{stage}/release             stage          write  -       own   any       any
-DELETE /v1/stage/{stage}                   stage          write  -       own   any       any
+POST /v1/archiveinfo                       stage          read     any     own   any       any
+POST /v1/stage                             stage          write    -       own   any       any
+GET /v1/stage                              stage          read     any     own   any       any
+GET /v1/stage/{stage}                      stage          read     any     own   any       any
+POST /v1/stage/{stage}/cancel              stage          write    -       own   any       any
+POST /v1/stage/{stage}/release             stage          write    -       own   any       any
+DELETE /v1/stage/{stage}                   stage          write    -       own   any       any
 
-GET /v1/cache/files                        cache          read   any     own   any       any
-GET /v1/cache/files/{word}                 cache          read   any     own   any       any
-GET /v1/cache/totals                       cache          read   any     own   any       any
-GET /v1/cache/content/{key}                cache          bytes  own     own   own       any
-GET /v1/objects/{sha256}                   cache          bytes  own     own   own       any
-PUT /v1/cache/files/{key}                  cache          write  -       own   any       any
-POST /v1/cache/remove                      cache          write  -       -     any       any
-POST /v1/cache/purge                       cache          write  -       -     any       any
-POST /v1/cache/rebuild                     cache          write  -       -     any       any
-POST /v1/cache/verify                      cache          write  -       -     any       any
-GET /v1/cache/verify                       cache          read   any     any   any       any
-GET /v1/cache/limits                       cache          read   any     any   any       any
-POST /v1/cache/accesses                    cache          note   -       any   any       any
-GET /v1/cache/pins                         cache          read   any     own   any       any
-POST /v1/cache/pins                        cache          write  -       own   any       any
-DELETE /v1/cache/pins/{word}               cache          write  -       own   any       any
+GET /v1/cache/files                        cache          read     any     own   any       any
+GET /v1/cache/files/{word}                 cache          read     any     own   any       any
+GET /v1/cache/totals                       cache          read     any     own   any       any
+GET /v1/cache/content/{key}                cache          content  own     own   own       any
+GET /v1/objects/{sha256}                   cache          content  own     own   own       any
+PUT /v1/cache/files/{key}                  cache          write    -       own   any       any
+POST /v1/cache/remove                      cache          write    -       -     any       any
+POST /v1/cache/purge                       cache          write    -       -     any       any
+POST /v1/cache/rebuild                     cache          write    -       -     any       any
+POST /v1/cache/verify                      cache          write    -       -     any       any
+GET /v1/cache/verify                       cache          read     any     any   any       any
+GET /v1/cache/limits                       cache          read     any     any   any       any
+POST /v1/cache/accesses                    cache          note     -       any   any       any
+GET /v1/cache/pins                         cache          read     any     own   any       any
+POST /v1/cache/pins                        cache          write    -       own   any       any
+DELETE /v1/cache/pins/{word}               cache          write    -       own   any       any
 
-GET /v1/credentials                        credentials    read   -       own   any       any
-POST /v1/credentials                       credentials    write  -       own   own       any
-PUT /v1/credentials/{word}                 credentials    write  -       own   own       any
-DELETE /v1/credentials/{word}              credentials    write  -       own   any       any
-GET /v1/grants                             grants         read   own     own   any       any
-DELETE /v1/grants                          grants         write  -       own   any       any
+GET /v1/credentials                        credentials    read     -       own   any       any
+POST /v1/credentials                       credentials    write    -       own   own       any
+PUT /v1/credentials/{word}                 credentials    write    -       own   own       any
+DELETE /v1/credentials/{word}              credentials    write    -       own   any       any
+GET /v1/grants                             grants         read     own     own   any       any
+DELETE /v1/grants                          grants         write    -       own   any       any
 
-POST /v1/logins                            accounts       write  any     any   any       any
-GET /v1/users                              accounts       read   own     own   own       any
-POST /v1/users                             accounts       write  -       -     -         any
-PATCH /v1/users/{name}                     accounts       write  -       -     -         any
-DELETE /v1/users/{name}                    accounts       write  -       -     -         any
-GET /v1/tokens                             accounts       read   own     own   own       any
-POST /v1/tokens                            accounts       write  own     own   own       any
-GET /v1/audit                              audit          read    -       -     -         any
-DELETE /v1/tokens/{token}                  accounts       write  own     own   own       any
+POST /v1/logins                            accounts       write    any     any   any       any
+GET /v1/users                              accounts       read     own     own   own       any
+POST /v1/users                             accounts       write    -       -     -         any
+PATCH /v1/users/{name}                     accounts       write    -       -     -         any
+DELETE /v1/users/{name}                    accounts       write    -       -     -         any
+GET /v1/tokens                             accounts       read     own     own   own       any
+POST /v1/tokens                            accounts       write    own     own   own       any
+DELETE /v1/tokens/{token}                  accounts       write    own     own   own       any
+GET /v1/audit                              audit          read     -       -     -         any
 """
 
 

@@ -39,7 +39,8 @@ class Auditing:
             if message["type"] == "http.response.start":
                 status = message["status"]
                 rule = RULES.get(state.get("action", ""))
-                if (rule is not None and rule.is_audited) or (status in _DENIED and "flood" not in state):
+                is_denied = status in _DENIED and "flood" not in state
+                if (rule is not None and rule.is_audited) or "restricted" in state or is_denied:
                     self._note(_entry(scope, state, message, status))
             await send(message)
 

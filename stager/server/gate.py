@@ -66,5 +66,6 @@ def _too_many(principal: Principal, wait: float) -> TooManyRequestsError:
         f"{principal.name} asks too often",
         cause="whoever runs this site sets the limit (requests_per_second)",
         remedy="wait for what is to come (`?wait=`, events) instead of asking again and again",
+        user=principal.name,
         retry_after_seconds=wait,
     )

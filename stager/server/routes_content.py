@@ -18,7 +18,7 @@ from stager.server.bytes import Accelerator, AskedHeaders, bytes_answer
 from stager.server.problems import described
 from stager.server.reading import OCTETS, REFUSALS
 from stager.server.routes_cache import site_of
-from stager.server.who import May
+from stager.server.who import May, Restricted
 from stager.service.cache_reach import CacheReach
 from stager.service.cache_site import CacheSite
 
@@ -70,9 +70,9 @@ def content_routes(site: CacheSite | None, reach: CacheReach, accelerator: Accel
     @router.get(
         "/cache/content/{key:path}", response_class=Response, responses=answers, summary="Read a file"
     )
-    def get(key: str, asked: AskedHeaders, may: May) -> Response:
+    def get(key: str, asked: AskedHeaders, may: May, restricted: Restricted) -> Response:
         """The bytes of a key's file, or the parts that are asked for. `ETag` is its SHA-256: it tells when the key has another file."""
-        found, file = reach.open(site_of(site).content, key, may.only)
+        found, file = reach.open(site_of(site).content, key, may.only, restricted)
         name = unquote(urlsplit(found.key).path) if "://" in found.key else found.key
         return bytes_answer(asked, file, found.sha256, found.size, name=name, accelerator=accelerator)
 
@@ -90,9 +90,9 @@ def content_routes(site: CacheSite | None, reach: CacheReach, accelerator: Accel
         tags=["objects"],
         summary="Read an object",
     )
-    def get_object(sha256: str, asked: AskedHeaders, may: May) -> Response:
+    def get_object(sha256: str, asked: AskedHeaders, may: May, restricted: Restricted) -> Response:
         """The bytes with that SHA-256, or the parts that are asked for: they never change."""
-        found, file = reach.open_object(site_of(site).content, sha256, may.only)
+        found, file = reach.open_object(site_of(site).content, sha256, may.only, restricted)
         return bytes_answer(asked, file, found.sha256, found.size, accelerator=accelerator)
 
     return router

@@ -35,6 +35,10 @@ async def permit(request: Request) -> Permit:
     return rule_of(action).permit(state["principal"])
 
 
+async def _restricted(request: Request) -> Callable[[], None]:
+    return partial(request.scope["state"].__setitem__, "restricted", True)
+
+
 async def _about(request: Request) -> Callable[[str], None]:
     return partial(request.scope["state"].__setitem__, "subject")
 
@@ -45,3 +49,5 @@ May = Annotated[Permit, Depends(permit)]
 """How far the call reaches: whose things there are for who asks, and whose is what he makes."""
 About = Annotated[Callable[[str], None], Depends(_about)]
 """Says what a call was about, for the audit log, where its path does not: the id of what was made."""
+Restricted = Annotated[Callable[[], None], Depends(_restricted)]
+"""Says that what is given is not for everybody, so that the audit log has who got it."""

@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import replace
 from typing import BinaryIO
@@ -18,8 +19,12 @@ from stager.model.entries import Entry
 from stager.model.keys import key_digest, parse_sha256
 from stager.model.urls import parse_url
 from stager.service.cache_catalogue import CatalogueService, canonical
-from stager.service.cache_content import ContentService, MayRead, everything
+from stager.service.cache_content import ContentService, MayRead
 from stager.service.grants import GrantService
+
+
+def _nobody() -> None:
+    """Nobody is told."""
 
 
 class CacheReach:
@@ -64,8 +69,10 @@ class CacheReach:
             raise _not_there(word)
         return _alone(self._seen(files.show(word), word, only))
 
-    def open(self, content: ContentService, word: str, only: str | None) -> tuple[Content, BinaryIO]:
-        """See `ContentService.open`.
+    def open(
+        self, content: ContentService, word: str, only: str | None, told: Callable[[], None] = _nobody
+    ) -> tuple[Content, BinaryIO]:
+        """See `ContentService.open`; `told` is, before it is given, of what is not for everybody.
 
         Raises:
             NotFoundError: it is not there for that user.
@@ -74,15 +81,17 @@ class CacheReach:
             entry = self._entry(word)
             if entry is None or entry.owner != only:
                 raise _not_there(word)
-        return content.open(word, self._readable(only))
+        return content.open(word, self._readable(only, told))
 
-    def open_object(self, content: ContentService, word: str, only: str | None) -> tuple[Content, BinaryIO]:
-        """See `ContentService.open_object`.
+    def open_object(
+        self, content: ContentService, word: str, only: str | None, told: Callable[[], None] = _nobody
+    ) -> tuple[Content, BinaryIO]:
+        """See `ContentService.open_object`; `told` as of `open`.
 
         Raises:
             NotFoundError: it is not there for that user.
         """
-        return content.open_object(word, self._readable(only))
+        return content.open_object(word, self._readable(only, told))
 
     def check_pin(self, word: str, only: str | None) -> None:
         """Whether that user may let the file stay.
@@ -110,12 +119,17 @@ class CacheReach:
                 remedy="choose a key of your own, or ask an operator",
             )
 
-    def _readable(self, only: str | None) -> MayRead:
-        """What of the restricted objects that user may read."""
-        if only is None:
-            return everything
+    def _readable(self, only: str | None, told: Callable[[], None] = _nobody) -> MayRead:
+        """What of the restricted objects, of which alone it is asked, that user may read."""
         grants = self._grants
-        return lambda sha256, key: grants is not None and grants.allows(only, sha256, key)
+
+        def may_read(sha256: str, key: str | None) -> bool:
+            may = only is None or (grants is not None and grants.allows(only, sha256, key))
+            if may:
+                told()
+            return may
+
+        return may_read
 
     def _entry(self, word: str) -> Entry | None:
         if self._cache is None:

@@ -131,6 +131,17 @@ def test_who_did_what_is_in_the_audit_log_and_who_only_looked_is_not(running: Wo
     assert all(one["token"] and one["address"] == "127.0.0.1" for one in answer["entries"])
 
 
+def test_what_is_for_everybody_is_read_unnoted_and_what_is_not_is_noted(running: World) -> None:
+    zoe = running.user("zoe", Role.USER)
+    public, restricted = running.put("somebody"), running.restricted("zoe")
+    for key in (public, restricted):
+        assert running("GET", f"/v1/cache/content/{quote(key, safe='')}", zoe).status_code == 200
+    written(running)
+    assert [one.subject.rpartition("-")[0] for one in running.server.audit.entries(who="zoe")] == [
+        "/v1/cache/content/http://data.example.org/restricted"
+    ]
+
+
 def test_no_secret_that_is_given_or_made_is_in_the_audit_log(running: World) -> None:
     secret = "canary-" + "x" * 20
     body = {"host": "h.example.org", "kind": "bearer", "parts": {"token": secret}}

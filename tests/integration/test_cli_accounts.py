@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import os
+import subprocess
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -10,7 +12,8 @@ import pytest
 
 from stager.cli.exit_codes import Exit
 from stager.model.principals import Role
-from tests.support.commandline import Here
+from tests.support.commandline import PATIENCE, Here, command
+from tests.support.processes import environment
 from tests.support.world import TOKEN, World, world
 
 
@@ -107,3 +110,28 @@ def test_a_credential_is_by_default_of_whoever_gives_it(
     given = stager("credentials", "add", "data.example.org", "--kind", "bearer", "--from-file", secret)
     assert given.code == Exit.OK, given.err
     assert [one.owner for one in running.server.credentials.list()] == ["ada"]
+
+
+def test_a_terminal_is_shown_the_administrators_token_at_the_first_start_and_no_log_ever(
+    tmp_path: Path,
+) -> None:
+    def started() -> str:
+        """All that a server draws on its terminal until it is ready."""
+        ours, theirs = os.openpty()
+        variables = os.environ | environment(tmp_path)
+        process = subprocess.Popen(command("serve", "--port", "0"), stderr=theirs, env=variables)
+        with process, os.fdopen(ours, "rb", buffering=0) as terminal:
+            os.close(theirs)
+            drawn = b""
+            try:
+                while b"ready at" not in drawn:
+                    drawn += terminal.read(4096)
+            finally:
+                process.terminate()
+                process.wait(PATIENCE)
+        return drawn.decode()
+
+    first, second = started(), started()
+    token = (tmp_path / "state" / "token").read_text().strip()
+    assert token in first
+    assert token not in second

@@ -12,10 +12,17 @@ from pathlib import Path
 import pytest
 from sqlalchemy import create_engine, text
 
-from stager.errors import ServerBusyError, StateError, SupersededError
+from stager.clock import SystemClock
+from stager.errors import ConflictError, NotFoundError, ServerBusyError, StateError, SupersededError
+from stager.model.accounts import Token
+from stager.model.audit import AuditEntry
 from stager.model.jobs import JobSpec, JobState
+from stager.model.principals import Role
 from stager.model.records import Changes, NameRecord, Position
 from stager.model.stages import Stage
+from stager.service.accounts import AccountService
+from stager.service.audit import AuditLog
+from stager.service.ids import IdMaker
 from stager.state import leadership, schema
 from stager.state.database import open_engine
 from stager.state.leadership import Leadership
@@ -80,6 +87,33 @@ def test_the_place_in_the_stream_is_stored_with_the_change_it_caused(store: Stor
     again = Store(url)
     assert again.position() == Position("s", "2-0")
     again.close()
+
+
+def test_two_servers_of_one_database_agree_on_users_tokens_and_who_did_what(store: Store, url: str) -> None:
+    clock, other = SystemClock(), Store(url)
+    here, there = (AccountService(one.accounts, clock, IdMaker(clock)) for one in (store, other))
+    here.add_user("ada", Role.USER)
+    with pytest.raises(ConflictError):
+        there.add_user("ada", Role.ADMIN)
+    secret = here.create_token("ada", "laptop", scopes=["read"], seconds=60).secret
+    there.tend()
+    assert there.principal(secret) == here.principal(secret)
+    assert there.principal(secret) is not None
+    there.tend()
+    assert next(iter(store.accounts.tokens().values())).last_used_at is not None
+    there.change_user("ada", disabled=True)
+    here.tend()
+    assert here.principal(secret) is None
+    here.remove_user("ada")
+    with pytest.raises(NotFoundError):
+        there.create_token("ada")
+    with pytest.raises(ConflictError):
+        other.accounts.add_token(Token("t", "ada", "", None, 0.0), "0" * 64)
+    log = AuditLog(store.audit, clock, IdMaker(clock), days=1)
+    log.note(AuditEntry("", clock.time(), "ada", "user", "t", "POST /v1/jobs", "job", 201, "r", "::1"))
+    log.write()
+    assert [entry.who for entry in other.audit.entries(limit=10)] == ["ada"]
+    other.close()
 
 
 def test_migrations_from_nothing_give_the_same_schema_as_a_new_database(server: str, url: str) -> None:

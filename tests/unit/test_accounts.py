@@ -213,7 +213,7 @@ def test_a_reader_changes_nothing_but_his_own_tokens_and_logins() -> None:
 
 def test_bytes_that_are_somebodys_are_for_him_and_the_administrator() -> None:
     for rule in RULES.values():
-        if rule.kind is Kind.BYTES:
+        if rule.kind in {Kind.BYTES, Kind.CONTENT}:
             assert rule.reach[Role.ADMIN] is Reach.ANY
             assert {rule.reach[role] for role in (Role.READER, Role.USER, Role.OPERATOR)} == {Reach.OWN}
 

@@ -9,7 +9,14 @@ from typing import Any
 import pytest
 
 from stager.client import Client
-from stager.errors import ConflictError, RemoteError, RemoteTransientError, ServerUnreachableError, StateError
+from stager.errors import (
+    ConflictError,
+    RemoteError,
+    RemoteTransientError,
+    ServerUnreachableError,
+    StateError,
+    TooManyRequestsError,
+)
 from stager.model.jobs import JobSpec, JobState
 from tests.support.origin import Answer, Origin, redirect, status
 
@@ -136,3 +143,28 @@ def test_a_result_that_breaks_off_is_an_error_not_a_short_file() -> None:
             pytest.raises(ServerUnreachableError, match="broke off"),
         ):
             b"".join(blocks)
+
+
+def too_soon(**more: Any) -> Answer:
+    return problem(429, **TooManyRequestsError("too soon", retry_after_seconds=0.01, **more).to_dict())
+
+
+def test_a_client_that_asks_too_often_rests_and_asks_again() -> None:
+    with Origin() as origin, Client(origin.base, "t") as client:
+        origin.serve(
+            "/v1/jobs/j/cancel", too_soon(user="ada"), too_soon(user="ada"), answer({"changed": True})
+        )
+        assert client.jobs.cancel("j")
+        assert len(origin.seen()) == 3
+
+
+def test_a_client_does_not_ask_for_ever_nor_again_with_a_token_that_does_not_count() -> None:
+    with Origin() as origin, Client(origin.base, "t") as client:
+        origin.serve("/v1/jobs/j/cancel", too_soon(user="ada"))
+        with pytest.raises(TooManyRequestsError):
+            client.jobs.cancel("j")
+        assert len(origin.seen()) == 11
+        origin.serve("/v1/whoami", too_soon())
+        with pytest.raises(TooManyRequestsError):
+            client.accounts.whoami()
+        assert len(origin.seen("/v1/whoami")) == 1

@@ -12,7 +12,14 @@ import pytest
 
 from stager import AsyncClient, Client
 from stager.client.talk import Request
-from stager.errors import ConflictError, NotFoundError, RemoteError, ServerUnreachableError, StateError
+from stager.errors import (
+    ConflictError,
+    NotFoundError,
+    RemoteError,
+    ServerUnreachableError,
+    StateError,
+    TooManyRequestsError,
+)
 from stager.model.jobs import JobSpec, JobState
 from stager.model.verify import VerifyProgress, VerifyReport
 from tests.support.origin import Answer, Origin, redirect, status
@@ -164,3 +171,11 @@ def test_a_caller_who_leaves_ends_the_answer() -> None:
         origin.serve("/v1/status", status(404, {"Content-Length": "0"}))
         run(origin, main)
     assert closed == ["closed"]
+
+
+def test_a_client_that_asks_too_often_rests_and_asks_again() -> None:
+    error = TooManyRequestsError("too soon", user="ada", retry_after_seconds=0.01)
+    with Origin() as origin:
+        origin.serve("/v1/jobs/j/cancel", problem(429, **error.to_dict()), answer({"changed": True}))
+        assert run(origin, lambda client: client.jobs.cancel("j"))
+        assert len(origin.seen()) == 2
