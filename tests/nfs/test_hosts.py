@@ -12,7 +12,7 @@ from tests.support.until import until
 
 pytestmark = pytest.mark.timeout(300)  # guests are slow where others work too
 
-READ = "import sys, urllib.request; print(urllib.request.urlopen(sys.argv[1], timeout=3).read().decode())"
+READ = "import sys, urllib.request; print(urllib.request.urlopen(sys.argv[1], timeout=10).read().decode())"
 
 
 def reads(guest: Guest, url: str) -> str | None:
