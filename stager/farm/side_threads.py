@@ -18,6 +18,8 @@ BUSY = 0.75
 """Share of its time that a process computes, from which on another thread would only wait for the interpreter."""
 LONG_WAIT_SECONDS = 0.02
 """What has waited so long gets another thread in any case: what computes may be a digest, which leaves the interpreter alone."""
+TOGETHER = 4
+"""So much that has ended is handed over to the loop together, if more waits: to wake the loop costs as much again."""
 
 
 class _Work(NamedTuple):
@@ -49,6 +51,7 @@ class SideThreads:
         self._busy = 0
         self._closed = False
         self._ended: deque[tuple[asyncio.Future[Any], Any, BaseException | None]] = deque()
+        self._told = False  # that something has ended
         self._looking = False
         self._looked = 0.0
         self._computed = 0.0
@@ -81,7 +84,7 @@ class SideThreads:
         self._loop.call_later(WAIT_SECONDS, self._look)
 
     def _look(self) -> None:
-        """Give what has waited in vain another thread."""
+        """Give what has waited in vain another thread, and hand over what has ended meanwhile."""
         now = self._loop.time()
         busy = time.process_time() - self._computed > BUSY * (now - self._looked)
         with self._lock:
@@ -97,6 +100,7 @@ class SideThreads:
             self._looking = bool(self._waiting)
             if self._looking:
                 self._look_later()
+        self._settle()  # last: what ends from now on while nothing waits is told at once
 
     def _wake(self) -> None:
         """Let one thread more be busy; with the lock held."""
@@ -138,8 +142,9 @@ class SideThreads:
     def _tell(self, future: asyncio.Future[Any], result: Any, failed: BaseException | None) -> None:
         with self._lock:
             self._ended.append((future, result, failed))
-            first = len(self._ended) == 1
-        if first:
+            tell = not self._told and (not self._waiting or len(self._ended) >= TOGETHER)
+            self._told = self._told or tell
+        if tell:
             with suppress(RuntimeError):  # the loop is closed: nobody waits any more
                 self._loop.call_soon_threadsafe(self._settle)
 
@@ -147,7 +152,7 @@ class SideThreads:
 
     def _settle(self) -> None:
         with self._lock:
-            ended, self._ended = self._ended, deque()
+            ended, self._ended, self._told = self._ended, deque(), False
         for future, result, failed in ended:
             if future.done():  # who waited was cancelled
                 continue

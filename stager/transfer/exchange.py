@@ -15,7 +15,9 @@ from typing import Protocol
 from stager.errors import ConnectionFailedError, FetchError, ProtocolError
 from stager.model.urls import Url
 from stager.transfer.classify import credential_required, head_too_large, os_cause
+from stager.transfer.decisions import Request
 from stager.transfer.fields import Headers
+from stager.transfer.heads import HeadTooLargeError, find_head
 from stager.transfer.transport import Pulse
 from stager.transfer.wire import (
     Body,
@@ -24,14 +26,11 @@ from stager.transfer.wire import (
     MalformedError,
     SizedBody,
     body_of,
-    find_head_end,
-    parse_head,
+    encode_request,
 )
 
 SLICE_SECONDS = 0.25
 """Longest wait in one system call, so that a cancel is noticed in time."""
-HEAD_BUFFER_BYTES = 16_384
-"""First read of an answer: the head, and with it the whole body of a small file."""
 DRAIN_BYTES = 65_536
 """A body that nobody wants is read to its end up to this size, so that its connection can be kept."""
 
@@ -44,7 +43,8 @@ class Connection(Protocol):
     sock: socket.socket | None
     buffer: bytearray
     filled: int
-    """Bytes of the present answer in `buffer`."""
+    left: int
+    """See `Incoming`."""
     answers: int
     """Answers read on the present socket."""
     watch: select.poll
@@ -67,8 +67,17 @@ class StaleError(Exception):
     """An idle connection turned out to be closed before a byte of the answer came."""
 
 
-class _HeadTooLargeError(Exception):
-    """The head of an answer is longer than it may be."""
+def encoded(request: Request) -> bytes:
+    """What is sent for `request`."""
+    url = request.url
+    port = url.origin[len(url.scheme) + 3 + len(url.host) :]
+    return encode_request(url.host + port, url.target, request.headers, request.form)
+
+
+def pool_name(request: Request) -> str:
+    """Whose connections it may use: those on which a certificate was shown are for nobody else."""
+    url, certificate = request.url, request.certificate
+    return url.origin if certificate is None else f"{url.origin} {certificate.name}"
 
 
 def exchange(connection: Connection, wire: bytes, url: Url, pulse: Pulse) -> tuple[Head, memoryview]:
@@ -79,7 +88,7 @@ def exchange(connection: Connection, wire: bytes, url: Url, pulse: Pulse) -> tup
         if wire:
             connection.sock.sendall(wire)
         return _read_head(connection, pulse)
-    except _HeadTooLargeError:
+    except HeadTooLargeError:
         raise head_too_large(url, connection.max_head_bytes) from None
     except MalformedError as error:
         raise malformed(url, error) from None
@@ -90,34 +99,16 @@ def exchange(connection: Connection, wire: bytes, url: Url, pulse: Pulse) -> tup
 
 
 def _read_head(connection: Connection, pulse: Pulse) -> tuple[Head, memoryview]:
-    left = connection.max_head_bytes
+    connection.left = connection.max_head_bytes
     _read_more(connection, pulse)
-    while True:
-        buffer = connection.buffer
-        end = find_head_end(buffer, connection.filled)
-        if (end if end >= 0 else connection.filled) > left:
-            raise _HeadTooLargeError
-        if end < 0:
-            _read_more(connection, pulse, on=True)
-            continue
-        head = parse_head(buffer[:end])
-        if head.status >= 200:  # noqa: PLR2004 - HTTP's own numbers
-            return head, memoryview(buffer)[end : connection.filled]
-        if head.status == 101:  # noqa: PLR2004
-            raise MalformedError("a change of protocol that was not asked for")
-        rest = buffer[end : connection.filled]  # that was an interim answer: the real one follows
-        buffer[: len(rest)] = rest
-        connection.filled = len(rest)
-        left -= end
-        if not rest:
-            _read_more(connection, pulse, on=True)
+    while (found := find_head(connection)) is None:
+        _read_more(connection, pulse, on=True)
+    return found
 
 
 def _read_more(connection: Connection, pulse: Pulse, *, on: bool = False) -> None:
     """Wait for bytes; `on`: the answer has begun, and one that comes drop by drop is as good as none."""
     filled = connection.filled
-    if filled == len(connection.buffer):
-        connection.buffer = connection.buffer + bytearray(filled)
     sock = connection.sock
     assert sock is not None
     while True:

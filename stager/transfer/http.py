@@ -23,23 +23,26 @@ from urllib3.connectionpool import HTTPConnectionPool, HTTPSConnectionPool
 from urllib3.exceptions import ClosedPoolError, HTTPError
 from urllib3.poolmanager import PoolManager
 
-from stager.errors import FetchError, TlsError
+from stager.errors import FetchError
 from stager.model.urls import Url
 from stager.transfer.classify import os_cause
-from stager.transfer.decisions import ClientCertificate, Request
+from stager.transfer.connecting import connect_error
+from stager.transfer.decisions import Request
 from stager.transfer.exchange import (
-    HEAD_BUFFER_BYTES,
     SLICE_SECONDS,
     Connection,
     HttpResponse,
     StaleError,
+    encoded,
     exchange,
     no_connection,
+    pool_name,
 )
+from stager.transfer.heads import HEAD_BUFFER_BYTES
 from stager.transfer.reach import Reach, RefusedError
 from stager.transfer.tls import tls_context
 from stager.transfer.transport import Lane, Pulse
-from stager.transfer.wire import MAX_HEAD_BYTES, encode_request
+from stager.transfer.wire import MAX_HEAD_BYTES
 
 MAX_ORIGINS = 64
 """Origins whose idle connections are kept."""
@@ -59,7 +62,7 @@ class _Checked:
     def __init__(self, *args: Any, **options: Any) -> None:
         super().__init__(*args, **options)
         self.buffer = bytearray(HEAD_BUFFER_BYTES)
-        self.filled = 0
+        self.filled = self.left = 0
         self.answers = 0
         self.watch = select.poll()
 
@@ -208,14 +211,13 @@ class HttpTransport:
                     pass  # as below
             else:
                 connection.close()
-        wire = _encoded(request)
-        certificate = request.certificate
+        wire = encoded(request)
         while True:
-            pool = self._pool(url, certificate)
+            pool = self._pool(request)
             try:
                 connection = pool.lease()
             except ClosedPoolError:  # the adapter keeps the pools of so many origins only
-                self._pools.pop(_pool_name(url, certificate), None)
+                self._pools.pop(pool_name(request), None)
                 continue
             if connection.sock is None:
                 self._connect(connection, url, pulse)
@@ -224,12 +226,12 @@ class HttpTransport:
 
     def announce(self, request: Request) -> bool:
         """See `Transport.announce`."""
-        pool = self._pools.get(_pool_name(request.url, request.certificate))
+        pool = self._pools.get(pool_name(request))
         connection = None if pool is None else pool.lease_idle()
         if pool is None or connection is None or connection.sock is None:
             return False
         try:
-            connection.sock.sendall(_encoded(request))
+            connection.sock.sendall(encoded(request))
         except OSError:
             connection.close()
             return False
@@ -255,8 +257,8 @@ class HttpTransport:
             for adapter in self._adapters.values():
                 adapter.close()
 
-    def _pool(self, url: Url, certificate: ClientCertificate | None) -> _PlainPool | _TlsPool:
-        name = _pool_name(url, certificate)
+    def _pool(self, request: Request) -> _PlainPool | _TlsPool:
+        url, certificate, name = request.url, request.certificate, pool_name(request)
         pool = self._pools.get(name)
         if pool is not None:
             return pool
@@ -343,21 +345,10 @@ class _Attempt:
 
 
 def _connect_error(url: Url, error: BaseException) -> FetchError:
-    if isinstance(error, ssl.SSLCertVerificationError):
-        return TlsError(
-            f"{url.redacted} can't be fetched",
-            cause=f"the certificate of {url.host} is not accepted: {error.verify_message}",
-            remedy="check the host's name and date; for a site's own authority set ca_bundle",
-            url=url.redacted,
-        )
-    if isinstance(error, RefusedError):
-        return error.of(url)
-    if isinstance(error, socket.gaierror):
-        return no_connection(url, f"host name {url.host} can't be resolved")
     root = (error.__cause__ or error) if isinstance(error, HTTPError) else error
-    if isinstance(root, TimeoutError):
-        return no_connection(url, f"{url.host} does not answer")
-    if isinstance(root, OSError | HTTPError):
+    if isinstance(root, OSError | RefusedError):
+        return connect_error(url, root)
+    if isinstance(root, HTTPError):
         return no_connection(url, os_cause(root))
     raise error
 
@@ -371,17 +362,3 @@ def _answer(
         connection.close()
         raise
     return HttpResponse(connection, head, rest, url, pool.give_back)
-
-
-def _pool_name(url: Url, certificate: ClientCertificate | None) -> str:
-    """Connections on which a certificate was shown are for nobody else."""
-    return url.origin if certificate is None else f"{url.origin} {certificate.name}"
-
-
-def _encoded(request: Request) -> bytes:
-    url = request.url
-    return encode_request(url.host + _port_suffix(url), url.target, request.headers, request.form)
-
-
-def _port_suffix(url: Url) -> str:
-    return url.origin[len(url.scheme) + 3 + len(url.host) :]

@@ -39,25 +39,11 @@ def thread_farm(settings: Settings, cache: FileCache, emit: Emit, made: ExitStac
 
 
 def aio_farm(settings: Settings, cache: FileCache, emit: Emit) -> AioFarm:
-    """A farm in an event loop of this process.
-
-    Raises:
-        SettingsError: aiohttp is not installed.
-    """
+    """A farm in an event loop of this process."""
     from stager.farm.aio import AioFarm
+    from stager.transfer.aio import AioTransport
+    from stager.transfer.aio_fetcher import AioFetcher
     from stager.wiring.schemes import other_schemes
-
-    try:
-        from stager.transfer.aio import AioTransport
-        from stager.transfer.aio_fetcher import AioFetcher
-    except ModuleNotFoundError as error:
-        from stager.errors import SettingsError
-
-        raise SettingsError(
-            "setting farm = 'aio' can't be used",
-            cause=f"the package {error.name} is not installed",
-            remedy="install stager[async], or set farm to 'threads'",
-        ) from None
 
     reach = build_reach(settings)
 

@@ -101,7 +101,7 @@ def test_a_file_is_fetched_once_and_asked_for_when_it_is_to_be_fresh(
 
 def test_the_event_loop_reads_it_too(remote: Remote, tmp_path: Path) -> None:
     remote.put("a", LARGE)
-    client = Client(remote, FileCache(tmp_path / "cache"), "aiohttp")
+    client = Client(remote, FileCache(tmp_path / "cache"), "asyncio")
     assert bytes_of(client("a")) == LARGE
     assert client("a", refresh=True).cached
     client.fetcher.close()

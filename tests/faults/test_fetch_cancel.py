@@ -181,12 +181,12 @@ def test_an_idle_connection_that_the_origin_closes_is_replaced(fetcher: AnyFetch
 
 
 def test_a_fresh_connection_that_is_closed_without_an_answer_is_an_error(
-    fetcher: AnyFetcher, origin: Origin, driver: Driver
+    fetcher: AnyFetcher, origin: Origin
 ) -> None:
     url = origin.serve("/b", Exchange.close)
     with pytest.raises(ConnectionFailedError, match="without an answer"):
         fetcher.fetch(order(url))
-    assert len(origin.seen()) == (1 if driver is on_threads else 2)  # aiohttp tries any connection twice
+    assert len(origin.seen()) == 1
 
 
 def test_progress_is_reported_at_most_ten_times_per_second(fetcher: AnyFetcher, origin: Origin) -> None:

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
+import asyncio
 import os
 import socket
-import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -18,13 +18,16 @@ import pytest
 from stager.cache.store import FileCache
 from stager.errors import CancelledError, ConnectionFailedError, ProtocolError, SettingsError, StagerError
 from stager.model.fetches import FetchOrder, FetchRequest, FetchResult
+from stager.transfer import aio_connect
 from stager.transfer.buffers import BLOCK_BYTES
 from stager.transfer.digest import BUFFERS
 from stager.transfer.options import TransferOptions
+from stager.transfer.reach import Place, Reach
 from stager.wiring.here import aio_farm
 from tests.support.drivers import LoopFetcher
 from tests.support.farms import Ear, cache_of, ordered, settings_for
 from tests.support.origin import Exchange, Origin, content, silence
+from tests.support.reach import THIS_MACHINE
 
 LARGE = Random(31).randbytes(3_000_000)
 PATIENCE = 60.0
@@ -246,19 +249,29 @@ def test_sixty_silent_transfers_cost_no_processor_time(cache: FileCache, origin:
     assert min(spent) < 0.2
 
 
-def test_without_aiohttp_the_setting_says_what_to_install(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+def test_an_address_that_does_not_answer_does_not_keep_the_next_one_of_its_host_waiting(
+    cache: FileCache, origin: Origin, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    for name in (
-        "aiohttp",
-        "stager.transfer.aio",
-        "stager.transfer.aio_answer",
-        "stager.transfer.aio_fetcher",
-    ):
-        monkeypatch.delitem(sys.modules, name, raising=False)
-    monkeypatch.setitem(sys.modules, "aiohttp", None)
-    with pytest.raises(SettingsError, match=r"stager\[async\]"):
-        aio_farm(settings_for(tmp_path), cache_of(tmp_path), print)
+    dropped: list[asyncio.Task[socket.socket] | None] = []
+    real = aio_connect._socket_to
+
+    async def socket_to(place: Place) -> socket.socket:
+        if place.address[0] == "127.0.0.2":
+            dropped.append(asyncio.current_task())
+            await asyncio.Event().wait()
+        return await real(place)
+
+    def names(_host: str, port: int) -> list[Place]:
+        return [Place(socket.AF_INET, (address, port)) for address in ("127.0.0.2", "127.0.0.1")]
+
+    monkeypatch.setattr(aio_connect, "_socket_to", socket_to)
+    origin.serve("/run.nxs", content(b"data"))
+    reach = Reach(THIS_MACHINE, names)
+    with closing(LoopFetcher(cache, reach=reach, connect_timeout_seconds=PATIENCE)) as fetcher:
+        assert fetcher.fetch(order(f"http://origin.test:{origin.port}/run.nxs")).size == 4
+        (task,) = dropped
+        assert task is not None
+        until(task.cancelled)
 
 
 def test_a_bundle_that_can_not_be_read_fails_the_fetch_and_not_the_farm(

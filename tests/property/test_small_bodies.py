@@ -20,8 +20,9 @@ from stager.clock import ManualClock
 from stager.errors import StagerError
 from stager.model.fetches import FetchOrder, FetchRequest
 from stager.transfer.decisions import Request
-from stager.transfer.exchange import HEAD_BUFFER_BYTES, Connection, HttpResponse, exchange
+from stager.transfer.exchange import Connection, HttpResponse, exchange
 from stager.transfer.fetcher import Fetcher
+from stager.transfer.heads import HEAD_BUFFER_BYTES
 from stager.transfer.transport import Pulse
 from stager.transfer.wire import MAX_HEAD_BYTES
 
@@ -36,7 +37,7 @@ class Line:
     def __init__(self, sock: socket.socket) -> None:
         self.sock: socket.socket | None = sock
         self.buffer = bytearray(HEAD_BUFFER_BYTES)
-        self.filled = 0
+        self.filled = self.left = 0
         self.answers = 0
         self.watch = select.poll()
         self.timeout: float | None = None

@@ -139,4 +139,4 @@ def on_threads(
 
 
 Driver = Callable[..., AnyFetcher]
-DRIVERS: dict[str, Driver] = {"requests": on_threads, "aiohttp": LoopFetcher}
+DRIVERS: dict[str, Driver] = {"requests": on_threads, "asyncio": LoopFetcher}

@@ -8,6 +8,7 @@ from contextlib import closing
 
 import pytest
 
+from stager.farm import side_threads
 from stager.farm.side_threads import SideThreads
 
 PATIENCE = 60.0
@@ -33,7 +34,10 @@ def test_what_comes_out_is_what_the_work_returns_or_raises() -> None:
     asyncio.run(work())
 
 
-def test_work_that_follows_work_is_done_by_one_thread() -> None:
+def test_a_thread_that_is_busy_takes_what_comes_next(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in ("WAIT_SECONDS", "LONG_WAIT_SECONDS"):
+        monkeypatch.setattr(side_threads, name, 1000.0)  # nothing waits in vain
+
     async def work() -> set[str]:
         with closing(SideThreads(8, "side")) as off:
             return {await off.do(lambda: threading.current_thread().name) for _ in range(50)}
@@ -51,6 +55,22 @@ def test_what_is_stuck_delays_nothing_else_as_long_as_there_are_threads() -> Non
                 assert [await off.do(lambda: 1) for _ in range(5)] == [1] * 5
             free.set()
             assert len({await one for one in held}) == 2
+
+    asyncio.run(work())
+
+
+def test_what_has_ended_is_told_though_the_next_is_stuck() -> None:
+    free, begin = threading.Event(), threading.Event()
+
+    async def work() -> None:
+        with closing(SideThreads(1, "side")) as off:
+            first = off.do(lambda: begin.wait(PATIENCE))
+            second = off.do(lambda: stuck(free))
+            begin.set()
+            async with asyncio.timeout(PATIENCE):
+                assert await first
+            free.set()
+            assert await second == "side-1"
 
     asyncio.run(work())
 
