@@ -10,6 +10,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+import requests
 
 from stager.cli.login import login_name
 from tests.support.commandline import Here, on_terminal
@@ -292,6 +293,31 @@ class TestResults:
             path.chmod(0o444)
 
 
+def test_the_way_into_the_page_is_a_link_that_is_good_once(
+    stager: Here, server: ServerProcess, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    link = stager("ui").lines[0]
+    assert link.startswith(f"{server.url}/login?once=")
+    with requests.Session() as session:
+        session.trust_env = False
+        assert "Overview" in session.get(link, timeout=60).text
+    opened: list[str] = []
+
+    def open_(url: str) -> bool:
+        opened.append(url)
+        return True
+
+    monkeypatch.setattr("webbrowser.open", open_)
+    ended = stager("ui", "--open")
+    assert (ended.code, ended.lines) == (0, [])
+    path = Path(opened[0].removeprefix("file://"))  # the link itself would be an argument, which others see
+    assert path.stat().st_mode & 0o777 == 0o600
+    assert f"{server.url}/login?once=" in path.read_text()
+    monkeypatch.setattr("webbrowser.open", lambda _: False)
+    assert stager("ui", "--open").lines[0].startswith(f"{server.url}/login?once=")
+    assert json.loads(stager("ui", "--json").lines[0])["url"].startswith(server.url)
+
+
 class TestTheServerItself:
     def test_a_wrong_token_is_one_line_and_status_4(
         self, stager: Here, monkeypatch: pytest.MonkeyPatch
@@ -337,8 +363,13 @@ class TestTheServerItself:
         assert ended.code == 2
         assert "other machines could reach it" in ended.error
 
-    def test_the_server_said_one_line(self, server: ServerProcess) -> None:
-        assert server.said == [f"stager: ready at {server.url}"]
+    def test_the_server_says_where_it_is_and_logs_the_rest(self, server: ServerProcess) -> None:
+        notes = [line for line in server.said if line.startswith("stager: ")]
+        assert notes == [
+            f"stager: the administrator's token is in {server.root / 'state' / 'token'}",
+            f"stager: ready at {server.url}",
+        ]
+        assert all("event" in json.loads(line) for line in server.said if line not in notes)
 
 
 def test_tables_and_pages_fit_a_terminal(stager: Here, origin: Origin) -> None:

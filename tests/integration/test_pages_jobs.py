@@ -156,6 +156,19 @@ def test_a_job_is_found_by_its_name_and_by_the_end_of_its_id(api: Api, visitor: 
     assert visitor.get("/jobs?find=nobody").status_code == 404
 
 
+def test_a_job_that_failed_is_retried_as_a_new_one(api: Api, visitor: Visitor) -> None:
+    (job,) = submit(api, shell("exit 3", name="bad-fit"))
+    assert ended(api, job) is JobState.FAILED
+    assert "Retry it as a new job" in words(visitor.get(f"/jobs/{job}"))
+    again = visitor.send(f"/jobs/{job}/retry").headers["Location"].removeprefix("/jobs/")
+    assert again != job
+    assert ended(api, again) is JobState.FAILED
+    assert api.server.jobs.job(again).name == "bad-fit"
+    (waiting,) = submit(api, shell("true", after=("never",)))
+    assert "Retry it" not in words(visitor.get(f"/jobs/{waiting}"))
+    assert visitor.send(f"/jobs/{waiting}/retry").status_code == 409
+
+
 def test_a_precondition_is_met_with_a_button(api: Api, visitor: Visitor) -> None:
     (job,) = submit(api, shell("true", after=("approved",)))
     assert "It is met" in part(visitor.get(f"/jobs/{job}").text, "needs")

@@ -6,7 +6,9 @@ from collections.abc import Iterator
 
 import pytest
 
+from stager.model.audit import AuditEntry
 from stager.model.principals import Role
+from tests.support.until import until
 from tests.support.visitor import Visitor, words
 from tests.support.world import TOKEN, World, world
 
@@ -110,3 +112,24 @@ def test_a_token_for_one_thing_shows_no_page_of_another(
     assert "its scopes are cache:read" in words(refused)
     visitor.log_in(TOKEN)
     assert visitor.get("/jobs").status_code == 200
+
+
+def test_what_is_done_in_the_page_is_in_the_audit_log_as_if_by_the_api(
+    running: World, tokens: dict[Role, str], visitor: Visitor
+) -> None:
+    job = running.job("user")
+    visitor.log_in(tokens[Role.OPERATOR])
+    assert visitor.get(f"/jobs/{job}").status_code == 200
+    assert visitor.get("/cache/purge").status_code == 200
+    assert visitor.send(f"/jobs/{job}/cancel").status_code == 303
+
+    def about_it() -> list[AuditEntry]:
+        return [entry for entry in running.server.audit.entries(limit=500) if job in entry.subject]
+
+    until(about_it, "it is written down")
+    found = about_it()
+    assert [(one.who, one.action, one.status) for one in found] == [
+        ("operator", "POST /v1/jobs/{job}/cancel", 303)
+    ]
+    actions = {entry.action for entry in running.server.audit.entries(limit=500, who="operator")}
+    assert "POST /v1/cache/purge" not in actions, "it was only looked at"

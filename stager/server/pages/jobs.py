@@ -9,6 +9,7 @@ from urllib.parse import quote
 from fastapi import APIRouter, Query, Request, Response
 from fastapi.responses import RedirectResponse
 
+from stager.logs import request_id
 from stager.model.jobs import JobState
 from stager.server.bytes import Accelerator, AskedHeaders, bytes_answer
 from stager.server.pages.history import history
@@ -87,6 +88,11 @@ def job_pages(renderer: Renderer, jobs: JobService, accelerator: Accelerator) ->
     def cancel(job: str, sent: Sent) -> Response:
         jobs.cancel(job, sent.may("POST /v1/jobs/{job}/cancel").only)
         return RedirectResponse(_address(job), 303)
+
+    @router.post("/{job}/retry")
+    def retry(job: str, sent: Sent) -> Response:
+        made = jobs.retry(job, sent.may("POST /v1/jobs/{job}/retry").only, request_id=request_id())
+        return RedirectResponse(_address(made), 303)
 
     @router.post("/{job}/meet")
     def meet(job: str, sent: Sent) -> Response:

@@ -99,7 +99,12 @@ async function keepFresh() {
 
 document.addEventListener("submit", (event) => {
   const question = event.target.dataset.confirm;
-  if (question && !confirm(question)) event.preventDefault();
+  if (question && !confirm(question)) {
+    event.preventDefault();
+    return;
+  }
+  if (event.target.method !== "post") return;
+  for (const button of event.target.querySelectorAll("button")) setTimeout(() => (button.disabled = true)); // once
 });
 
 writeTimes(document);
