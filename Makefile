@@ -1,6 +1,6 @@
 # `make` alone prints the targets.
 .DEFAULT_GOAL := help
-.PHONY: help setup test test-farm test-browser test-nfs lint format demo farm flower bench reference lock test-lowest test-all-pythons clean
+.PHONY: help setup test test-farm test-hosts test-browser test-nfs lint format demo farm flower bench reference lock test-lowest test-all-pythons clean
 
 # A figure each; the others in the directory are their helpers.
 BENCHMARKS = $(shell grep -l '^if __name__ == "__main__"' benchmarks/*.py)
@@ -21,6 +21,9 @@ test-farm: setup ## a farm under kill -9 of workers, server and Redis: some minu
 test-browser: setup ## the page in Chromium: some minutes
 	@scripts/system-packages browser
 	@.venv/bin/python -m pytest tests/browser
+
+test-hosts: setup ## jobs on nodes with a cache of their own, or without a share: a minute
+	@.venv/bin/python -m pytest tests/hosts
 
 test-nfs: setup ## tests of several hosts that share a real NFS mount (as root)
 	@scripts/system-packages nfs

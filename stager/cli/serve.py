@@ -114,6 +114,7 @@ def serve(
             hosts=served_names(settings.host_names, address),
             any_address=is_network(address),
             runs=server.runs,
+            uploads=server.uploads,
             site=server.site,
             cache=server.cache_site,
             stages=server.stages,

@@ -14,6 +14,7 @@ from stager.client.jobs import JobCalls
 from stager.client.objects import ObjectCalls
 from stager.client.preconditions import PreconditionCalls
 from stager.client.results import ResultCalls
+from stager.client.runs import RunCalls
 from stager.client.site import SiteCalls
 from stager.client.stage import StageCalls
 from stager.client.talk import Driver, M
@@ -40,6 +41,8 @@ class Groups(Generic[M]):
         """What can be asked about the server's cache."""
         self.objects: ObjectCalls[M] = ObjectCalls(driver)
         """Bytes, by digest or key, whole or a block at a time."""
+        self.runs: RunCalls[M] = RunCalls(driver)
+        """For nodes that do not see the server's cache."""
         self.credentials: CredentialCalls[M] = CredentialCalls(driver)
         """What origins are shown; no secret comes back."""
         self.grants: GrantCalls[M] = GrantCalls(driver)

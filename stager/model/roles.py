@@ -149,6 +149,10 @@ PUT /v1/preconditions/{name}               preconditions  write    -       any  
 DELETE /v1/preconditions/{name}            preconditions  write    -       any   any       any
 GET /v1/events                             events         read     any     own   any       any
 POST /v1/runs/{job}/{epoch}                runs           write    -       -     any       any
+POST /v1/runs/{job}/{epoch}/claim          runs           write    -       -     any       any
+GET /v1/runs/{job}/{epoch}/claim           runs           read     -       -     any       any
+GET /v1/runs/{job}/{epoch}/files/{name}    runs           read     -       -     any       any
+PUT /v1/runs/{job}/{epoch}/files/{name}    runs           write    -       -     any       any
 
 POST /v1/archiveinfo                       stage          read     any     own   any       any
 POST /v1/stage                             stage          write    -       own   any       any

@@ -59,6 +59,7 @@ from stager.service.repeats import Repeats
 from stager.service.runs import RunService
 from stager.service.site import SiteService
 from stager.service.stage import StageService
+from stager.service.uploads import UploadService
 
 ABOUT = """Jobs and what they need: each input is fetched once, verified, and there before its job starts.
 
@@ -74,6 +75,7 @@ def create_app(
     any_address: bool = False,
     clock: Clock | None = None,
     runs: RunService | None = None,
+    uploads: UploadService | None = None,
     site: SiteService | None = None,
     cache: CacheSite | None = None,
     stages: StageService | None = None,
@@ -100,6 +102,7 @@ def create_app(
         any_address: addresses are served in ``Host`` too, not the loopback's alone.
         clock: for the uptime.
         runs: takes the reports of another job server; None: jobs are not handed to one.
+        uploads: takes what nodes bring back that do not see the cache; None: there are none.
         site: knows of workers, origins and repairs; None: there are none.
         cache: the cache and what can be asked of it; None: it is another server's.
         stages: takes stage requests; None: it takes none.
@@ -151,7 +154,7 @@ def create_app(
     api.include_router(file_routes(jobs, accelerator))
     api.include_router(precondition_routes(jobs))
     api.include_router(event_routes(events, app.state.following))
-    api.include_router(run_routes(runs))
+    api.include_router(run_routes(runs, uploads))
     api.include_router(status_routes(jobs, site or SiteService(), clock or SystemClock()))
     reach = CacheReach(None if cache is None else cache.cache, grants)
     api.include_router(stage_routes(stages, app.state.waiting, reach))

@@ -109,7 +109,7 @@ def _bounded(scope: Scope, receive: Receive) -> Receive:
 def _is_streamed(scope: Scope) -> bool:
     """Whether the body goes to a file a block at a time, however large it is."""
     path: str = scope["path"]
-    return scope["method"] == "PUT" and path.startswith(f"{PROTECTED}/cache/files/")
+    return scope["method"] == "PUT" and path.startswith((f"{PROTECTED}/cache/files/", f"{PROTECTED}/runs/"))
 
 
 class _Bounded:

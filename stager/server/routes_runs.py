@@ -10,7 +10,9 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from stager.errors import ConflictError
 from stager.server.problems import described
+from stager.server.routes_uploads import add_upload_routes
 from stager.service.runs import RunService
+from stager.service.uploads import UploadService
 
 LONGEST_ERROR = 2000
 """Characters of a reported error."""
@@ -42,9 +44,10 @@ class Reported:
     changed: bool
 
 
-def run_routes(runs: RunService | None) -> APIRouter:
+def run_routes(runs: RunService | None, uploads: UploadService | None = None) -> APIRouter:
     """Routes below ``/v1/runs``."""
     router = APIRouter(prefix="/runs", tags=["runs"])
+    add_upload_routes(router, uploads)
 
     @router.post("/{job}/{epoch}", responses=described(404, 409, 503), summary="Report on a run")
     def report(job: str, epoch: Annotated[int, Path(ge=1)], body: RunReport) -> Reported:

@@ -215,6 +215,8 @@ class Settings(AccessSettings, BaseSettings):
     node_sources: Annotated[tuple[Literal["share", "server", "origin"], ...], NoDecode] = ()
     """From where that cache is filled with what jobs need, with commas, the first one first: ``share`` (`cache_dir`),
     ``server`` (by HTTP), ``origin``; none: it is not."""
+    node_share: bool = True
+    """Whether a compute node sees `cache_dir`; else jobs run in its own cache, and `server` gets what they leave."""
     node_cache_bytes: Annotated[int, Field(ge=0)] = 0
     """That cache is made smaller when it holds more than this; 0: only its file system limits it (`max_used_percent`)."""
     worker_processes: Annotated[int, Field(ge=0, le=256)] = 0

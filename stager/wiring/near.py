@@ -16,6 +16,7 @@ from stager.model.urls import parse_web_url
 from stager.service.near import NearCache
 from stager.settings import Settings
 from stager.wiring import build_reach, build_space, retry_policy, transfer_options
+from stager.wiring.away import Server
 from stager.wiring.cache import build_cache_site
 from stager.wiring.redis import node_name
 
@@ -71,6 +72,21 @@ def build_near(
     )
     made.callback(near.close)
     return near
+
+
+def build_server(settings: Settings, cache: FileCache) -> Server:
+    """The server, for a node that does not see its cache.
+
+    Raises:
+        SettingsError: it is not said where it is, or there is no token to show it.
+    """
+    if not settings.server or "share" in settings.node_sources or not settings.node_sources:
+        raise SettingsError(
+            "setting node_share = false",
+            cause="inputs come from the server then, and results go there",
+            remedy="set server to its URL, and node_sources = server",
+        )
+    return Server(settings.server, _token(settings), cache)
 
 
 def _fetcher(own: Settings, settings: Settings, cache: FileCache) -> Fetcher:

@@ -8,7 +8,7 @@ from contextlib import ExitStack
 from typing import Self
 
 from stager.cache.store import FileCache
-from stager.errors import SignalsError
+from stager.errors import SettingsError, SignalsError
 from stager.mapper.dispatch.node import JobWorker
 from stager.service.near import NearCache
 from stager.settings import Settings
@@ -16,7 +16,7 @@ from stager.signals.holdings import Holdings, HoldingsTeller
 from stager.signals.jobs import JobBook
 from stager.signals.outbox import Outbox
 from stager.wiring import build_cache
-from stager.wiring.near import build_near
+from stager.wiring.near import build_near, build_server
 from stager.wiring.redis import node_name, redis_address
 
 log = logging.getLogger(__name__)
@@ -39,14 +39,21 @@ class JobWorkerParts:
         address = redis_address(settings)
         node = node_name(settings)
         with ExitStack() as made:
+            if not settings.node_share and not settings.node_cache_dir:
+                raise SettingsError(
+                    "setting node_share = false",
+                    cause="jobs would have no place to run in",
+                    remedy="set node_cache_dir, and node_sources = server",
+                )
             near = _near(settings, node, made) if settings.node_cache_dir else None
             failed = made.enter_context(ExitStack())  # the worker closes these, once there is one
             book = JobBook(address)
             failed.callback(book.close)
             outbox = Outbox(address, name)
             failed.callback(outbox.close)
+            away = near if near is not None and not settings.node_share else None
             self.worker = JobWorker(
-                build_cache(settings),
+                build_cache(settings) if away is None else away.cache,
                 settings.state_dir / "nodes" / node,
                 book,
                 outbox,
@@ -54,8 +61,9 @@ class JobWorkerParts:
                 slots=slots,
                 lease_seconds=settings.lease_seconds,
                 grace_seconds=settings.job_grace_seconds,
-                near=near.cache if near is not None else None,
+                near=near.cache if near is not None and away is None else None,
                 fill=near.fill if near is not None and settings.node_sources else None,
+                server=None if away is None else build_server(settings, away.cache),
             )
             failed.pop_all()
             made.callback(self.worker.close)

@@ -17,6 +17,7 @@ from stager.mapper.dispatch.webhook import WebhookDispatcher
 from stager.mapper.ports import JobPlace
 from stager.model.events import JobSignal
 from stager.service.runs import RunService
+from stager.service.uploads import UploadService
 from stager.settings import Settings
 from stager.state.store import Store
 
@@ -101,6 +102,11 @@ def _celery(
     return hearing.place
 
 
-def build_run_service(store: Store, place: JobPlace) -> RunService | None:
-    """Takes reports on runs, if jobs are handed to somebody who reports."""
-    return RunService(store, place) if isinstance(place, WebhookDispatcher) else None
+def build_run_services(
+    settings: Settings, cache: FileCache, store: Store, place: JobPlace
+) -> tuple[RunService | None, UploadService | None]:
+    """Takes reports on runs, if jobs are handed to somebody who reports; and what nodes of our own bring back."""
+    return (
+        RunService(store, place) if isinstance(place, WebhookDispatcher) else None,
+        UploadService(cache, store) if settings.dispatch == "celery" else None,
+    )

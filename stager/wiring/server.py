@@ -51,7 +51,7 @@ from stager.wiring.farms import build_farm, fetch_seats, files_in_a_seat
 from stager.wiring.hearing import build_hearing, build_roster
 from stager.wiring.known_cache import open_known_cache
 from stager.wiring.leading import open_store
-from stager.wiring.places import build_job_place, build_run_service, job_slots
+from stager.wiring.places import build_job_place, build_run_services, job_slots
 
 
 class JobServer:
@@ -159,7 +159,7 @@ class JobServer:
             )
             self.events = self._build_events(store)
             self.stages = StageService(self.cache, store, self._mapper, watch, clock=clock, ids=ids)
-            self.runs = build_run_service(store, self._job_place)
+            self.runs, self.uploads = build_run_services(settings, self.cache, store, self._job_place)
             self.site = SiteService(
                 settings.farm,
                 settings.dispatch,

@@ -17,7 +17,8 @@ from functools import partial
 from pathlib import Path
 
 from stager.cache.store import FileCache
-from stager.errors import CacheError, JobError, SignalsError
+from stager.errors import CacheError, JobError, SignalsError, StagerError
+from stager.mapper.dispatch.away import ServerClaim, ServerSide, clear_away, not_away
 from stager.mapper.dispatch.claims import NOBODY, NodeClaim
 from stager.mapper.dispatch.local import LocalDispatcher
 from stager.mapper.dispatch.near import Fill, prepare_near
@@ -51,6 +52,7 @@ class _Run:
     handed: bool = False  # to the dispatcher: this node runs it
     stopped: bool = False
     end: JobSignal | None = None
+    is_told: bool = False  # where what it leaves is brought back first
     told_in: str = ""  # the stream that has the end
     again_at: float = 0.0  # when it is told again, if the server still has not recorded it
     again_after: float = AGAIN_SECONDS
@@ -64,7 +66,7 @@ class JobWorker:
     """One worker process of a compute node; `run` is called by as many threads as it has.
 
     Args:
-        cache: on the share; closed by nobody.
+        cache: on the share (but see `server`); closed by nobody.
         directory: on a local disk: what this node remembers of its jobs.
         book: orders; closed with the worker.
         outbox: takes the signals; closed with the worker.
@@ -74,6 +76,8 @@ class JobWorker:
         grace_seconds: of a job that is ended, from SIGTERM to SIGKILL.
         near: the node's own cache, if it has one.
         fill: brings inputs into it.
+        server: keeps the claims and takes what jobs leave, where this node does not see its cache; `cache` is then
+            the node's own.
     """
 
     def __init__(
@@ -89,10 +93,12 @@ class JobWorker:
         grace_seconds: float,
         near: FileCache | None = None,
         fill: Fill | None = None,
+        server: ServerSide | None = None,
     ) -> None:
         self._cache = cache
         self._near = near
         self._fill = fill
+        self._server = server
         self._orders = NodeOrders(directory / "orders")
         self._files = RunsDirectory(directory / "runs")
         self._book = book
@@ -211,6 +217,9 @@ class JobWorker:
 
     def _fill_and_start(self, run: _Run) -> None:
         """Bring its inputs to this node first, as far as that can be done; the rest it reads from the share."""
+        if self._server is not None and run.order.restricted:
+            self._hear(not_away(run.order))
+            return
         if self._fill is not None:
             with self._changed:
                 run.fills = True
@@ -264,7 +273,9 @@ class JobWorker:
         with self._changed:
             self._changed.notify_all()
 
-    def _claim(self, run: _Run) -> NodeClaim:
+    def _claim(self, run: _Run) -> NodeClaim | ServerClaim:
+        if self._server is not None:
+            return ServerClaim(self._server, *run.id)
         return NodeClaim(self._cache.job_dir(run.order.job), run.order.epoch)
 
     # -- from the start to the end --------------------------------------------------------------
@@ -286,7 +297,23 @@ class JobWorker:
             "request_id": run.order.request_id,
         }
         log.info("job %s on %s", what, self._node, extra=about)
-        self._tell(run, signal)
+        if self._server is not None and isinstance(signal, JobEnded):
+            threading.Thread(target=self._deliver, args=(run, signal), name="deliver", daemon=True).start()
+        else:
+            self._tell(run, signal)
+
+    def _deliver(self, run: _Run, end: JobEnded) -> None:
+        """Bring back what the job left, before its end is told; the next process does it if this one can't."""
+        assert self._server is not None
+        try:
+            if not self._server.deliver(run.order, end, lambda: self._closed):
+                return
+        except StagerError as error:
+            log.error("what job %s left can't be brought back: %s", end.job, error)  # noqa: TRY400 - it says all
+            end = run.end = JobEnded(end.job, end.epoch, end.exit_code, end.error or error, (), end.seconds)
+        with self._changed:
+            run.is_told = True
+        self._tell(run, end)
 
     def _tell(self, run: _Run, signal: JobSignal) -> None:
         if run.end is not None:
@@ -300,8 +327,12 @@ class JobWorker:
         with self._changed:
             self._runs.pop(run.id, None)
             again = any(one.order.job == run.order.job for one in self._runs.values())
-        if self._near is not None and not again:
+        if again:
+            return
+        if self._near is not None:
             self._near.release(run.order.job)
+        elif self._server is not None:
+            clear_away(self._cache, run.order, run.end)
 
     # -- the keeper -----------------------------------------------------------------------------
 
@@ -348,6 +379,8 @@ class JobWorker:
             if run.end is None:
                 if run.id in news.cancelled:
                     self._stop(run)
+            elif self._server is not None and isinstance(run.end, JobEnded) and not run.is_told:
+                continue  # it is being brought back
             elif news.stream and (run.told_in != news.stream or time.monotonic() > run.again_at):
                 self._tell(run, run.end)  # Redis lost it, or the server is away
             elif news.stream and run.id not in news.ordered:

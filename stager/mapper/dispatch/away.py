@@ -1,0 +1,85 @@
+"""A node that does not see the cache of the server: what it asks of the server instead, and brings back to it."""
+
+from __future__ import annotations
+
+import errno
+import logging
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Protocol
+
+from stager.cache.removal import remove_tree
+from stager.cache.store import FileCache
+from stager.errors import CacheError, JobError, StagerError
+from stager.mapper.dispatch.claims import NOBODY
+from stager.mapper.dispatch.results import result_key
+from stager.model.events import DispatchOrder, JobEnded
+
+log = logging.getLogger(__name__)
+
+
+class ServerSide(Protocol):
+    """The server, as such a node reaches it."""
+
+    def claim(self, job: str, epoch: int, node: str) -> str:
+        """Take the hand-over for a node; which node has it."""
+        ...
+
+    def holder(self, job: str, epoch: int) -> str | None:
+        """Which node has it."""
+        ...
+
+    def deliver(self, order: DispatchOrder, ended: JobEnded, given_up: Callable[[], bool]) -> bool:
+        """Bring back what the run left, however long the server is away; False when `given_up` said so first.
+
+        Raises:
+            StagerError: the server does not want it.
+        """
+        ...
+
+
+def not_away(order: DispatchOrder) -> JobEnded:
+    """The end of a job that can't run here."""
+    error = JobError(
+        f"job {order.job} can't run on a node without the share",
+        cause="restricted inputs are not brought to nodes",
+        remedy="run it where nodes see the cache",
+    )
+    return JobEnded(order.job, order.epoch, None, error)
+
+
+def clear_away(cache: FileCache, order: DispatchOrder, end: object) -> None:
+    """All that such a node has of a job that is over and recorded goes: the server has it."""
+    try:
+        for result in end.results if isinstance(end, JobEnded) else ():
+            cache.remove(result_key(order.job, result.name))
+        cache.release(order.job)
+        remove_tree(str(cache.job_dir(order.job)))
+    except (CacheError, OSError) as error:
+        log.warning("what job %s left on this node stays there: %s", order.job, error)
+
+
+@dataclass(frozen=True, slots=True)
+class ServerClaim:
+    """As `NodeClaim`, which the server keeps for this node."""
+
+    server: ServerSide
+    job: str
+    epoch: int
+
+    def take(self, name: str) -> str:
+        """See `NodeClaim.take`."""
+        try:
+            return self.server.claim(self.job, self.epoch, name)
+        except StagerError as error:
+            if error.transient:
+                raise OSError(errno.EAGAIN, str(error)) from error
+            log.info("job %s is left alone: %s", self.job, error)
+            return NOBODY
+
+    def holder(self) -> str | None:
+        """See `NodeClaim.holder`."""
+        try:
+            return self.server.holder(self.job, self.epoch)
+        except StagerError as error:
+            raise OSError(errno.EAGAIN, str(error)) from error

@@ -1,0 +1,110 @@
+"""How a node that does not see the server's cache reaches the server."""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections.abc import Callable, Iterator
+from hashlib import sha256
+from pathlib import Path
+from typing import BinaryIO
+
+from stager.cache.store import FileCache
+from stager.client import Client
+from stager.errors import ConflictError, DigestMismatchError, StagerError
+from stager.model.events import DispatchOrder, JobEnded
+from stager.model.uploads import PRINTED, RESULTS, Upload
+
+log = logging.getLogger(__name__)
+
+BLOCK_BYTES = 1 << 20
+PAUSE_SECONDS = 0.2
+LONGEST_PAUSE_SECONDS = 10.0
+"""Between two attempts to bring something back to a server that is away."""
+
+
+class Server:
+    """See `ServerSide`; for several threads at once.
+
+    Args:
+        url: of the server.
+        token: to show it.
+        cache: the node's own, in which its jobs run.
+    """
+
+    def __init__(self, url: str, token: str, cache: FileCache) -> None:
+        self._url = url
+        self._token = token
+        self._cache = cache
+
+    def claim(self, job: str, epoch: int, node: str) -> str:
+        """See `ServerSide.claim`."""
+        with self._client() as client:
+            return client.runs.claim(job, epoch, node)
+
+    def holder(self, job: str, epoch: int) -> str | None:
+        """See `ServerSide.holder`."""
+        with self._client() as client:
+            return client.runs.holder(job, epoch)
+
+    def deliver(self, order: DispatchOrder, ended: JobEnded, given_up: Callable[[], bool]) -> bool:
+        """See `ServerSide.deliver`."""
+        with self._client() as client:
+            for upload, path in self._files(order, ended):
+                pause = PAUSE_SECONDS
+                while True:
+                    if given_up():
+                        return False
+                    try:
+                        self._send(client, upload, path)
+                        break
+                    except (ConflictError, DigestMismatchError) as error:
+                        if "offset" not in error.details and isinstance(error, ConflictError):
+                            raise
+                        log.debug("%s", error)
+                    except StagerError as error:
+                        if not error.transient:
+                            raise
+                        log.debug("%s of job %s is not brought back yet: %s", upload.name, order.job, error)
+                    time.sleep(pause)
+                    pause = min(pause * 2, LONGEST_PAUSE_SECONDS)
+        return True
+
+    # -- parts -----------------------------------------------------------------------------------
+
+    def _client(self) -> Client:
+        return Client(self._url, self._token)
+
+    def _files(self, order: DispatchOrder, ended: JobEnded) -> Iterator[tuple[Upload, Path]]:
+        directory = self._cache.job_dir(order.job)
+        for name in PRINTED:
+            path = directory / name
+            if path.exists():
+                digest, size = _digest(path)
+                yield Upload(order.job, order.epoch, name, digest, size), path
+        for result in ended.results:
+            path = self._cache.object_path(result.sha256, restricted=order.restricted)
+            name = RESULTS + result.name
+            yield Upload(order.job, order.epoch, name, result.sha256, result.size, order.restricted), path
+
+    def _send(self, client: Client, upload: Upload, path: Path) -> None:
+        there = client.runs.look(upload)
+        if there.complete:
+            return
+        with path.open("rb") as file:
+            file.seek(there.offset)
+            client.runs.append(upload, there.offset, _blocks(file))
+
+
+def _blocks(file: BinaryIO) -> Iterator[bytes]:
+    while block := file.read(BLOCK_BYTES):
+        yield block
+
+
+def _digest(path: Path) -> tuple[str, int]:
+    digest, size = sha256(), 0
+    with path.open("rb") as file:
+        for block in _blocks(file):
+            digest.update(block)
+            size += len(block)
+    return digest.hexdigest(), size
