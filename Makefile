@@ -1,6 +1,6 @@
 # `make` alone prints the targets.
 .DEFAULT_GOAL := help
-.PHONY: help setup test test-farm test-hosts test-browser test-nfs lint format demo farm flower bench reference lock test-lowest test-all-pythons clean
+.PHONY: help setup test test-farm test-hosts test-browser test-nfs lint format demo farm flower bench reference man lock test-lowest test-all-pythons clean
 
 # A figure each; the others in the directory are their helpers.
 BENCHMARKS = $(shell grep -l '^if __name__ == "__main__"' benchmarks/*.py)
@@ -52,6 +52,9 @@ bench: ## measure, with peers beside it (BENCHMARKS=... chooses the scripts)
 
 reference: setup ## write the pages of docs/reference that are read off the code
 	@.venv/bin/python scripts/reference.py
+
+man: setup ## write manual pages of all commands into build/man
+	@.venv/bin/python scripts/man.py
 
 lock: ## write requirements/*.txt anew from pyproject.toml
 	@scripts/lock

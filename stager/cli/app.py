@@ -17,6 +17,7 @@ import typer
 from stager import __version__
 from stager.cli import (
     audit,
+    backup,
     cache,
     credentials,
     doctor,
@@ -99,6 +100,8 @@ COMMANDS: tuple[Callable[..., int | None], ...] = (
     stage.unstage,
     doctor.doctor,
     audit.audit,
+    backup.backup,
+    backup.restore,
 )
 WITH_COMMAND: tuple[Callable[..., int | None], ...] = (submit.submit, run_.run, worker.worker)
 """They take a command of the user's, or options for another program, after ``--``."""

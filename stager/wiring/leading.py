@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import os
 from contextlib import ExitStack
+from pathlib import Path
 
 from stager.settings import Settings
 from stager.state.leadership import Leadership
@@ -14,6 +15,12 @@ log = logging.getLogger(__name__)
 
 SUPERSEDED_STATUS = 6
 """As of a conflict: whoever supervises this process starts it again, as one that waits."""
+
+
+def state_file(settings: Settings) -> Path | None:
+    """The file of the database; None: it is in PostgreSQL."""
+    url = settings.database_url or f"sqlite:///{settings.state_dir / 'stager.db'}"
+    return Path(url.removeprefix("sqlite:///")) if url.startswith("sqlite:///") else None
 
 
 def open_store(settings: Settings, made: ExitStack) -> Store:
