@@ -106,6 +106,10 @@ class Authentication:
             return SERVER_TOKEN
         return None if self._accounts is None else self._accounts.principal(token)
 
+    def still_counts(self, principal: Principal) -> bool:
+        """Whether the token that he showed when he was let in still counts; what no token of ours says does."""
+        return not principal.token or self._accounts is None or self._accounts.still(principal) is not None
+
     def _of_proxy(self, scope: Scope, headers: Headers) -> Principal:
         named = headers.getlist(self._proxy.header)
         try:

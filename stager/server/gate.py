@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 
 from starlette.datastructures import Headers
-from starlette.types import ASGIApp, Receive, Scope, Send
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from stager.errors import AccessDeniedError, TooManyRequestsError
 from stager.model.buckets import Buckets
@@ -14,6 +14,7 @@ from stager.server.authentication import Authentication
 from stager.server.problems import problem
 from stager.server.who import METRICS, PROTECTED
 
+EVENT_STREAM = b"text/event-stream"
 BURST_SECONDS = 4.0
 """Who has not asked for a while may ask for so many seconds' worth at once."""
 
@@ -58,7 +59,23 @@ class Gate:
                 scope["state"]["flood"] = True
                 await problem(_too_many(principal, wait))(scope, receive, send)
                 return
-        await self._app(scope, receive, send)
+        await self._app(scope, receive, self._ending(principal, send) if principal.token else send)
+
+    def _ending(self, principal: Principal, send: Send) -> Send:
+        """Ends a stream of events with the token that was shown for it: a file, once begun, is given to its end."""
+        is_stream = ended = False
+
+        async def answer(message: Message) -> None:
+            nonlocal is_stream, ended
+            if message["type"] == "http.response.start":
+                is_stream = (b"content-type", EVENT_STREAM) in message.get("headers", ())
+            elif is_stream and not ended and not self._authentication.still_counts(principal):
+                ended = True
+                await send({"type": "http.response.body", "body": b"", "more_body": False})
+            if not ended:
+                await send(message)
+
+        return answer
 
 
 def _too_many(principal: Principal, wait: float) -> TooManyRequestsError:

@@ -11,6 +11,7 @@ from pathlib import Path
 from urllib.parse import quote
 
 import pytest
+import requests
 
 from stager.cli.exit_codes import Exit
 from stager.model.principals import Role
@@ -105,6 +106,19 @@ def test_no_limit_costs_nothing() -> None:
         raise AssertionError
 
     assert Gate(app, None)._rates is None  # type: ignore[arg-type]
+
+
+def test_a_stream_of_events_ends_with_the_token_that_was_shown_for_it(running: World) -> None:
+    token = running.user("una", Role.READER)
+    headers = {"Authorization": f"Bearer {token}"}
+    with requests.get(f"{running.url}/v1/events", headers=headers, stream=True, timeout=PATIENCE) as stream:
+        lines = stream.iter_lines(chunk_size=1)
+        assert any(b"hello" in line for line in lines)
+        assert running("PUT", "/v1/preconditions/before", TOKEN).status_code == 200
+        assert any(b"before" in line for line in lines)
+        running.server.accounts.change_user("una", disabled=True)
+        assert running("PUT", "/v1/preconditions/after-it", TOKEN).status_code == 200
+        assert not any(b"after-it" in line for line in lines), "and the stream ends"
 
 
 # -- who did what ----------------------------------------------------------------------------------
