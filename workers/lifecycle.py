@@ -28,8 +28,9 @@ from stager.farm.worker import FetchWorker
 from stager.mapper.dispatch.node import JobWorker
 from stager.settings import current_settings
 from stager.signals.roster import Roster, WorkerCard
+from stager.wiring.names import node_name
 from stager.wiring.node import JobWorkerParts
-from stager.wiring.redis import node_name, redis_address
+from stager.wiring.redis import redis_address
 from stager.wiring.worker import FetchWorkerParts
 from workers.celery import app
 

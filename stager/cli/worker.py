@@ -57,7 +57,8 @@ def worker(
         os.environ["STAGER_ALLOWED_NETWORKS"] = allowed_networks
     check_farm_installed()
 
-    from stager.wiring.redis import node_name, redis_address
+    from stager.wiring.names import node_name
+    from stager.wiring.redis import redis_address
 
     address = redis_address(settings)
     fetches = queue is Queue.FETCH

@@ -42,7 +42,8 @@ class Hearing:
         check_farm_installed()
 
         from stager.signals.stream import StreamReader
-        from stager.wiring.redis import node_name, redis_address
+        from stager.wiring.names import node_name
+        from stager.wiring.redis import redis_address
 
         self.farm: CeleryFarm | None = None
         self.place: CeleryDispatcher | None = None

@@ -18,7 +18,7 @@ from stager.settings import Settings
 from stager.wiring import build_reach, build_space, retry_policy, transfer_options
 from stager.wiring.away import Server
 from stager.wiring.cache import build_cache_site
-from stager.wiring.redis import node_name
+from stager.wiring.names import node_name
 
 if TYPE_CHECKING:
     from stager.transfer.fetcher import Fetcher

@@ -16,8 +16,9 @@ from stager.signals.holdings import Holdings, HoldingsTeller
 from stager.signals.jobs import JobBook
 from stager.signals.outbox import Outbox
 from stager.wiring import build_cache
+from stager.wiring.names import node_name
 from stager.wiring.near import build_near, build_server
-from stager.wiring.redis import node_name, redis_address
+from stager.wiring.redis import redis_address
 
 log = logging.getLogger(__name__)
 

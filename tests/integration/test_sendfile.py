@@ -11,8 +11,8 @@ import threading
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
-from types import SimpleNamespace
 from typing import BinaryIO
+from unittest.mock import MagicMock
 
 import pytest
 from starlette.types import Message, Receive, Scope, Send
@@ -32,7 +32,7 @@ class Site:
 
     def __init__(self, path: Path) -> None:
         self.path = path
-        self.state = SimpleNamespace(waiting=SimpleNamespace(close=lambda: None))
+        self.state = MagicMock()  # what a server tells its application when it ends
         self.files: list[BinaryIO] = []
         self.errors: list[BaseException] = []
         self.size = path.stat().st_size

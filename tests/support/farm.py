@@ -7,7 +7,7 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import ExitStack
 from pathlib import Path
 from types import TracebackType
@@ -38,6 +38,7 @@ class WorkerProcess:
         name: of this one among those of its host.
         log: what it says is appended to it.
         app: the Celery app.
+        before: what to put before its command, to run it elsewhere.
     """
 
     def __init__(
@@ -49,9 +50,11 @@ class WorkerProcess:
         name: str = "w1",
         threads: int = 4,
         app: str = "workers",
+        before: Sequence[str] = (),
     ) -> None:
         self.log = log
         command = [
+            *before,
             *(sys.executable, "-m", "celery", "-A", app, "worker", "--queues", queue, "--pool", "threads"),
             *("--concurrency", str(threads), "--hostname", f"{name}@test", "--without-gossip", "--without-mingle"),
         ]  # fmt: skip
@@ -105,12 +108,18 @@ class Farm:
         return self.server
 
     def start_worker(
-        self, *, queue: str = "fetch", wait: bool = True, app: str = "workers", **settings: str
+        self,
+        *,
+        queue: str = "fetch",
+        wait: bool = True,
+        app: str = "workers",
+        before: Sequence[str] = (),
+        **settings: str,
     ) -> WorkerProcess:
         """Start a worker process, and wait until it takes tasks."""
         name = f"{queue}{len(self.workers) + 1}"
         log = self.root / "workers.log"
-        worker = WorkerProcess(self.settings | settings, log, queue=queue, name=name, app=app)
+        worker = WorkerProcess(self.settings | settings, log, queue=queue, name=name, app=app, before=before)
         self.workers.append(worker)
         if wait:
             until(lambda: self.is_there(worker), f"worker {name}: {self.log()}")

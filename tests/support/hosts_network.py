@@ -103,6 +103,32 @@ class Network:
         # A path loses and delays packets as they are on the wire, not bundles of them.
         command("ip", "-n", space, "link", "set", "dev", tap, "gso_max_segs", "1", "up")
 
+    def add_host(self, name: str) -> list[str]:
+        """One more namespace on the bridge, which reaches `host` and its like and nothing else; what runs a command there."""
+        self._guests += 1
+        space, wire = f"stg{self._slot}-{name}", f"host{self._guests}"
+        command("ip", "netns", "add", space)
+        command(
+            "ip",
+            "-n",
+            space,
+            "link",
+            "add",
+            "eth",
+            "type",
+            "veth",
+            "peer",
+            "name",
+            wire,
+            "netns",
+            self.bridge_space,
+        )
+        command("ip", "-n", self.bridge_space, "link", "set", wire, "master", "br0", "up")
+        command("ip", "-n", space, "link", "set", "lo", "up")
+        command("ip", "-n", space, "addr", "add", f"{self._prefix}.{10 + self._guests}/24", "dev", "eth")
+        command("ip", "-n", space, "link", "set", "eth", "up")
+        return _in(space)
+
     def cut_from_server(self, address: str) -> None:
         """No packet passes between that address and the NFS server any more; nobody is told."""
         for chain, side in (("INPUT", "-s"), ("OUTPUT", "-d")):
@@ -139,7 +165,7 @@ class Network:
 
     def _clear(self) -> None:
         spaces = {line.split()[0] for line in command("ip", "netns", "list").splitlines() if line.strip()}
-        for space in {self.bridge_space, self.server_space, *self.ends} & spaces:
+        for space in (space for space in spaces if space.startswith(f"stg{self._slot}-")):
             for pid in command("ip", "netns", "pids", space).split():
                 with suppress(ProcessLookupError):
                     os.kill(int(pid), signal.SIGKILL)
