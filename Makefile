@@ -23,6 +23,7 @@ test-browser: setup ## the page in Chromium: some minutes
 	@.venv/bin/python -m pytest tests/browser
 
 test-hosts: setup ## jobs on nodes with a cache of their own, or without a share: a minute
+	@scripts/system-packages hosts
 	@.venv/bin/python -m pytest tests/hosts
 
 test-nfs: setup ## tests of several hosts that share a real NFS mount (as root)
