@@ -72,6 +72,7 @@ class JobService:
         self._clock = clock
         self._ids = ids
         self._results = Results(cache, clock, result_days)
+        self._counted: tuple[int, dict[str | None, dict[JobState, int]]] = (-1, {})
         self.trouble: Callable[[], StagerError | None] = lambda: None
         """Why nothing can be fetched now, for nobody's fault; None: it can."""
 
@@ -256,7 +257,11 @@ class JobService:
 
     def counts(self, owner: str | None = None) -> dict[str, int]:
         """Number of jobs (of that owner) in each state."""
-        found = self._store.count_jobs(owner)
+        number = self._store.chronicle.newest()  # as long as nothing happens, no count changes
+        if self._counted[0] != number:
+            self._counted = number, {}
+        if (found := self._counted[1].get(owner)) is None:
+            found = self._counted[1][owner] = self._store.count_jobs(owner)
         return {state.value: found.get(state, 0) for state in JobState}
 
     def preconditions(self) -> list[PreconditionView]:
