@@ -16,9 +16,11 @@ from typing import Any
 
 import pytest
 
+from stager.client import Client
+from stager.errors import NotFoundError
 from stager.model.jobs import JobInput, JobSpec, JobState
 from stager.model.principals import Role
-from tests.support.farm import Farm
+from tests.support.farm import Farm, until
 from tests.support.hosts_network import Network
 from tests.support.needs import needs
 from tests.support.origin import Origin, content
@@ -93,10 +95,19 @@ def reached(node: Sequence[str], url: str) -> bool:
     return done.returncode == 0
 
 
+def is_listed(client: Client) -> bool:
+    try:
+        return client.cache.show(DIGEST).url is not None
+    except NotFoundError:
+        return False
+
+
 def runs_a_job(farm: Farm, url: str, near: Path) -> None:
     script = "readlink -f inputs/a.dat; cat inputs/a.dat > results/b"
     with farm.server.client() as client:
-        (one,) = client.jobs.submit([JobSpec(("/bin/sh", "-c", script), (JobInput(url),))])
+        (one,) = client.jobs.submit([JobSpec(("/bin/sh", "-c", script), (JobInput(url),), after=("listed",))])
+        until(lambda: is_listed(client), "the server says where the file came from")
+        client.preconditions.meet("listed")
         done = client.jobs.wait(one, 90)
         assert (done.state, done.error) == (JobState.DONE, None), farm.log()
         place = b"".join(client.jobs.log(one, "stdout")).decode()
