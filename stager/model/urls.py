@@ -14,9 +14,17 @@ from stager.errors import InputError
 WEB = ("http", "https")
 ON_DEMAND = ("gs", "smb", "webdav")
 """Schemes that a site reads only if it says so."""
+GENERIC = (
+    "abfs", "adl", "az", "box", "dbfs", "dropbox", "gdrive", "github", "hdfs", "hf", "lakefs", "oci", "oss", "root", "ssh",
+    "tos", "wandb", "webhdfs",
+)  # fmt: skip
+"""Those that fsspec knows besides, read only if the site says so, and as the site itself. None of them reads this host."""
 SCHEMES = (*WEB, "file", "ftp", "sftp", "s3", *ON_DEMAND)
-"""Schemes that a fetch can read."""
-DEFAULT_PORTS = {"http": 80, "https": 443, "ftp": 21, "sftp": 22, "smb": 445, "webdav": 443}
+"""Schemes that a fetch can read without more."""
+DEFAULT_PORTS = {
+    "http": 80, "https": 443, "ftp": 21, "sftp": 22, "smb": 445, "webdav": 443, "hdfs": 8020, "root": 1094, "ssh": 22,
+    "webhdfs": 9870,
+}  # fmt: skip
 """Of the schemes whose host has ports; in the others it is a bucket, or none."""
 MAX_LENGTH = 8192
 """Characters; longer ones are refused by most origins anyway."""
@@ -43,10 +51,14 @@ _BEFORE_HOST = re.compile(r"//.*@", re.DOTALL)
 _SHOWN_LENGTH = 200
 
 
+def looks_secret(name: str) -> bool:
+    """Whether a parameter of that name is likely to hold a secret."""
+    return _SECRET_PARAMETER.fullmatch(name.strip()) is not None
+
+
 def _redacted_query(query: str) -> str:
     def shown(pair: re.Match[str]) -> str:
-        secret = _SECRET_PARAMETER.fullmatch(unquote(pair.group(1)).strip())
-        return f"{pair.group(1)}=***" if secret else pair.group(0)
+        return f"{pair.group(1)}=***" if looks_secret(unquote(pair.group(1))) else pair.group(0)
 
     return _PAIRS.sub(shown, query)
 
@@ -146,7 +158,7 @@ def parse_url(text: str) -> Url:
         )
     parts, port = _split(text)
     scheme = parts.scheme.lower()
-    if scheme not in SCHEMES:
+    if scheme not in SCHEMES and scheme not in GENERIC:
         raise InputError(
             f"unknown scheme in URL {refused_url(text)}" if scheme else f"malformed URL {refused_url(text)}",
             cause=f"{scheme!r} is not one of {', '.join(SCHEMES)}" if scheme else "it has no scheme",

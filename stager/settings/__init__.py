@@ -180,6 +180,9 @@ class Settings(AccessSettings, BaseSettings):
 
     other_schemes: Annotated[tuple[Literal["gs", "smb", "webdav"], ...], NoDecode] = ()
     """Schemes that are read besides the usual ones, with commas: ``gs``, ``smb``, ``webdav``; none: none of them."""
+    unchecked_schemes: dict[str, dict[str, Any]] = Field(default_factory=dict)
+    """Schemes that are read through fsspec, as the site itself, wherever its library connects to; each with what the
+    constructor of its file system is given: ``{"abfs" = {account_name = "site"}}``."""
 
     dispatch: Literal["local", "celery", "command", "webhook"] = "local"
     """Where jobs run: this machine, Celery workers, a batch system, another job server."""

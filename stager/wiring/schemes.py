@@ -5,9 +5,11 @@ from __future__ import annotations
 from collections.abc import Iterator
 from importlib.util import find_spec
 from pathlib import Path
+from typing import Any
 
+from stager.errors import SettingsError
 from stager.model.checks import Checked, Health
-from stager.model.urls import ON_DEMAND, SCHEMES
+from stager.model.urls import GENERIC, ON_DEMAND, SCHEMES, looks_secret
 from stager.settings import Settings
 from stager.transfer.limited import LimitedTransport
 from stager.transfer.local import FileTransport
@@ -29,6 +31,7 @@ def other_transports(settings: Settings, reach: Reach) -> dict[str, Transport]:
         endpoints=settings.endpoints,
         ca_bundle=settings.ca_bundle,
         schemes=settings.other_schemes,
+        generic=unchecked_schemes(settings),
         reach=reach,
     )
     remote = RemoteTransport(site, connections=settings.origin_connections)
@@ -36,9 +39,30 @@ def other_transports(settings: Settings, reach: Reach) -> dict[str, Transport]:
     return {"file": local, **dict.fromkeys(BACKENDS, remote)}
 
 
+def unchecked_schemes(settings: Settings) -> dict[str, dict[str, Any]]:
+    """What the constructors of the file systems of these schemes are given.
+
+    Raises:
+        SettingsError: fsspec knows no such scheme, it needs no such setting, or a secret is among what is given.
+    """
+    for scheme, given in settings.unchecked_schemes.items():
+        if scheme not in GENERIC:
+            raise SettingsError(
+                f"setting unchecked_schemes names {scheme!r}", cause=f"it can have {', '.join(GENERIC)}"
+            )
+        for name in filter(looks_secret, given):
+            raise SettingsError(
+                f"setting unchecked_schemes gives {name} to {scheme}",
+                cause="that looks like a secret, and settings are no place for one",
+                remedy="put it where the library of the scheme looks by itself: a file, or the environment of what fetches",
+            )
+    return settings.unchecked_schemes
+
+
 def scheme_checks(settings: Settings) -> Iterator[Checked]:
     """Which schemes can be read, and whether what they need is there."""
     read = [scheme for scheme in SCHEMES if scheme not in ON_DEMAND or scheme in settings.other_schemes]
+    read += unchecked_schemes(settings)
     missing = [scheme for scheme in read if scheme in PACKAGES and find_spec(PACKAGES[scheme]) is None]
     found = ", ".join(scheme for scheme in read if scheme not in missing)
     extras = ", ".join(f"stager[{scheme}]" for scheme in missing)

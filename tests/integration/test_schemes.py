@@ -22,11 +22,13 @@ from stager.errors import (
     HostKeyError,
     OriginRefusedError,
     SchemeError,
+    SettingsError,
 )
 from stager.model.checks import Health
 from stager.model.fetches import FetchOrder, FetchRequest
+from stager.model.urls import parse_url
 from stager.settings import Settings
-from stager.transfer.decisions import Identity
+from stager.transfer.decisions import Identity, Request
 from stager.transfer.fetcher import Fetcher
 from stager.transfer.options import TransferOptions
 from stager.transfer.reach import Place, Reach
@@ -263,6 +265,40 @@ def test_a_scheme_whose_package_is_missing_names_the_extra(
     with pytest.raises(SchemeError, match=re.escape("install stager[s3] there")) as caught:
         fetch(cache, remote, "s3://bucket/a")
     assert not caught.value.transient
+
+
+def test_a_scheme_that_only_fsspec_knows_is_read_where_the_site_names_it(tmp_path: Path) -> None:
+    def ask(url: str, site: Site) -> None:
+        transport = RemoteTransport(site)
+        try:
+            transport.open(Request(parse_url(url), {}), lambda _: None).close()
+        finally:
+            transport.close()
+
+    with pytest.raises(SchemeError, match="unchecked_schemes"):
+        ask("ssh://127.0.0.1/a", Site())
+    with pytest.raises(AddressRefusedError, match=r"127\.0\.0\.1"):
+        ask("ssh://127.0.0.1/a", Site(generic={"ssh": {"username": "ada", "known_hosts": str(tmp_path)}}))
+    with pytest.raises(SchemeError, match=r"fsspec has nothing that reads it: .*boxfs"):
+        ask("box://folder/a", Site(generic={"box": {}}))
+
+
+@pytest.mark.parametrize(
+    ("given", "said"),
+    [
+        ({"file": {}}, "names 'file'"),
+        ({"zip": {}}, "names 'zip'"),
+        ({"abfs": {"sas_token": "canary"}}, "gives sas_token to abfs"),
+    ],
+)
+def test_what_reads_this_host_and_what_is_secret_is_no_setting(
+    given: dict[str, dict[str, str]], said: str
+) -> None:
+    with pytest.raises(SettingsError, match=said) as caught:
+        list(scheme_checks(Settings(unchecked_schemes=given)))
+    assert "canary" not in str(caught.value.to_dict())
+    first, *_ = scheme_checks(Settings(unchecked_schemes={"ssh": {"username": "ada"}}))
+    assert first.finding.endswith("s3, ssh")
 
 
 @pytest.mark.parametrize("scheme", ["gs", "s3"])

@@ -61,6 +61,8 @@ class Remote(ABC):
     scheme = ""
     identity = Identity()
     wrong = Identity("ada", "no")
+    is_of_site = False
+    """Whether it is read by the site, whoever asks."""
     replaces = False
     """Whether a new file is put in the place of the old one, which whoever reads it keeps."""
 
@@ -252,6 +254,23 @@ class SftpRemote(BlockwiseRemote):
         return ["/usr/sbin/sshd", "-D", "-e", "-f", str(self.root / "sshd.conf")]
 
 
+class SshRemote(SftpRemote):
+    """The same server through fsspec's own file system for it, which knows one user: the site."""
+
+    scheme = "ssh"
+    is_of_site = True
+
+    def site(self) -> Site:
+        given = {
+            "username": self.identity.user,
+            "client_keys": [str(self.root / "user")],
+            "known_hosts": str(self.root / "known"),
+            "config": None,
+            "agent_path": None,
+        }
+        return replace(super().site(), generic={"ssh": given})
+
+
 class S3Remote(MeteredRemote):
     """moto's server, which asks who asks; it forgets everything when it ends, so that is put anew."""
 
@@ -401,5 +420,5 @@ class SmbRemote(BlockwiseRemote):
 
 REMOTES: dict[str, type[Remote]] = {
     "ftp": FtpRemote, "sftp": SftpRemote, "s3": S3Remote, "webdav": WebdavRemote, "gs": GsRemote,
-    "smb": SmbRemote,
+    "smb": SmbRemote, "generic": SshRemote,
 }  # fmt: skip

@@ -3,6 +3,8 @@
 Nothing of fsspec's own caches is used: they would serve files that are cut short.
 """
 
+from stager.model.urls import GENERIC
+
 BACKENDS = {
     "ftp": "stager.transfer.remote.ftp:FtpBackend",
     "sftp": "stager.transfer.remote.sftp:SftpBackend",
@@ -10,6 +12,7 @@ BACKENDS = {
     "gs": "stager.transfer.remote.gs:GsBackend",
     "webdav": "stager.transfer.remote.webdav:WebdavBackend",
     "smb": "stager.transfer.remote.smb:SmbBackend",
+    **dict.fromkeys(GENERIC, "stager.transfer.remote.generic:GenericBackend"),
 }
 """What reads each scheme; imported when it is needed. The extra that brings its packages has the scheme's name."""
 PACKAGES = {

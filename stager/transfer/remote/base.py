@@ -6,7 +6,7 @@ import time
 from collections.abc import Callable, Generator, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Protocol, TypeVar
+from typing import Any, Protocol, TypeVar
 
 from stager.model.urls import DEFAULT_PORTS, Url
 from stager.transfer.decisions import Identity
@@ -33,6 +33,7 @@ class Site:
         endpoints: addresses of object stores, by scheme or by origin (``s3://bucket``), the latter first.
         ca_bundle: certificates to trust; empty: the usual ones.
         schemes: those of `ON_DEMAND` that are read.
+        generic: those of `GENERIC` that are read, and what the constructor of each one's file system is given.
         reach: which hosts may be connected to; not asked for `endpoints`, which the site itself has set.
     """
 
@@ -42,6 +43,7 @@ class Site:
     endpoints: Mapping[str, str] = field(default_factory=dict)
     ca_bundle: str = ""
     schemes: tuple[str, ...] = ()
+    generic: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
     reach: Reach = field(default_factory=Reach)
 
     def endpoint(self, url: Url) -> str | None:

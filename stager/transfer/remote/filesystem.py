@@ -26,7 +26,7 @@ TAGS = {
     "version": ("version_id", "versionId", "VersionId"),
     "etag": ("etag", "ETag"),
     "md5": ("md5Hash", "content_md5", "Content-MD5"),
-    "checksum": ("checksum", "crc32c", "sha256"),
+    "checksum": ("checksum", "crc32c", "sha256", "content_hash", "sha", "blob_id"),
 }
 """What tells versions of a file apart, the strongest first, and the names that file systems have for it."""
 TIMES = ("mtime", "LastModified", "last_modified", "modified", "updated", "created")

@@ -16,7 +16,7 @@ from queue import Empty, Full, Queue
 from typing import NamedTuple
 
 from stager.errors import ConnectionFailedError, SchemeError, StagerError
-from stager.model.urls import ON_DEMAND, Url
+from stager.model.urls import GENERIC, ON_DEMAND, Url
 from stager.transfer.classify import os_cause
 from stager.transfer.decisions import Identity, Request
 from stager.transfer.exchange import SLICE_SECONDS, no_connection
@@ -135,6 +135,14 @@ def _backend(url: Url, site: Site) -> Connect:
             remedy=f'if it is meant to be read, whoever runs this site adds "{url.scheme}" to the setting other_schemes',
             url=url.redacted,
         )
+    if url.scheme in GENERIC and url.scheme not in site.generic:
+        raise SchemeError(
+            f"{url.redacted} may not be fetched",
+            cause=f"this site does not read {url.scheme}:",
+            remedy="if it is meant to be read, wherever its library may connect to, whoever runs this site adds it to"
+            " the setting unchecked_schemes",
+            url=url.redacted,
+        )
     module, _, name = BACKENDS[url.scheme].partition(":")
     try:
         found: Connect = getattr(import_module(module), name)
@@ -142,7 +150,7 @@ def _backend(url: Url, site: Site) -> Connect:
         raise SchemeError(
             f"{url.redacted} can't be fetched",
             cause=f"the package {error.name} is not installed where fetches run",
-            remedy=f"install stager[{url.scheme}] there",
+            remedy="install fsspec there" if url.scheme in GENERIC else f"install stager[{url.scheme}] there",
             url=url.redacted,
         ) from None
     return found
