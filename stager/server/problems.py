@@ -105,6 +105,11 @@ def _http_error(request: Request, error: Exception) -> JSONResponse:
                 cause=f"only {(error.headers or {}).get('Allow', 'other methods')}",
                 remedy="see /docs",
             )
+        case HTTPStatus.BAD_REQUEST:  # FastAPI's word for a body that is no text
+            found = errors.InputError(
+                "the body can't be read", cause=str(error.detail), remedy="send JSON in UTF-8"
+            )
+            return problem(found)
         case _:
             found = errors.InputError(str(error.detail))
     answer = problem(found, error.status_code)

@@ -65,7 +65,7 @@ def cache_routes(site: CacheSite | None, reach: CacheReach) -> APIRouter:
         stored_before: Moment = None,
         kind: Kind | None = None,
         limit: Annotated[int, Query(ge=1, le=MOST)] = 100,
-        offset: Annotated[int, Query(ge=0)] = 0,
+        offset: Annotated[int, Query(ge=0, le=1 << 62)] = 0,
     ) -> Listing:
         """Files of the cache in some order, from the catalogue: at once, however many there are."""
         selection = Selection(host, may.about(owner), unused_since, stored_before, kind)

@@ -50,7 +50,7 @@ def file_routes(jobs: JobService, accelerator: Accelerator) -> APIRouter:
         job: str,
         stream: Stream,
         may: May,
-        offset: Annotated[int, Query(ge=0, description="First byte to send.")] = 0,
+        offset: Annotated[int, Query(ge=0, le=1 << 62, description="First byte to send.")] = 0,
     ) -> Response:
         """What the job has printed so far; empty before it starts."""
         return log_answer(jobs.log_file(job, stream, may.only), offset)

@@ -200,3 +200,15 @@ def test_a_file_that_holds_no_token_is_refused(tmp_path: Path, content: str) -> 
     path.chmod(0o600)
     with pytest.raises(SettingsError, match="holds no token"):
         ensure_token(path)
+
+
+def test_a_body_that_is_no_text_is_bad_input_like_any_other(api: Api) -> None:
+    headers = {"Content-Type": "application/json"}
+    found = api.problem("POST", "/v1/jobs", 422, data=b"\x81#~\xff\r.", headers=headers)
+    assert (found["code"], found["what"]) == ("bad-input", "the body can't be read")
+
+
+def test_a_number_that_no_database_holds_is_bad_input(api: Api) -> None:
+    api.problem("GET", f"/v1/cache/files?offset={10**22}", 422)
+    job = api("POST", "/v1/jobs", json={"command": ["true"]}).json()["ids"][0]
+    api.problem("GET", f"/v1/jobs/{job}/logs/stdout?offset={10**22}", 422)
