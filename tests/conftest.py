@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import signal
 from collections.abc import Iterator
 
 import hypothesis
@@ -16,6 +17,10 @@ hypothesis.settings.register_profile("everyday", deadline=None, print_blob=True)
 hypothesis.settings.register_profile(
     "ci", parent=hypothesis.settings.get_profile("everyday"), derandomize=True
 )
+if (
+    signal.getsignal(signal.SIGINT) is signal.SIG_IGN
+):  # begun in the background: what a test starts would ignore it too
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 hypothesis.settings.load_profile("ci" if os.environ.get("CI") == "true" else "everyday")
 
 _PREFIXES = ("STAGER_", "XDG_")
