@@ -76,8 +76,10 @@ class JobCalls(Group[M]):
         limit: int = 100,
         before: str | None = None,
         owner: str | None = None,
+        name: str | None = None,
+        since: float | None = None,
     ) -> Talk[list[JobView]]:
-        """Jobs, newest first."""
+        """Jobs, newest first: of that owner, called that, submitted since then (seconds since 1970 UTC)."""
         found: list[JobView] = []
         while len(found) < limit:
             query = {
@@ -85,6 +87,8 @@ class JobCalls(Group[M]):
                 "limit": min(limit - len(found), MOST),
                 "before": before,
                 "owner": owner,
+                "name": name,
+                "since": since,
             }
             answer = yield Request("GET", "jobs", query)
             found += views(JobView, answer["jobs"])

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from enum import StrEnum
-from typing import Any, TypeVar
+from typing import Any, TypedDict, TypeVar
 
 from stager.errors import IllegalTransitionError, InputError
 from stager.model.fetches import FetchRequest
@@ -29,6 +29,15 @@ class JobState(StrEnum):
     def is_final(self) -> bool:
         """Whether nothing can happen to the job any more."""
         return self in {JobState.DONE, JobState.FAILED, JobState.CANCELLED}
+
+
+class JobFilters(TypedDict, total=False):
+    """Which jobs: in these states, of that owner, called that, submitted since then (seconds since 1970 UTC)."""
+
+    states: Collection[JobState]
+    owner: str | None
+    name: str | None
+    since: float | None
 
 
 _W, _R, _P, _X = JobState.WAITING, JobState.READY, JobState.DISPATCHED, JobState.RUNNING

@@ -70,9 +70,14 @@ def job_routes(jobs: JobService, waiting: Waiting) -> APIRouter:
         limit: Annotated[int, Query(ge=1, le=MOST_JOBS)] = 100,
         before: Annotated[str | None, Query(description="Only jobs older than the one with this id.")] = None,
         owner: Annotated[str | None, Query(description="Only jobs of this owner.")] = None,
+        name: Annotated[str | None, Query(description="Only jobs that are called so.")] = None,
+        since: Annotated[
+            float | None, Query(description="Only jobs submitted since then, seconds since 1970 UTC.")
+        ] = None,
     ) -> JobPage:
         """Jobs, newest first, a page at a time."""
-        found = jobs.jobs(states=state, limit=limit, before=before, owner=may.about(owner))
+        about = may.about(owner)
+        found = jobs.jobs(states=state, limit=limit, before=before, owner=about, name=name, since=since)
         return JobPage(found, found[-1].id if len(found) == limit else None)
 
     @router.get("/{job}", responses=described(404, 409), summary="Look at a job, or wait for it")

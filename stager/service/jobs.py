@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import logging
 import threading
-from collections.abc import Callable, Collection, Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import BinaryIO
+from typing import BinaryIO, Unpack
 
 from stager.cache.at_hand import at_hand
 from stager.cache.store import FileCache
@@ -26,7 +26,7 @@ from stager.mapper.loop import Mapper
 from stager.model.answered import Answered
 from stager.model.entries import Entry
 from stager.model.fetches import FetchRequest, FetchState
-from stager.model.jobs import JobInput, JobSpec, JobState
+from stager.model.jobs import JobFilters, JobInput, JobSpec, JobState
 from stager.model.preconditions import check_precondition_name
 from stager.model.records import FetchRecord
 from stager.model.urls import parse_url
@@ -217,15 +217,10 @@ class JobService:
         return self._job(found[0])
 
     def jobs(
-        self,
-        *,
-        states: Collection[JobState] = (),
-        limit: int = 100,
-        before: str | None = None,
-        owner: str | None = None,
+        self, *, limit: int = 100, before: str | None = None, **chosen: Unpack[JobFilters]
     ) -> list[JobView]:
         """Jobs, newest first."""
-        found = self._store.jobs(states=states, limit=limit, before=before, owner=owner)
+        found = self._store.jobs(limit=limit, before=before, **chosen)
         waiting = [job for job in found if job.record.state is JobState.WAITING]
         fetches = self._store.fetches(f for job in waiting for f in job.record.fetches)
         names = self._store.names_of(name for job in waiting for name in job.spec.after)

@@ -6,9 +6,9 @@ One thread writes (the mapper's loop); any thread may read.
 from __future__ import annotations
 
 import json
-from collections.abc import Collection, Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import Any, Unpack
 
 from sqlalchemy import Connection, RowMapping, Select, Table, bindparam, func, select, text
 from sqlalchemy.exc import SQLAlchemyError
@@ -16,7 +16,7 @@ from sqlalchemy.exc import SQLAlchemyError
 from stager.errors import StateError
 from stager.model.events import JobResult
 from stager.model.grants import Grant
-from stager.model.jobs import JobSpec, JobState
+from stager.model.jobs import JobFilters, JobSpec, JobState
 from stager.model.records import Changes, FetchRecord, JobRecord, NameRecord, Position
 from stager.model.stages import StagedFile
 from stager.model.telling import events_of
@@ -208,23 +208,23 @@ class Store:
         return replace(found, record=replace(found.record, results=kept))
 
     def jobs(
-        self,
-        *,
-        states: Collection[JobState] = (),
-        limit: int = 100,
-        before: str | None = None,
-        owner: str | None = None,
+        self, *, limit: int = 100, before: str | None = None, **chosen: Unpack[JobFilters]
     ) -> list[StoredJob]:
-        """Jobs (of that owner), newest first, at most `limit`; only those older than the id `before`, if given."""
+        """Jobs, newest first, at most `limit`; only those older than the id `before`, if given."""
         query: Select[Any] = select(schema.jobs).order_by(schema.jobs.c.id.desc()).limit(limit)
+        states = chosen.get("states", ())
         if states:
             query = query.where(schema.jobs.c.state.in_(list(states)))
         if states and not any(state.is_final for state in states):
             query = query.where(text(f"({schema.JOB_IS_OPEN})"))  # implied; the index of these alone will do
         if before is not None:
             query = query.where(schema.jobs.c.id < before)
-        if owner is not None:
+        if (owner := chosen.get("owner")) is not None:
             query = query.where(schema.jobs.c.owner == owner)
+        if (name := chosen.get("name")) is not None:
+            query = query.where(schema.jobs.c.name == name)
+        if (since := chosen.get("since")) is not None:
+            query = query.where(schema.jobs.c.submitted_at >= since)
         with self._engine.connect() as connection:
             return [_stored(row) for row in connection.execute(query).mappings()]
 

@@ -341,3 +341,18 @@ def test_a_precondition_that_holds_no_more_holds_jobs_back(api: Api) -> None:
     assert api("GET", f"/v1/jobs/{job}").json()["state"] == "waiting"
     api("PUT", "/v1/preconditions/shift")
     assert done(api, job)["state"] == "done"
+
+
+def test_jobs_are_listed_by_name_owner_and_since_when(api: Api) -> None:
+    first = submit(api, "true", name="sought", owner="kim")
+    second = submit(api, "true", name="sought", owner="lou")
+    other = submit(api, "true", name="other", owner="kim")
+    began = api("GET", f"/v1/jobs/{second}").json()["submitted_at"]
+    with api.client() as client:
+        jobs = client.jobs
+        assert [job.id for job in jobs.list(name="sought")] == [second, first]
+        assert [job.id for job in jobs.list(owner="kim")] == [other, first]
+        assert [job.id for job in jobs.list(name="sought", owner="kim", states=list(JobState))] == [first]
+        assert [job.id for job in jobs.list(since=began, limit=2)] == [other, second]
+        assert first not in [job.id for job in jobs.list(since=began, limit=1000)]
+        assert jobs.list(since=began + 1e9) == []
