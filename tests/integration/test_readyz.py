@@ -12,10 +12,10 @@ from typing import Any
 import pytest
 import requests
 
-from stager.errors import NotReadyError, SignalsError, StateError
+from stager.errors import NotReadyError, StateError
 from stager.service import readiness
 from stager.service.readiness import Readiness
-from tests.support.farm import Farm, until
+from tests.support.farm import until
 from tests.support.processes import PATIENCE, ServerProcess
 
 
@@ -48,16 +48,6 @@ def test_one_whose_cache_has_gone_is_not_and_says_so_and_is_again_when_it_is_bac
         shutil.rmtree(tmp_path / "cache", ignore_errors=True)
         (tmp_path / "elsewhere").rename(tmp_path / "cache")
         until(lambda: ready(server)[0] == 200, "it is there again")
-
-
-def test_one_of_a_farm_is_not_ready_without_redis(tmp_path: Path) -> None:
-    with Farm(tmp_path) as farm:
-        assert ready(farm.server)[1]["parts"]["redis"] == "ok"
-        farm.redis.kill()
-        until(lambda: ready(farm.server)[0] == 503, "it has noticed")
-        assert ready(farm.server)[1]["cause"] == f"redis: {SignalsError.code}"
-        farm.redis.start()
-        until(lambda: ready(farm.server)[0] == 200, "Redis is back")
 
 
 def fails() -> str:

@@ -1,4 +1,7 @@
-"""A request id follows a job through the server, its workers and the dispatch: one grep finds all of it."""
+"""A request id follows a job through the server, its workers and the dispatch: one grep finds all of it.
+
+Through a farm of real workers: `tests/campaign/test_farm_operated.py`.
+"""
 
 from __future__ import annotations
 
@@ -11,10 +14,9 @@ from typing import Any
 import pytest
 import requests
 
-from stager.model.jobs import JobState
 from stager.server.tracking import HEADER
 from tests.support.api import Api, running_api
-from tests.support.farm import Farm, until
+from tests.support.farm import until
 from tests.support.origin import Origin, content
 from tests.support.processes import PATIENCE, ServerProcess
 
@@ -46,39 +48,6 @@ def grep(lines: list[str], word: str) -> list[dict[str, Any]]:
 def actions(found: list[dict[str, Any]]) -> set[str]:
     assert all(line["request_id"] == ID for line in found), found
     return {line["action"] for line in found if "action" in line}
-
-
-def test_one_grep_finds_the_way_of_a_job_through_server_workers_and_nodes(tmp_path: Path) -> None:
-    with (
-        Origin() as origin,
-        Farm(tmp_path, STAGER_DISPATCH="celery", STAGER_LOG_FORMAT="json", PYTHONWARNINGS="ignore") as farm,
-    ):
-        farm.start_worker(queue="fetch")
-        farm.start_worker(queue="work")
-        with farm.server.client() as client:
-            job = {
-                "command": ["/bin/sh", "-c", "echo $STAGER_REQUEST_ID"],
-                "inputs": [origin.serve("/run.dat", content(b"data"))],
-            }
-            answer = submit(farm.server.url, token_of(tmp_path), job, **{HEADER: ID})
-            assert answer.headers[HEADER] == ID
-            (one,) = answer.json()["ids"]
-            done = client.jobs.wait(one, PATIENCE)
-            assert done.state is JobState.DONE
-            assert client.jobs.show(one).request_id == ID
-            assert (tmp_path / "cache" / "jobs" / one / "stdout").read_text().strip() == ID
-
-        def said() -> set[str]:
-            workers = (tmp_path / "workers.log").read_text().splitlines()
-            server = actions(grep(farm.server.said, ID))
-            here, there = server, actions(grep(workers, ID))
-            return {f"server {a}" for a in here} | {f"worker {a}" for a in there}
-
-        expected = {
-            *("server request", "server job.submitted", "server fetch.ready", "server job.dispatched"),
-            *("server job.done", "worker fetch.tried", "worker job.started", "worker job.ended"),
-        }
-        until(lambda: expected <= said(), f"all is said: {expected - said()}")
 
 
 def test_the_id_of_a_job_that_waits_is_known_to_the_server_after_the_next_start(tmp_path: Path) -> None:
