@@ -109,12 +109,30 @@ class Segments:
             return (yield from self._lead(lead, answer, room))
         finally:
             self._stopped = True
-            while not (yield Rest(LOOK_SECONDS, stop=True)):
-                pass
+            interrupt = yield from self._all_ended()
             self._buffers.give(room)
             self._advance()
             if not self._spans.complete:
                 self._save()
+            if interrupt is not None:
+                raise interrupt
+
+    def _all_ended(self) -> Generator[Ask, Any, BaseException | None]:
+        """Wait for the streams, also if that is interrupted: the file must not be closed under one that writes.
+
+        Returns:
+            What interrupted it.
+        """
+        interrupt: BaseException | None = None
+        ended = False
+        while not ended:
+            try:
+                ended = yield Rest(LOOK_SECONDS, stop=True)
+            except GeneratorExit:
+                raise
+            except BaseException as error:  # noqa: BLE001 - raised when they have ended
+                interrupt = error
+        return interrupt
 
     def _lead(self, lead: Lead, answer: Answer, room: memoryview) -> Generator[Ask, Any, str | None]:
         at = self._spans.front
