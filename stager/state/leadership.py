@@ -14,12 +14,12 @@ import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
-from sqlalchemy import Connection, Engine, create_engine, select, text
+from sqlalchemy import Connection, Engine, create_engine, func, select, text
 from sqlalchemy.exc import SQLAlchemyError
 from sqlalchemy.pool import NullPool
 
 from stager.errors import ServerBusyError, StateError, SupersededError
-from stager.state.database import engine_options
+from stager.state.database import watchful_options
 from stager.state.schema import leaders
 
 log = logging.getLogger(__name__)
@@ -28,10 +28,8 @@ LOCK = 0x5374_6167_6572
 """The advisory lock ("Stager"); such a lock is known within one database only."""
 LOOK_SECONDS = 2.0
 """Between two looks at whether the lock is still ours."""
-_KEEPALIVE = {"keepalives_idle": 5, "keepalives_interval": 2, "keepalives_count": 3}
-"""A database host that is gone is noticed within about 11 seconds..."""
-_OPTIONS = "-c tcp_keepalives_idle=5 -c tcp_keepalives_interval=2 -c tcp_keepalives_count=3"
-"""... and so is, by the database, a server's host that is."""
+UNFINISHED_SECONDS = 15.0
+"""So long the database waits for the next word inside a transaction that keeps another one from leading."""
 _FENCE = "stager_fence"
 
 
@@ -52,11 +50,8 @@ class Leadership:
         self._holder = holder
         self._lost = lost
         self._term = 0
-        options = engine_options(url)
-        arguments = options.pop("connect_args", {}) | _KEEPALIVE | {"options": _OPTIONS}
-        self._engine = create_engine(
-            url, **options, connect_args=arguments, poolclass=NullPool, isolation_level="AUTOCOMMIT"
-        )
+        options = watchful_options(url)
+        self._engine = create_engine(url, **options, poolclass=NullPool, isolation_level="AUTOCOMMIT")
         self._ended = threading.Event()
         self._thread = threading.Thread(target=self._watch, name="leadership", daemon=True)
         try:
@@ -111,7 +106,8 @@ class Leadership:
 
     def _check(self, connection: Connection) -> None:
         """Whether the term lasts, in a transaction that no other term can begin before the end of."""
-        reading = select(leaders.c.term, leaders.c.holder).with_for_update(read=True)
+        limit = func.set_config("idle_in_transaction_session_timeout", f"{UNFINISHED_SECONDS:g}s", True)
+        reading = select(leaders.c.term, leaders.c.holder, limit).with_for_update(read=True)
         found = connection.execute(reading).first()
         if found is None or found.term != self._term:
             raise self._superseded("" if found is None else found.holder)

@@ -11,6 +11,7 @@ from pathlib import Path
 
 import pytest
 from sqlalchemy import create_engine, text
+from sqlalchemy.exc import DBAPIError
 
 from stager.clock import SystemClock
 from stager.errors import ConflictError, NotFoundError, ServerBusyError, StateError, SupersededError
@@ -277,3 +278,45 @@ def test_a_leader_whose_session_breaks_and_who_does_not_get_the_lock_again_asks_
         other.dispose()
         store.close()
         leads.close()
+
+
+def test_a_transaction_that_an_old_leader_never_ends_keeps_nobody_from_leading(
+    url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(leadership, "LOOK_SECONDS", 3600.0)  # it does not notice by itself
+    monkeypatch.setattr(leadership, "UNFINISHED_SECONDS", 1.0)
+    old = Leadership(url, "one", lambda _: None)
+    first = Store(url, old)
+    unfinished = leadership.writing(first._engine)
+    held = unfinished.__enter__()  # and its host is gone
+    assert held.execute(text("SHOW idle_in_transaction_session_timeout")).scalar() == "1s"
+    assert old._session is not None
+    old._session.close()
+    new = Leadership(url, "two", lambda _: None)
+    watcher = create_engine(url, connect_args={"options": "-c lock_timeout=60s"})
+    try:
+        new.begin(watcher)
+        with pytest.raises(DBAPIError):
+            held.execute(text("SELECT 1"))
+    finally:
+        held.invalidate()
+        held.close()
+        watcher.dispose()
+        first.close()
+        new.close()
+        old.close()
+
+
+def test_both_sides_of_a_connection_notice_a_host_that_is_gone_and_what_the_site_has_set_holds(
+    url: str,
+) -> None:
+    store = Store(f"{url}&options=-c%20search_path%3Dpublic%20-c%20statement_timeout%3D77s")
+    with store._engine.connect() as connection:
+        shown = connection.execute(text("SELECT current_setting('statement_timeout')")).scalar()
+        assert shown == "77s"
+        driver = connection.connection.driver_connection
+        assert driver is not None
+        parameters = driver.info.get_parameters()
+        assert (parameters["keepalives_idle"], parameters["keepalives_count"]) == ("5", "3")
+        assert "tcp_keepalives_idle=5" in parameters["options"]
+    store.close()
