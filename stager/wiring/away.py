@@ -11,7 +11,8 @@ from typing import BinaryIO
 
 from stager.cache.store import FileCache
 from stager.client import Client
-from stager.errors import ConflictError, DigestMismatchError, StagerError
+from stager.errors import StagerError
+from stager.mapper.dispatch.away import is_final
 from stager.model.events import DispatchOrder, JobEnded
 from stager.model.uploads import PRINTED, RESULTS, Upload
 
@@ -50,25 +51,9 @@ class Server:
     def deliver(self, order: DispatchOrder, ended: JobEnded, given_up: Callable[[], bool]) -> bool:
         """See `ServerSide.deliver`."""
         with self._client() as client:
-            for upload, path in self._files(order, ended):
-                pause = PAUSE_SECONDS
-                while True:
-                    if given_up():
-                        return False
-                    try:
-                        self._send(client, upload, path)
-                        break
-                    except (ConflictError, DigestMismatchError) as error:
-                        if "offset" not in error.details and isinstance(error, ConflictError):
-                            raise
-                        log.debug("%s", error)
-                    except StagerError as error:
-                        if not error.transient:
-                            raise
-                        log.debug("%s of job %s is not brought back yet: %s", upload.name, order.job, error)
-                    time.sleep(pause)
-                    pause = min(pause * 2, LONGEST_PAUSE_SECONDS)
-        return True
+            return all(
+                self._bring(client, upload, path, given_up) for upload, path in self._files(order, ended)
+            )
 
     # -- parts -----------------------------------------------------------------------------------
 
@@ -86,6 +71,23 @@ class Server:
             path = self._cache.object_path(result.sha256, restricted=order.restricted)
             name = RESULTS + result.name
             yield Upload(order.job, order.epoch, name, result.sha256, result.size, order.restricted), path
+
+    def _bring(self, client: Client, upload: Upload, path: Path, given_up: Callable[[], bool]) -> bool:
+        pause, said = PAUSE_SECONDS, ""
+        while not given_up():
+            try:
+                self._send(client, upload, path)
+            except StagerError as error:
+                if is_final(error):
+                    raise
+                level = logging.DEBUG if error.transient or str(error) == said else logging.WARNING
+                said = str(error)
+                log.log(level, "%s of job %s is not brought back yet: %s", upload.name, upload.job, error)
+            else:
+                return True
+            time.sleep(pause)
+            pause = min(pause * 2, LONGEST_PAUSE_SECONDS)
+        return False
 
     def _send(self, client: Client, upload: Upload, path: Path) -> None:
         there = client.runs.look(upload)

@@ -10,7 +10,7 @@ from typing import Protocol
 
 from stager.cache.removal import remove_tree
 from stager.cache.store import FileCache
-from stager.errors import CacheError, JobError, StagerError
+from stager.errors import CacheError, ConflictError, InputError, JobError, NotFoundError, StagerError
 from stager.mapper.dispatch.claims import NOBODY
 from stager.mapper.dispatch.results import result_key
 from stager.model.events import DispatchOrder, JobEnded
@@ -36,6 +36,13 @@ class ServerSide(Protocol):
             StagerError: the server does not want it.
         """
         ...
+
+
+def is_final(error: StagerError) -> bool:
+    """Whether the server says so of the run itself; else it, or what stands before it, is only not well now."""
+    return isinstance(error, NotFoundError | InputError | ConflictError) and not (
+        error.transient or "offset" in error.details
+    )
 
 
 def not_away(order: DispatchOrder) -> JobEnded:
@@ -72,7 +79,7 @@ class ServerClaim:
         try:
             return self.server.claim(self.job, self.epoch, name)
         except StagerError as error:
-            if error.transient:
+            if not is_final(error):
                 raise OSError(errno.EAGAIN, str(error)) from error
             log.info("job %s is left alone: %s", self.job, error)
             return NOBODY
