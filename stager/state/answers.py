@@ -10,6 +10,7 @@ from sqlalchemy.exc import SQLAlchemyError
 from stager.errors import StateError
 from stager.model.answered import Answered, Call
 from stager.state.bulk import ManyRows
+from stager.state.leadership import writing
 from stager.state.schema import answers
 
 _INSERT = ManyRows(insert(answers))
@@ -48,7 +49,7 @@ class AnswerStore:
             StateError: it is not written.
         """
         try:
-            with self._engine.begin() as connection:
+            with writing(self._engine) as connection:
                 save_answers(connection, [answered])
         except SQLAlchemyError as error:
             cause = str(getattr(error, "orig", None) or error).splitlines()[0]
@@ -56,5 +57,5 @@ class AnswerStore:
 
     def forget(self, before: float) -> None:
         """Remove those of before that time."""
-        with self._engine.begin() as connection:
+        with writing(self._engine) as connection:
             connection.execute(answers.delete().where(answers.c.at < before))

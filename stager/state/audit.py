@@ -12,6 +12,7 @@ from sqlalchemy.exc import SQLAlchemyError
 from stager.errors import StateError
 from stager.model.audit import AuditEntry
 from stager.state.bulk import ManyRows
+from stager.state.leadership import writing
 from stager.state.schema import audit
 
 _INSERT = ManyRows(audit.insert())
@@ -34,7 +35,7 @@ class AuditStore:
             StateError: none was written.
         """
         try:
-            with self._engine.begin() as connection:
+            with writing(self._engine) as connection:
                 _INSERT.execute(connection, [asdict(entry) for entry in entries])
         except SQLAlchemyError as error:
             cause = str(getattr(error, "orig", None) or error).splitlines()[0]
@@ -63,5 +64,5 @@ class AuditStore:
 
     def sweep(self, until: float) -> int:
         """Remove entries from before that time; how many."""
-        with self._engine.begin() as connection:
+        with writing(self._engine) as connection:
             return connection.execute(audit.delete().where(audit.c.at < until)).rowcount

@@ -16,6 +16,7 @@ from sqlalchemy.exc import DBAPIError
 from stager.clock import SystemClock
 from stager.errors import ConflictError, NotFoundError, ServerBusyError, StateError, SupersededError
 from stager.model.accounts import Token
+from stager.model.answered import Answered, Call
 from stager.model.audit import AuditEntry
 from stager.model.jobs import JobSpec, JobState
 from stager.model.principals import Role
@@ -247,10 +248,14 @@ def test_what_a_leader_writes_after_another_one_has_taken_over_is_refused_and_it
         for write in (
             partial(first.save, Changes(names=[NameRecord("after", met_at=2.0)]), {}),
             partial(first.stages.add, Stage("6h085m4kmqd43"), []),
+            partial(first.answers.keep, Answered(Call.of("ada", "k", b"x"), "1", 2.0)),
+            partial(first.answers.forget, 2.0),
+            partial(first.audit.add, [AuditEntry("", 2.0, "ada", "user", "t", "GET /", "", 200, "r", "::1")]),
+            partial(first.audit.sweep, 2.0),
         ):
             with pytest.raises(SupersededError):
                 write()
-        assert len(ended) == 2
+        assert len(ended) == 6
         assert "two" in ended[0]
         assert [name.name for name in second.names()] == ["before"]
         second.save(Changes(names=[NameRecord("later", met_at=3.0)]), {})
