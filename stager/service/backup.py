@@ -163,6 +163,23 @@ def restore(source: Path, places: Places, *, aside: Path) -> list[str]:
 
 
 def _put(part: Path, place: Path, aside: Path) -> str:
+    """Whole and on the disk before it has its name: whoever starts a server after a power loss finds no half of it."""
+    draft = place.with_name(place.name + ".restoring")
+    place.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+    _remove(draft)  # of an attempt that was interrupted
+    try:
+        _copy(part, draft)
+        for file in (draft, *draft.rglob("*")):
+            _sync(file)
+        _put_aside(place, aside)
+        draft.rename(place)
+    finally:
+        _remove(draft)
+    _sync(place.parent)
+    return part.name
+
+
+def _put_aside(place: Path, aside: Path) -> None:
     beside = [
         place.with_name(place.name + ending) for ending in ("-wal", "-shm")
     ]  # of SQLite: of the old one
@@ -171,14 +188,17 @@ def _put(part: Path, place: Path, aside: Path) -> str:
             aside.mkdir(mode=0o700, parents=True, exist_ok=True)
             kept = aside / old.name
             if kept.exists():  # of the attempt before, which was interrupted: that one was first
-                shutil.rmtree(old) if old.is_dir() else old.unlink()
+                _remove(old)
             else:
                 shutil.move(old, kept)
-    place.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-    _copy(part, place)
-    for file in (place, *place.rglob("*"), place.parent):
-        _sync(file)
-    return part.name
+                _sync(aside)
+
+
+def _remove(path: Path) -> None:
+    if path.is_dir():
+        shutil.rmtree(path)
+    else:
+        path.unlink(missing_ok=True)
 
 
 def _copy(source: Path, target: Path) -> None:

@@ -143,3 +143,30 @@ def test_a_restore_that_was_interrupted_is_called_again(
     assert main(["restore", str(idle), "--force"]) == 0
     with ServerProcess(tmp_path) as server:
         server.end()
+
+
+def test_what_there_was_stays_until_what_comes_in_its_place_is_whole(
+    idle: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert main(["restore", str(idle)]) == 0
+    state = tmp_path / "state"
+    before = (state / "stager.db").read_bytes()
+    copy, halves = shutil.copy2, []
+
+    def breaks(source: Path, target: Path) -> None:
+        copy(source, target)
+        if Path(source).name == "stager.db":
+            halves.append(Path(target))
+            os.truncate(target, 5000)
+            raise OSError(28, "No space left on device", os.fspath(target))
+
+    with monkeypatch.context() as broken:
+        broken.setattr(shutil, "copy2", breaks)
+        assert main(["restore", str(idle), "--force"]) == 5
+    assert len(halves) == 1
+    assert (state / "stager.db").read_bytes() == before
+    assert not halves[0].exists()
+    halves[0].write_bytes(b"half")  # as a power loss leaves it
+    assert main(["restore", str(idle), "--force"]) == 0
+    assert (state / "stager.db").read_bytes() == (idle / "stager.db").read_bytes()
+    assert not halves[0].exists()
