@@ -19,6 +19,7 @@ from stager.errors import (
     InputError,
     NotFoundError,
     RemoteError,
+    ResultGoneError,
     ServerUnreachableError,
     StagerError,
     StateError,
@@ -132,3 +133,60 @@ def test_results_that_the_server_does_not_want_are_not_brought_again(
 ) -> None:
     with pytest.raises(type(error)):
         server(Calls(error)).deliver(ORDER, left(cache), never)
+
+
+def printed(cache: FileCache, data: bytes) -> Path:
+    path = cache.job_dir("j") / "stdout"
+    path.write_bytes(data)
+    return path
+
+
+class Printing(Calls):
+    """While they look for the first time, what the job left running prints."""
+
+    def __init__(self, path: Path, data: bytes) -> None:
+        super().__init__()
+        self.path = path
+        self.data: bytes | None = data
+
+    def look(self, upload: Upload) -> Uploaded:
+        if self.data is not None:
+            self.path.write_bytes(self.data)
+            self.data = None
+        return super().look(upload)
+
+
+@pytest.mark.parametrize(
+    ("later", "brought"),
+    [(b"before and after", b"before"), (b"anew!!", b"anew!!"), (b"be", b"be"), (b"", b"")],
+    ids=["longer", "other", "shorter", "empty"],
+)
+def test_what_a_job_printed_may_change_while_it_is_brought_back(
+    server: Callable[[Calls], Server], cache: FileCache, later: bytes, brought: bytes
+) -> None:
+    calls = Printing(printed(cache, b"before"), later)
+    patience = [True] * 10
+    assert server(calls).deliver(ORDER, JobEnded("j", 1, 0), lambda: not (patience and patience.pop()))
+    assert calls.taken == {"stdout": brought}
+
+
+def test_results_are_brought_back_before_what_the_job_printed(
+    server: Callable[[Calls], Server], cache: FileCache
+) -> None:
+    printed(cache, b"hello")
+    calls = Calls()
+    assert server(calls).deliver(ORDER, left(cache), never)
+    assert list(calls.taken) == ["results/a", "stdout"]
+
+
+def test_a_result_that_was_damaged_on_the_node_is_an_error(
+    server: Callable[[Calls], Server], cache: FileCache
+) -> None:
+    end = left(cache)
+    path = cache.object_path(end.results[0].sha256)
+    path.chmod(0o600)
+    for damaged in (b"resu", b"tluser"):
+        path.write_bytes(damaged)
+        patience = [True] * 10
+        with pytest.raises(ResultGoneError, match="changed on the node"):
+            server(Calls()).deliver(ORDER, end, lambda: not (patience and patience.pop()))  # noqa: B023 - called at once
