@@ -83,6 +83,11 @@ class Server:
                 if is_final(met):
                     raise
                 error = met
+            except FileNotFoundError:
+                self._cache.check()
+                if upload.is_printed:
+                    return True  # the job itself removed it
+                raise _lost(upload, "it is gone from the node") from None
             if isinstance(error, IncompleteError | DigestMismatchError):
                 digest, size = _digest(path)
                 if not upload.is_printed and digest != upload.sha256:

@@ -14,6 +14,7 @@ from stager.cache.store import FileCache
 from stager.client.answers import foreign
 from stager.errors import (
     AccessDeniedError,
+    CacheGoneError,
     ConflictError,
     DigestMismatchError,
     InputError,
@@ -190,3 +191,21 @@ def test_a_result_that_was_damaged_on_the_node_is_an_error(
         patience = [True] * 10
         with pytest.raises(ResultGoneError, match="changed on the node"):
             server(Calls()).deliver(ORDER, end, lambda: not (patience and patience.pop()))  # noqa: B023 - called at once
+
+
+def test_a_result_that_is_gone_from_the_node_is_an_error(
+    server: Callable[[Calls], Server], cache: FileCache
+) -> None:
+    end = left(cache)
+    cache.object_path(end.results[0].sha256).unlink()
+    with pytest.raises(ResultGoneError, match="gone from the node"):
+        server(Calls()).deliver(ORDER, end, never)
+
+
+def test_a_result_is_not_given_up_while_the_cache_of_the_node_is_not_mounted(
+    server: Callable[[Calls], Server], cache: FileCache
+) -> None:
+    end = left(cache)
+    cache.root.rename(cache.root.with_name("elsewhere"))
+    with pytest.raises(CacheGoneError):
+        server(Calls()).deliver(ORDER, end, never)

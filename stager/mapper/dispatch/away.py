@@ -17,6 +17,9 @@ from stager.model.events import DispatchOrder, JobEnded
 
 log = logging.getLogger(__name__)
 
+AGAIN_SECONDS = 5.0
+"""After the disk of the node refused to read what a job left, it is tried again."""
+
 
 class ServerSide(Protocol):
     """The server, as such a node reaches it."""
@@ -33,7 +36,8 @@ class ServerSide(Protocol):
         """Bring back what the run left, however long the server is away; False when `given_up` said so first.
 
         Raises:
-            StagerError: the server does not want it.
+            StagerError: the server does not want it, or it is lost.
+            CacheError, OSError: it can't be read now; to be called again.
         """
         ...
 
@@ -53,6 +57,29 @@ def not_away(order: DispatchOrder) -> JobEnded:
         remedy="run it where nodes see the cache",
     )
     return JobEnded(order.job, order.epoch, None, error)
+
+
+def bring_back(
+    server: ServerSide, order: DispatchOrder, end: JobEnded, closed_within: Callable[[float], bool]
+) -> JobEnded | None:
+    """Bring back what the run left, and say which end is to be told; None: this process is to be closed first.
+
+    Args:
+        server: takes it.
+        order: of the run.
+        end: as the dispatcher tells it.
+        closed_within: waits so many seconds, or until the process is to be closed; whether it is.
+    """
+    while True:
+        try:
+            return end if server.deliver(order, end, lambda: closed_within(0)) else None
+        except (CacheError, OSError) as error:
+            log.warning("what job %s left can't be read now: %s", end.job, error)
+            if closed_within(AGAIN_SECONDS):
+                return None
+        except StagerError as error:
+            log.error("what job %s left can't be brought back: %s", end.job, error)  # noqa: TRY400 - it says all
+            return JobEnded(end.job, end.epoch, end.exit_code, end.error or error, (), end.seconds)
 
 
 def clear_away(cache: FileCache, order: DispatchOrder, end: object) -> None:

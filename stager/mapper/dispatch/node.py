@@ -17,8 +17,8 @@ from functools import partial
 from pathlib import Path
 
 from stager.cache.store import FileCache
-from stager.errors import CacheError, JobError, SignalsError, StagerError
-from stager.mapper.dispatch.away import ServerClaim, ServerSide, clear_away, not_away
+from stager.errors import CacheError, JobError, SignalsError
+from stager.mapper.dispatch.away import ServerClaim, ServerSide, bring_back, clear_away, not_away
 from stager.mapper.dispatch.claims import NOBODY, NodeClaim
 from stager.mapper.dispatch.local import LocalDispatcher
 from stager.mapper.dispatch.near import Fill, prepare_near
@@ -305,15 +305,16 @@ class JobWorker:
     def _deliver(self, run: _Run, end: JobEnded) -> None:
         """Bring back what the job left, before its end is told; the next process does it if this one can't."""
         assert self._server is not None
-        try:
-            if not self._server.deliver(run.order, end, lambda: self._closed):
-                return
-        except StagerError as error:
-            log.error("what job %s left can't be brought back: %s", end.job, error)  # noqa: TRY400 - it says all
-            end = run.end = JobEnded(end.job, end.epoch, end.exit_code, end.error or error, (), end.seconds)
+        brought = bring_back(self._server, run.order, end, self._closed_within)
+        if brought is None:
+            return
         with self._changed:
-            run.is_told = True
-        self._tell(run, end)
+            run.end, run.is_told = brought, True
+        self._tell(run, brought)
+
+    def _closed_within(self, seconds: float) -> bool:
+        with self._changed:
+            return self._changed.wait_for(lambda: self._closed, seconds)
 
     def _tell(self, run: _Run, signal: JobSignal) -> None:
         if run.end is not None:
