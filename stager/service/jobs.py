@@ -32,6 +32,7 @@ from stager.model.records import FetchRecord
 from stager.model.urls import parse_url
 from stager.model.views import InputView, JobDetail, JobView, PreconditionView, ResultView
 from stager.service.job_views import view_of
+from stager.service.repeats import UnansweredError
 from stager.service.results import Results
 from stager.service.watch import Watch
 from stager.state.store import Store, StoredJob
@@ -88,6 +89,7 @@ class JobService:
         Raises:
             InputError: too many at once, or one of them has too many inputs.
             StateError: the database refused; no job was taken in.
+            UnansweredError: that is not known yet.
         """
         if len(specs) > MAX_JOBS_PER_CALL:
             raise InputError(
@@ -118,7 +120,11 @@ class JobService:
             for spec in specs
         ]
         answered = None if answer is None else answer([job.id for job in new])
-        return self._mapper.submit(list(zip(new, specs, strict=True)), answered).result(ANSWER_SECONDS)
+        asked = self._mapper.submit(list(zip(new, specs, strict=True)), answered)
+        try:
+            return asked.result(ANSWER_SECONDS)
+        except TimeoutError:
+            raise UnansweredError(asked) from None
 
     def _with_entry(
         self, request: FetchRequest, known: dict[tuple[str, str | None], Entry | None]

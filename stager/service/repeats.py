@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Iterator
+from concurrent.futures import Future
 from contextlib import contextmanager
+from typing import Any
 
 from stager.clock import Clock
 from stager.errors import KeyReusedError, UnderWayError
@@ -13,6 +15,18 @@ from stager.state.answers import AnswerStore
 
 _FORGET_EVERY = 1000
 """Answers that are too old are removed once in so many calls."""
+
+
+class UnansweredError(TimeoutError):
+    """Who asked has waited for long enough; what was asked for may still be carried out.
+
+    Args:
+        pending: done when it is known whether it was.
+    """
+
+    def __init__(self, pending: Future[Any]) -> None:
+        super().__init__()
+        self.pending = pending
 
 
 class Repeats:
@@ -34,6 +48,8 @@ class Repeats:
     def taken_up(self, call: Call) -> Iterator[str | None]:
         """Inside, no other call with that key is taken up; gives what it was answered with, if it was.
 
+        After an `UnansweredError` none is until it is known what became of this one.
+
         Raises:
             UnderWayError: one with that key is being answered just now.
             KeyReusedError: something else was asked for with that key.
@@ -46,11 +62,17 @@ class Repeats:
             self._under_way.add(call.digest)
             self._calls += 1
             is_due = self._calls % _FORGET_EVERY == 0
+        pending: Future[Any] | None = None
         try:
             yield self._known(call, is_due=is_due)
+        except UnansweredError as error:
+            pending = error.pending
+            raise
         finally:
-            with self._lock:
-                self._under_way.discard(call.digest)
+            if pending is None:
+                self._done_with(call)
+            else:
+                pending.add_done_callback(lambda _: self._done_with(call))
 
     def answered(self, call: Call, answer: str) -> Answered:
         """That call with its answer, to be written."""
@@ -63,6 +85,10 @@ class Repeats:
             StateError: it is not written.
         """
         self._store.keep(answered)
+
+    def _done_with(self, call: Call) -> None:
+        with self._lock:
+            self._under_way.discard(call.digest)
 
     def _known(self, call: Call, *, is_due: bool) -> str | None:
         since = self._clock.time() - DAY_SECONDS

@@ -16,6 +16,7 @@ from stager.client import Client
 from stager.errors import KeyReusedError, ServerUnreachableError, UnderWayError
 from stager.model.answered import DAY_SECONDS, Call
 from stager.model.jobs import JobState
+from stager.service import jobs
 from stager.service.repeats import Repeats
 from tests.support.api import PATIENCE, TOKEN, Api, running_api
 from tests.support.jobserver import shell
@@ -71,6 +72,33 @@ def test_while_one_is_being_answered_its_repetition_is_told_to_wait(api: Api) ->
         found = api.problem("POST", "/v1/jobs", 409, json=WAITS, headers=headers)
         assert (found["code"], found["transient"]) == ("under-way", True)
     assert post(api, "busy").status_code == 201
+
+
+def test_while_it_is_not_known_whether_one_was_carried_out_its_repetition_is_told_to_wait(
+    api: Api, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    before = len(api.server.jobs.jobs(limit=1000))
+    busy, goes_on = threading.Event(), threading.Event()
+
+    def stand_still(_: object) -> None:
+        busy.set()
+        goes_on.wait(PATIENCE)
+
+    still = api.server.mapper.inspect(stand_still)
+    assert busy.wait(PATIENCE)
+    try:
+        with monkeypatch.context() as hasty:
+            hasty.setattr(jobs, "ANSWER_SECONDS", 0.05)
+            assert post(api, "slow").status_code == 503
+            again = post(api, "slow")
+            assert (again.status_code, again.json()["code"]) == (409, "under-way")
+    finally:
+        goes_on.set()
+    still.result(PATIENCE)
+    assert post(api, None).status_code == 201, "whoever else asks is served"
+    answers = {tuple(post(api, "slow").json()["ids"]) for _ in range(2)}
+    assert len(answers) == 1
+    assert len(api.server.jobs.jobs(limit=1000)) == before + 2
 
 
 def test_keys_of_one_user_are_not_those_of_another_and_no_key_or_request_can_be_read_back() -> None:
