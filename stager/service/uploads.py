@@ -13,10 +13,12 @@ from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from hashlib import sha256
 from pathlib import Path
+from threading import Lock
+from weakref import WeakValueDictionary
 
 from stager.cache.failures import cache_error
 from stager.cache.store import FileCache
-from stager.errors import ConflictError, DigestMismatchError, InputError, NotFoundError
+from stager.errors import ConflictError, DigestMismatchError, InputError, NotFoundError, UnderWayError
 from stager.mapper.dispatch.claims import NodeClaim
 from stager.mapper.dispatch.results import result_key
 from stager.model.records import JobRecord
@@ -24,6 +26,8 @@ from stager.model.uploads import Upload, Uploaded
 from stager.state.store import Store
 
 BLOCK_BYTES = 1 << 20
+WAIT_SECONDS = 30.0
+"""A call waits so long for the one before, below what nodes wait for an answer, so that calls do not pile up."""
 
 
 class UploadService:
@@ -37,6 +41,8 @@ class UploadService:
     def __init__(self, cache: FileCache, store: Store) -> None:
         self._cache = cache
         self._store = store
+        self._guard = Lock()
+        self._locks: WeakValueDictionary[Path, Lock] = WeakValueDictionary()
 
     def claim(self, job: str, epoch: int, node: str) -> str:
         """Take the hand-over for a node; who has it, which is that node also if it had it before.
@@ -84,33 +90,47 @@ class UploadService:
         Raises:
             ConflictError: another part is expected, or the run is not the one that counts.
             DigestMismatchError: it is not what was announced; it is to be sent anew.
+            UnderWayError: the call before is not over; ask again.
             NotFoundError, InputError, CacheError: as of `look`.
         """
-        record = self._running(upload.job, upload.epoch)
-        if self._is_here(upload):
-            return Uploaded(upload.size, complete=True)
+        self._running(upload.job, upload.epoch)
         part = self._part(upload)
-        with _told("write", part):
+        with self._alone(part), _told("write", part):
+            if self._is_here(upload):
+                return Uploaded(upload.size, complete=True)
             fd = os.open(part, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
             try:
                 there = os.fstat(fd).st_size
                 if there != offset:
-                    raise ConflictError(
-                        f"{upload.name} goes on at byte {there}",
-                        cause=f"a part from {offset} on was sent",
-                        remedy="ask where it goes on",
-                        offset=there,
-                    )
+                    raise _goes_on(upload, there, offset)
                 at = self._write(fd, upload, offset, blocks)
                 if at < upload.size:
                     return Uploaded(at, complete=False)
                 os.fsync(fd)
             finally:
                 os.close(fd)
-            self._finish(upload, part, record)
+            try:
+                self._finish(upload, part)
+            except FileNotFoundError:  # another server finished it, or the job's directory is gone
+                if not self._is_here(upload):
+                    raise _goes_on(upload, 0, at) from None
         return Uploaded(upload.size, complete=True)
 
     # -- parts -----------------------------------------------------------------------------------
+
+    @contextmanager
+    def _alone(self, part: Path) -> Iterator[None]:
+        """One call at a time for one part: a node that waited too long asks while the call before goes on."""
+        with self._guard:
+            lock = self._locks.setdefault(part, Lock())
+        if not lock.acquire(timeout=WAIT_SECONDS):
+            raise UnderWayError(
+                "the last part is not taken yet", cause="all of it is read and stored now", remedy="ask again"
+            )
+        try:
+            yield
+        finally:
+            lock.release()
 
     def _write(self, fd: int, upload: Upload, at: int, blocks: Iterable[bytes]) -> int:
         for block in blocks:
@@ -121,7 +141,7 @@ class UploadService:
             at += os.pwrite(fd, block, at)
         return at
 
-    def _finish(self, upload: Upload, part: Path, record: JobRecord) -> None:
+    def _finish(self, upload: Upload, part: Path) -> None:
         digest = _digest(part)
         if digest != upload.sha256:
             part.unlink()
@@ -130,6 +150,7 @@ class UploadService:
                 cause=f"its SHA-256 is {digest}, {upload.sha256} was announced",
                 remedy="send it again",
             )
+        record = self._running(upload.job, upload.epoch)  # all of it may have taken long
         if upload.is_printed:
             part.chmod(0o644)
             part.replace(self._printed(upload))
@@ -168,6 +189,15 @@ class UploadService:
                 remedy="give that run up",
             )
         return found.record
+
+
+def _goes_on(upload: Upload, there: int, offset: int) -> ConflictError:
+    return ConflictError(
+        f"{upload.name} goes on at byte {there}",
+        cause=f"a part from {offset} on was sent",
+        remedy="ask where it goes on",
+        offset=there,
+    )
 
 
 def _digest(path: Path) -> str:
