@@ -210,11 +210,16 @@ class AioTransport:
         self._free(pool, line, leave, persistent=True)
 
     def _free(self, pool: str, line: Line, leave: Callable[[], None], *, persistent: bool) -> None:
-        leave()
         if not persistent or not line.is_clean:
+            leave()
             line.close()
-            return
-        line.rest()
+        elif line.rest():
+            self._keep(pool, line, leave)
+        else:  # TLS may hold what nobody asked for: it is read first, and nobody else has the connection before
+            self._loop.call_soon(self._keep, pool, line, leave)
+
+    def _keep(self, pool: str, line: Line, leave: Callable[[], None]) -> None:
+        leave()
         self._idle[pool].append((self._loop.time(), line))
         if self._tidying is None:
             self._tidying = self._loop.call_later(KEEPALIVE_SECONDS, self._tidy)

@@ -169,10 +169,16 @@ class Line:
         """Whether another request may follow now: nothing has come that the loop has not seen yet."""
         return self.is_clean and not self._watch.poll(0)
 
-    def rest(self) -> None:
-        """No request is under way; tell when the connection ends."""
+    def rest(self) -> bool:
+        """No request is under way; tell when the connection ends.
+
+        Returns:
+            Whether all that has come was seen; else it is in the loop's next round.
+        """
         self.answers += 1
+        seen = self._reads
         self._read_on()
+        return seen
 
     def close(self) -> None:
         """End it now."""

@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 
+from stager.transfer.aio import AioTransport
 from stager.transfer.aio_line import Line, PlainLine, TlsLine
 from stager.transfer.exchange import StaleError
 from stager.transfer.patience import Patience
@@ -279,5 +280,32 @@ def test_an_urged_wait_ends_at_once(kind: type[Line], wires: list[Wire]) -> None
         await ask(wire, HEAD)
         filled, end = await wire.line.fill(memoryview(bytearray(10)), patience, LONG)
         assert (filled.received, end) == (0, None)
+
+    asyncio.run(work())
+
+
+@pytest.mark.parametrize(
+    "stray", [b"", b"HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n"], ids=["nothing", "an answer"]
+)
+def test_who_waits_for_a_connection_gets_none_on_which_something_lies_unread(
+    kind: type[Line], wires: list[Wire], stray: bytes
+) -> None:
+    async def work() -> None:
+        transport = AioTransport(connections=1)
+        wire = made(kind, wires)
+        await ask(wire, HEAD)
+        asyncio.get_running_loop().call_soon(wire.send, BODY)
+        assert (await read(wire, 100))[0] == BODY
+        wire.send(stray)  # while nobody reads; TLS holds it, and the socket has nothing
+        seats = asyncio.Semaphore(0)
+
+        async def next_one() -> Line | None:
+            await seats.acquire()
+            return transport._lease("pool")
+
+        waits = asyncio.ensure_future(next_one())
+        await asyncio.sleep(0)
+        transport._free("pool", wire.line, seats.release, persistent=True)
+        assert await waits is (None if stray else wire.line)
 
     asyncio.run(work())
