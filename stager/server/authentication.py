@@ -107,8 +107,11 @@ class Authentication:
         return None if self._accounts is None else self._accounts.principal(token)
 
     def still_counts(self, principal: Principal) -> bool:
-        """Whether the token that he showed when he was let in still counts; what no token of ours says does."""
-        return not principal.token or self._accounts is None or self._accounts.still(principal) is not None
+        """Whether the token that he showed when he was let in still says the same; what no token of ours says does.
+
+        One who has another role by now is let in anew, as what he is.
+        """
+        return not principal.token or self._accounts is None or self._accounts.still(principal) == principal
 
     def _of_proxy(self, scope: Scope, headers: Headers) -> Principal:
         named = headers.getlist(self._proxy.header)

@@ -73,6 +73,8 @@ class Following:
         while self._arrived:
             while self._arrived:
                 for event in self._arrived.popleft():
+                    if self._recent and event.id != self._recent[-1].event.id + 1:
+                        self._recent.clear()  # found by number: they have to follow each other
                     self._recent.append(_Recent(event, frame_of(event)))
             began = loop.time()
             for wake in self._wakes:
@@ -88,6 +90,7 @@ class Following:
         self._loop = asyncio.get_running_loop()
         if not self._wakes:
             self._recent.clear()  # what came while nobody followed is not here
+            self._arrived.clear()  # nor all of what came before that
         wake = asyncio.Event()
         self._wakes.add(wake)
         try:

@@ -126,12 +126,14 @@ def account_routes(accounts: AccountService | None) -> APIRouter:
 
     @router.post("/tokens", status_code=201, responses=described(404, 409, 503), summary="Make a token")
     def create_token(body: TokenIn, who: Who, may: May, about: About) -> TokenMade:
-        """Make a token. Its secret is in this answer, and never again in any."""
+        """Make a token. Its secret is in this answer, and never again in any. It ends with the token shown at the latest."""
         user = may.owner(body.user)
         if not user:
             raise InputError("nobody is named whose token it is", remedy="name a user")
         _check_scopes(who, body.scopes)
-        made = service().create_token(user, body.name, scopes=body.scopes, seconds=body.seconds)
+        made = service().create_token(
+            user, body.name, scopes=body.scopes, seconds=body.seconds, shown=who.token
+        )
         about(f"{made.token.id} of {user}")
         return TokenMade(**asdict(made.token), secret=made.secret)
 

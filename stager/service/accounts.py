@@ -167,7 +167,13 @@ class AccountService:
         return [self._with_use(token) for token in found if user in {None, token.user}]
 
     def create_token(
-        self, user: str, name: str = "", *, scopes: Sequence[str] | None = None, seconds: float | None = None
+        self,
+        user: str,
+        name: str = "",
+        *,
+        scopes: Sequence[str] | None = None,
+        seconds: float | None = None,
+        shown: str = "",
     ) -> NewToken:
         """Make a token; its secret is in no other answer, ever.
 
@@ -176,6 +182,7 @@ class AccountService:
             name: what he calls it.
             scopes: what it is for; None: all that its user may.
             seconds: how long it counts; None: until it is revoked.
+            shown: id of the token that asks for it: the new one ends with that one's time at the latest.
 
         Raises:
             NotFoundError: no such user.
@@ -196,11 +203,16 @@ class AccountService:
             check_token_name(name),
             None if scopes is None else check_scopes(scopes),
             now,
-            None if seconds is None else now + seconds,
+            self._end(shown, None if seconds is None else now + seconds),
         )
         self._store.add_token(token, token_digest(secret))
         self.read()
         return NewToken(token, secret)
+
+    def _end(self, shown: str, wanted: float | None) -> float | None:
+        found = self._by_id.get(shown)
+        ends = [end for end in (wanted, found[0].expires_at if found else None) if end is not None]
+        return min(ends, default=None)
 
     def revoke_token(self, word: str, user: str | None = None) -> Token:
         """End a token (of that user), named by its id, or by its name if only one is called that; at once.

@@ -91,6 +91,10 @@ class CacheReach:
         Raises:
             NotFoundError: it is not there for that user.
         """
+        if only is not None:
+            rows = [file for file in content.catalogue.of_object(parse_sha256(word)) if not file.restricted]
+            if rows and all(file.key.startswith(RESULT) and file.owner != only for file in rows):
+                raise _not_there(word)
         return content.open_object(word, self._readable(only, told))
 
     def check_pin(self, word: str, only: str | None) -> None:
@@ -112,10 +116,11 @@ class CacheReach:
         if only is None:
             return
         entry = self._entry(word)
-        if "://" in word or (entry is not None and entry.owner != only):
+        is_url = "://" in canonical(word)  # `file:/x` is one too
+        if is_url or (entry is not None and entry.owner != only):
             raise ForbiddenError(
                 f"{only} may not put anything under that key",
-                cause="it is a URL" if "://" in word else "it is another's",
+                cause="it is a URL" if is_url else "it is another's",
                 remedy="choose a key of your own, or ask an operator",
             )
 

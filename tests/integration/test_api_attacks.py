@@ -8,6 +8,7 @@ import threading
 from collections.abc import Iterator
 from contextlib import closing
 from pathlib import Path
+from typing import Any
 from urllib.parse import quote
 
 import pytest
@@ -108,17 +109,20 @@ def test_no_limit_costs_nothing() -> None:
     assert Gate(app, None)._rates is None  # type: ignore[arg-type]
 
 
-def test_a_stream_of_events_ends_with_the_token_that_was_shown_for_it(running: World) -> None:
-    token = running.user("una", Role.READER)
+@pytest.mark.parametrize(("user", "change"), [("una", {"disabled": True}), ("uma", {"role": Role.USER})])
+def test_a_stream_of_events_ends_with_what_the_token_that_was_shown_for_it_says(
+    running: World, user: str, change: dict[str, Any]
+) -> None:
+    token = running.user(user, Role.READER)
     headers = {"Authorization": f"Bearer {token}"}
     with requests.get(f"{running.url}/v1/events", headers=headers, stream=True, timeout=PATIENCE) as stream:
         lines = stream.iter_lines(chunk_size=1)
         assert any(b"hello" in line for line in lines)
-        assert running("PUT", "/v1/preconditions/before", TOKEN).status_code == 200
-        assert any(b"before" in line for line in lines)
-        running.server.accounts.change_user("una", disabled=True)
-        assert running("PUT", "/v1/preconditions/after-it", TOKEN).status_code == 200
-        assert not any(b"after-it" in line for line in lines), "and the stream ends"
+        assert running("PUT", f"/v1/preconditions/before-{user}", TOKEN).status_code == 200
+        assert any(b"before-" in line for line in lines)
+        running.server.accounts.change_user(user, **change)
+        assert running("PUT", f"/v1/preconditions/after-{user}", TOKEN).status_code == 200
+        assert not any(b"after-" in line for line in lines), "and the stream ends"
 
 
 # -- who did what ----------------------------------------------------------------------------------

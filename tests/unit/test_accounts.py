@@ -65,6 +65,16 @@ def test_a_token_ends_with_its_time(accounts: AccountService, clock: ManualClock
     assert accounts.principal(secret) is None
 
 
+def test_a_token_makes_none_that_outlives_it(accounts: AccountService, clock: ManualClock) -> None:
+    shown = accounts.create_token("ada", seconds=60).token
+    for seconds in (None, 3600):
+        made = accounts.create_token("ada", seconds=seconds, shown=shown.id)
+        assert made.token.expires_at == clock.time() + 60
+    assert accounts.create_token("ada", seconds=30, shown=shown.id).token.expires_at == clock.time() + 30
+    lasting = accounts.create_token("ada").token
+    assert accounts.create_token("ada", shown=lasting.id).token.expires_at is None
+
+
 def test_a_revoked_token_ends_at_once_and_no_other_does(accounts: AccountService) -> None:
     first, second = accounts.create_token("ada", "one"), accounts.create_token("ada", "two")
     assert accounts.revoke_token("one").id == first.token.id

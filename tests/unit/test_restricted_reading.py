@@ -10,7 +10,7 @@ import pytest
 
 from stager.cache.store import FileCache
 from stager.clock import SystemClock
-from stager.errors import NotFoundError
+from stager.errors import ForbiddenError, NotFoundError
 from stager.model.principals import SERVER_TOKEN, Principal, Role
 from stager.model.roles import rule_of
 from stager.service.cache_content import ContentService
@@ -87,3 +87,27 @@ def test_what_is_public_too_is_for_all(content: ContentService) -> None:
         assert file.read() == DATA
     with pytest.raises(NotFoundError):
         reach.open(content, KEY, "ada")
+
+
+def test_what_a_job_left_is_not_found_by_its_digest_either(content: ContentService) -> None:
+    entry = content.cache.put("result:job1/fit.json", DATA, owner="ada")
+    content.stored(entry)
+    reach = CacheReach(content.cache, None)
+    for who in (ADA, SERVER_TOKEN):
+        with reach.open_object(content, entry.object, only(who))[1] as file:
+            assert file.read() == DATA
+    for who in (Principal("bob", Role.USER), Principal("op", Role.OPERATOR), Principal("looks", Role.READER)):
+        with pytest.raises(NotFoundError):
+            reach.open_object(content, entry.object, only(who))
+    content.stored(content.cache.put("https://h.test/same", DATA))
+    with reach.open_object(content, entry.object, "bob")[1] as file:
+        assert file.read() == DATA
+
+
+@pytest.mark.parametrize("word", ["file:/data/run.nxs", "FILE:/data/run.nxs", "https://h.test/run.nxs"])
+def test_a_user_puts_nothing_under_a_url_however_it_is_written(content: ContentService, word: str) -> None:
+    reach = CacheReach(content.cache, None)
+    with pytest.raises(ForbiddenError, match="may not put anything under that key"):
+        reach.check_put(word, "bob")
+    reach.check_put(word, None)
+    reach.check_put("calibration of today", "bob")

@@ -109,3 +109,15 @@ def test_logins_and_links_are_bounded_the_oldest_give_way(monkeypatch: pytest.Mo
 def test_a_directory_that_can_not_be_written_costs_only_the_next_start(tmp_path: Path) -> None:
     sessions = Sessions(ManualClock(), tmp_path / "gone" / "s")
     assert sessions.find(sessions.open(ADA)) is not None
+
+
+def test_who_logs_in_again_and_again_ends_no_login_of_others() -> None:
+    sessions = Sessions(ManualClock())
+    bob = Principal("bob", Role.USER)
+    word, link = sessions.open(ADA), sessions.link(ADA)
+    words = [sessions.open(bob) for _ in range(module.MOST_OF_ONE + 1)]
+    links = [sessions.link(bob) for _ in range(module.MOST_LINKS_OF_ONE + 1)]
+    assert sessions.find(word) is not None
+    assert sessions.redeem(link) == ADA
+    assert [sessions.find(one) is not None for one in words] == [False] + [True] * module.MOST_OF_ONE
+    assert [sessions.redeem(one) for one in links] == [None] + [bob] * module.MOST_LINKS_OF_ONE

@@ -9,7 +9,14 @@ from fastapi.responses import RedirectResponse
 
 from stager.model.principals import Principal
 from stager.server.pages.render import Renderer
-from stager.server.pages.visits import Sent, Visits, came_from_elsewhere, cookie_name, safe_target
+from stager.server.pages.visits import (
+    Sent,
+    Visits,
+    came_from_elsewhere,
+    cookie_name,
+    may_come_from_elsewhere,
+    safe_target,
+)
 
 
 def entry_routes(
@@ -27,7 +34,7 @@ def entry_routes(
     @router.get("/login")
     async def login_form(request: Request, to: str = "/", once: str = "") -> Response:
         target = safe_target(to)
-        if once and came_from_elsewhere(request):  # whoever made the link would choose as whom
+        if once and may_come_from_elsewhere(request):  # whoever made the link would choose as whom
             return renderer.page("login.html", request, None, to=target, trouble="", bounce=False, once=once)
         if once:
             return redeemed(request, once, target)

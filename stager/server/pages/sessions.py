@@ -27,7 +27,10 @@ LINK_SECONDS = 300.0
 """A login link is good for so long, and once."""
 MOST_SESSIONS = 10_000
 """The oldest ones end when there are more."""
+MOST_OF_ONE = 20
+"""Of one user; his own oldest one ends when there are more, nobody else's."""
 MOST_LINKS = 100
+MOST_LINKS_OF_ONE = 5
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,6 +79,9 @@ class Sessions:
         now = self._clock.time()
         with self._lock:
             self._open = {at: one for at, one in self._open.items() if one.expires_at > now}
+            own = [at for at, one in self._open.items() if one.principal.name == principal.name]
+            for at in own[: max(0, len(own) - MOST_OF_ONE + 1)]:
+                del self._open[at]
             while len(self._open) >= MOST_SESSIONS:
                 del self._open[next(iter(self._open))]
             self._open[_digest(word)] = Session(principal, secrets.token_urlsafe(32), now + SESSION_SECONDS)
@@ -102,6 +108,9 @@ class Sessions:
         """A word that logs a browser in as that principal, once and soon."""
         word = secrets.token_urlsafe(32)
         with self._lock:
+            own = [at for at, (of, _) in self._links.items() if of.name == principal.name]
+            for at in own[: max(0, len(own) - MOST_LINKS_OF_ONE + 1)]:
+                del self._links[at]
             while len(self._links) >= MOST_LINKS:
                 del self._links[next(iter(self._links))]
             self._links[_digest(word)] = principal, self._clock.time() + LINK_SECONDS

@@ -186,6 +186,11 @@ def came_from_elsewhere(request: Request) -> bool:
     return request.headers.get("sec-fetch-site") in {"cross-site", "same-site"}
 
 
+def may_come_from_elsewhere(request: Request) -> bool:
+    """The same, or nobody says: over plain HTTP browsers tell this machine alone."""
+    return request.headers.get("sec-fetch-site") not in {"none", "same-origin"}
+
+
 def to_login(request: Request) -> Response:
     """The way to the login and back; the script learns that its page has to be loaded anew."""
     if LIVE in request.headers:
