@@ -77,7 +77,7 @@ def serve(
         url_of,
     )
     from stager.server.pages.sessions import Sessions
-    from stager.server.supervision import PlannedRestart, inherited_socket, watched
+    from stager.server.supervision import Inherited, PlannedRestart, watched
     from stager.server.tls import Certificate
     from stager.server.whereabouts import announced, notify
     from stager.settings import load_settings
@@ -86,20 +86,22 @@ def serve(
     lifetime = _lifetime(restart_after)
     settings = load_settings(listen=listen, port=port, cache_dir=cache_dir, allowed_networks=allowed_networks)
     encrypted = bool(settings.tls_certificate or settings.tls_key)
-    given = inherited_socket()
-    where = settings.listen if given is None else str(given.getsockname()[0])
+    given = Inherited()
+    where = settings.listen if given.socket is None else str(given.socket.getsockname()[0])
     address = listen_address(where, encrypted=encrypted, plain=settings.listen_plain)
     certificate = Certificate(settings.tls_certificate, settings.tls_key) if encrypted else None
     with logging_to_stderr(settings.log_level, settings.log_format), ExitStack() as running:
         metrics = Metrics()
-        server = server_in_turn(lambda: JobServer(settings, metrics=metrics), waits=standby)
+        server = server_in_turn(
+            lambda: JobServer(settings, metrics=metrics), waits=standby, step_aside=given.give_up
+        )
         if server is None:
             return
         running.callback(server.close)
         admitted = admittance(settings, server.accounts)
         check_users(address, there_are=admitted.lets_others_in or server.accounts.let_somebody_in)
         token = _own_token(token_path(settings))
-        listening = running.enter_context(given or open_socket(address, settings.port))
+        listening = running.enter_context(given.socket or open_socket(address, given.port or settings.port))
         url = url_of(listening, name=next(iter(settings.host_names), ""), encrypted=encrypted)
 
         def ready() -> None:
@@ -138,7 +140,7 @@ def serve(
         tune_collector()
         server.start()
         running.enter_context(announced(settings.state_dir, url, server.cache.root))
-        restart = PlannedRestart(lifetime, listening, api.stop)
+        restart = PlannedRestart(lifetime, listening, api.stop, is_ours=given.is_ours)
 
         with _stopping(restart.end), _renewing(certificate):
             with watched(lambda: server.readiness.answers("mapper")):

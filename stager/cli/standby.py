@@ -16,12 +16,13 @@ LOOK_SECONDS = 1.0
 """Between two looks."""
 
 
-def server_in_turn(make: Callable[[], S], *, waits: bool) -> S | None:
+def server_in_turn(make: Callable[[], S], *, waits: bool, step_aside: Callable[[], None]) -> S | None:
     """What `make` makes, once no other server is at work; None when this process is told to end before.
 
     Args:
         make: raises `ServerBusyError` as long as there is one.
         waits: otherwise that is raised.
+        step_aside: called when there still is one at a second look, and later ones: the wait may be long.
 
     Raises:
         ServerBusyError: another server is at work, and this one is not to wait.
@@ -36,6 +37,8 @@ def server_in_turn(make: Callable[[], S], *, waits: bool) -> S | None:
             except (ServerBusyError, StateError) as error:
                 if not waits or (isinstance(error, StateError) and not said):
                     raise
+                if said:
+                    step_aside()
                 if error.code != said:
                     said = error.code
                     log.info("waiting: %s", error, extra={"action": "server.standby"})

@@ -24,21 +24,41 @@ log = logging.getLogger(__name__)
 
 FIRST_FD = 3
 """Where systemd puts the first socket."""
+OURS = "stager-again"
+"""How a process names the socket that it hands on to itself; systemd goes on listening to its own ones, whoever closes them."""
 SPREAD = 0.1
 """A planned restart comes earlier or later by up to this share: not all servers at once, not always at the same hour."""
 
 
-def inherited_socket() -> socket.socket | None:
-    """The listening socket that whoever started this process has handed on; None: there is none."""
-    if os.environ.get("LISTEN_PID") != str(os.getpid()) or os.environ.get("LISTEN_FDS", "0") == "0":
-        return None
-    for name in ("LISTEN_PID", "LISTEN_FDS", "LISTEN_FDNAMES"):
-        os.environ.pop(name, None)
-    os.set_inheritable(FIRST_FD, False)
-    given = socket.socket(fileno=FIRST_FD)
-    if given.family != socket.AF_UNIX:
-        given.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)  # as of `open_socket`
-    return given
+class Inherited:
+    """The listening socket that whoever started this process has handed on, if there is one.
+
+    Attributes:
+        socket: None: there is none.
+        is_ours: whether nobody else has it, or will have the one that is opened instead.
+        port: of one that was given up.
+    """
+
+    def __init__(self) -> None:
+        self.socket: socket.socket | None = None
+        self.is_ours = True
+        self.port: int | None = None
+        if os.environ.get("LISTEN_PID") != str(os.getpid()) or os.environ.get("LISTEN_FDS", "0") == "0":
+            return
+        self.is_ours = os.environ.get("LISTEN_FDNAMES") == OURS
+        for name in ("LISTEN_PID", "LISTEN_FDS", "LISTEN_FDNAMES"):
+            os.environ.pop(name, None)
+        os.set_inheritable(FIRST_FD, False)
+        self.socket = socket.socket(fileno=FIRST_FD)
+        if self.socket.family != socket.AF_UNIX:
+            self.socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)  # as of `open_socket`
+
+    def give_up(self) -> None:
+        """Let nobody wait at it, as long as another server is at work; one of the supervisor's stays."""
+        if self.socket is not None and self.is_ours:
+            self.port = self.socket.getsockname()[1]
+            self.socket.close()
+            self.socket = None
 
 
 class PlannedRestart:
@@ -48,10 +68,14 @@ class PlannedRestart:
         seconds: from now, about; None: never.
         listening: is kept open.
         stop: ends the server as SIGTERM does.
+        is_ours: see `Inherited`.
     """
 
-    def __init__(self, seconds: float | None, listening: socket.socket, stop: Callable[[], None]) -> None:
+    def __init__(
+        self, seconds: float | None, listening: socket.socket, stop: Callable[[], None], *, is_ours: bool
+    ) -> None:
         self._stop = stop
+        self._is_ours = is_ours
         self.is_due = False
         self._kept: socket.socket | None = None
         self._timer: threading.Timer | None = None
@@ -89,7 +113,8 @@ class PlannedRestart:
             os.set_inheritable(FIRST_FD, True)
         else:
             os.dup2(self._kept.fileno(), FIRST_FD, inheritable=True)
-        os.environ.update(LISTEN_PID=str(os.getpid()), LISTEN_FDS="1")
+        name = OURS if self._is_ours else "unknown"
+        os.environ.update(LISTEN_PID=str(os.getpid()), LISTEN_FDS="1", LISTEN_FDNAMES=name)
         sys.stdout.flush()
         sys.stderr.flush()
         os.execv(sys.executable, [sys.executable, *sys.orig_argv[1:]])  # noqa: S606 - the same command

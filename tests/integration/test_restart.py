@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import signal
 import socket
@@ -16,6 +17,8 @@ import requests
 
 from stager.cli import main
 from stager.model.jobs import JobInput, JobSpec, JobState
+from stager.server.supervision import OURS
+from stager.state.lock import StateLock
 from tests.support.commandline import command
 from tests.support.farm import until
 from tests.support.origin import Origin, content
@@ -23,8 +26,11 @@ from tests.support.processes import PATIENCE, ServerProcess, environment
 
 AS_SYSTEMD = """
 import os, sys
-os.dup2(int(sys.argv[1]), 3)
-os.environ.update(LISTEN_PID=str(os.getpid()), LISTEN_FDS="1")
+given = int(sys.argv[1])
+os.set_inheritable(given, False)
+os.dup2(given, 3)
+os.set_inheritable(3, True)
+os.environ.update(LISTEN_PID=str(os.getpid()), LISTEN_FDS="1", LISTEN_FDNAMES=os.environ.get("NAMED", ""))
 os.execv(sys.argv[2], sys.argv[2:])
 """
 
@@ -168,6 +174,36 @@ def test_a_socket_of_the_supervisor_is_taken_over(tmp_path: Path) -> None:
         finally:
             server.terminate()
             assert server.wait(PATIENCE) == 0
+
+
+def test_who_waits_for_another_server_after_a_restart_lets_nobody_wait_at_its_socket(tmp_path: Path) -> None:
+    given = environment(tmp_path)
+    lock = StateLock(tmp_path / "state")
+    with socket.create_server(("127.0.0.1", 0)) as listening:
+        address = listening.getsockname()
+        words = [str(listening.fileno()), *command("serve", "--standby", "--port", "0")]
+        server = subprocess.Popen(
+            [sys.executable, "-c", AS_SYSTEMD, *words],
+            env=os.environ | given | {"NAMED": OURS},
+            pass_fds=[listening.fileno()],
+            stderr=subprocess.PIPE,
+            text=True,
+        )
+
+    def refused() -> bool:
+        with socket.socket() as caller:
+            caller.settimeout(PATIENCE)
+            return caller.connect_ex(address) == errno.ECONNREFUSED
+
+    try:
+        assert not refused(), "it was handed on"
+        until(refused, "the socket is closed", PATIENCE)
+        lock.close()
+        assert server.stderr is not None
+        assert any(f"ready at http://127.0.0.1:{address[1]}" in line for line in server.stderr), "as before"
+    finally:
+        server.terminate()
+        server.communicate(timeout=PATIENCE)
 
 
 @pytest.mark.parametrize("text", ["24", "soon", "0s"])
