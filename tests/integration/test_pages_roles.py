@@ -97,7 +97,7 @@ def test_a_login_link_is_for_who_asks_for_it(
     running: World, tokens: dict[Role, str], visitor: Visitor
 ) -> None:
     link = running("POST", "/v1/logins", tokens[Role.OPERATOR]).json()["path"]
-    visitor.get(link)
+    visitor.get(link, Sec_Fetch_Site="none")
     assert "role: operator" in visitor.get("/").text
 
 
