@@ -14,7 +14,16 @@ from contextlib import suppress
 from pathlib import Path
 
 from stager.cache.flight import flight
-from stager.errors import CacheError, CacheFullError, CancelledError, FetchError, StagerError
+from stager.errors import (
+    CacheError,
+    CacheFullError,
+    CacheTooSmallError,
+    CancelledError,
+    DigestMismatchError,
+    FetchError,
+    FileTooLargeError,
+    StagerError,
+)
 from stager.farm.base import Fetch
 from stager.model.backoff import RetryPolicy
 from stager.model.catalogue import CachedFile
@@ -29,6 +38,15 @@ Places = Callable[[str], Sequence[str]]
 """For the SHA-256 of an object the URLs where it may be had, the first one to be tried first."""
 KEEPER = "keeper"
 """Name of the lock of the one process of a node that keeps the cache within its limits."""
+
+
+def _is_lost(error: Exception, sha256: str, *, only: bool) -> bool:
+    """Whether to try again is no use: the server (or the `only` place) does not have it, has other bytes, or it is too large."""
+    if isinstance(error, DigestMismatchError | FileTooLargeError | CacheTooSmallError):
+        return True
+    if not isinstance(error, FetchError) or error.details.get("status") not in {404, 410}:
+        return False
+    return only or str(error.details.get("url")).endswith(f"/v1/objects/{sha256}")
 
 
 class NearCache:
@@ -78,17 +96,29 @@ class NearCache:
             self._keeper.join()
         self._site.close()
 
-    def fill(self, inputs: Iterable[DispatchInput], cancelled: Callable[[], bool]) -> None:
-        """Bring these in, as far as that can be done; what is restricted is left where it is."""
+    def fill(self, inputs: Iterable[DispatchInput], cancelled: Callable[[], bool]) -> set[str]:
+        """Bring these in, as far as that can be done; what is restricted is left where it is.
+
+        Returns:
+            Digests of those that would not come however often it were tried.
+        """
+        lost = set()
         for item in inputs:
-            if item.restricted or cancelled() or not self._places(item.sha256):
+            if item.restricted or cancelled():
+                continue
+            places = self._places(item.sha256)
+            if not places:
+                lost.add(item.sha256)
                 continue
             try:
                 self.bring(item.sha256, item.size, cancelled)
             except CancelledError:
-                return
+                break
             except (FetchError, CacheError, OSError) as error:
                 log.warning("input %s is not brought to this node: %s", item.name, error)
+                if _is_lost(error, item.sha256, only=len(places) == 1):
+                    lost.add(item.sha256)
+        return lost
 
     def bring(self, sha256: str, size: int | None, cancelled: Callable[[], bool]) -> Path:
         """Have the object here; several who ask for it at once, in whatever process of this host, wait for one transfer.

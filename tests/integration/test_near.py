@@ -200,12 +200,44 @@ def test_inputs_that_can_not_be_brought_are_left_to_the_share(
     there = DispatchInput("there", DIGEST, len(DATA), "f2")
     secret = DispatchInput("secret", "1" * 64, 5, "f3", restricted=True)
     with near_cache(tmp_path, monkeypatch, server=origin.base, node_sources=("server",)) as near:
-        near.fill([secret, missing, there], never)
+        assert near.fill([secret, missing, there], never) == {missing.sha256}
         assert near.cache.has_object(DIGEST)
     assert "input gone is not brought to this node" in caplog.text
     assert [seen.target for seen in origin.seen()] == [f"/v1/objects/{'0' * 64}", PATH], (
         "nobody asks for the secret"
     )
+
+
+@pytest.mark.parametrize("status", [401, 403, 500, 503])
+def test_an_input_is_not_lost_because_the_server_is_not_well(
+    tmp_path: Path, origin: Origin, monkeypatch: pytest.MonkeyPatch, status: int
+) -> None:
+    def unwell(exchange: Exchange) -> None:
+        exchange.head(status, {"Content-Length": "0"})
+
+    origin.serve(PATH, unwell)
+    with near_cache(tmp_path, monkeypatch, server=origin.base, node_sources=("server",)) as near:
+        assert near.fill([DispatchInput("a", DIGEST, len(DATA), "f")], never) == set()
+        assert origin.seen(PATH)
+
+
+def test_an_input_that_the_server_has_is_not_lost_because_its_origin_does_not_have_it_any_more(
+    tmp_path: Path, origin: Origin, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def unwell(exchange: Exchange) -> None:
+        exchange.head(503, {"Content-Length": "0"})
+
+    with Origin() as elsewhere:
+        origin.serve(f"/v1/cache/files/{DIGEST}", _detail(f"{elsewhere.base}/gone"))
+        origin.serve(PATH, unwell)
+        with near_cache(
+            tmp_path,
+            monkeypatch,
+            server=origin.base,
+            node_sources=("server", "origin"),
+            allowed_networks="127.0.0.0/8",
+        ) as near:
+            assert near.fill([DispatchInput("a", DIGEST, len(DATA), "f")], never) == set()
 
 
 def test_it_is_given_up_when_the_job_is_cancelled(

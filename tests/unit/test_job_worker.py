@@ -131,3 +131,55 @@ def test_a_disk_that_can_not_be_read_for_a_while_does_not_keep_the_end_of_a_job(
     end = rig.outbox.last()
     assert isinstance(end, JobEnded)
     assert (end.exit_code, end.error, server.errors) == (0, None, [])
+
+
+class Fill:
+    """Brings nothing until it is told to; counts how often it was asked."""
+
+    def __init__(self, cache: FileCache, lost: str = "") -> None:
+        self.cache = cache
+        self.lost = {lost} if lost else set()
+        self.asked = 0
+        self.may_bring = False
+
+    def __call__(self, inputs: Sequence[DispatchInput], _: Callable[[], bool]) -> set[str]:
+        self.asked += 1
+        if self.may_bring:
+            for item in inputs:
+                self.cache.put(f"k:{item.sha256}", DATA)
+        return self.lost
+
+
+def test_a_job_waits_for_inputs_that_can_not_be_brought_now(rig: Rig) -> None:
+    fill = Fill(rig.cache)
+    rig.run(rig.worker(order(INPUT), AnyServer(), fill))
+    until(lambda: fill.asked >= 3, "it asks again")
+    assert rig.outbox.told == []
+    fill.may_bring = True
+    until(rig.outbox.last, "the end is told")
+    end = rig.outbox.last()
+    assert isinstance(end, JobEnded)
+    assert (end.exit_code, end.error) == (0, None)
+
+
+def test_a_job_is_refused_when_an_input_will_not_come(rig: Rig) -> None:
+    rig.run(rig.worker(order(INPUT), AnyServer(), Fill(rig.cache, INPUT.sha256)))
+    until(rig.outbox.last, "the end is told")
+    assert rig.outbox.last() == JobRefused("j", 1, ("f1",))
+
+
+def test_a_job_that_waits_for_inputs_is_gone_on_with_by_the_next_process(rig: Rig) -> None:
+    server, fill = AnyServer(), Fill(rig.cache)
+    first = rig.worker(order(INPUT), server, fill)
+    thread = rig.run(first)
+    until(lambda: fill.asked, "it asks")
+    first.close()
+    thread.join(60)
+    assert not thread.is_alive()
+    assert rig.outbox.told == []
+    fill.may_bring = True
+    rig.worker(order(INPUT), server, fill)
+    until(rig.outbox.last, "the end is told")
+    end = rig.outbox.last()
+    assert isinstance(end, JobEnded)
+    assert (end.exit_code, end.error) == (0, None)

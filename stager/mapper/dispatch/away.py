@@ -59,6 +59,11 @@ def not_away(order: DispatchOrder) -> JobEnded:
     return JobEnded(order.job, order.epoch, None, error)
 
 
+def is_filled(cache: FileCache, order: DispatchOrder, lost: set[str]) -> bool:
+    """Whether all inputs are on such a node, but for those that would not come however long it waited."""
+    return all(item.sha256 in lost or cache.has_object(item.sha256, item.size) for item in order.inputs)
+
+
 def bring_back(
     server: ServerSide, order: DispatchOrder, end: JobEnded, closed_within: Callable[[float], bool]
 ) -> JobEnded | None:

@@ -15,8 +15,11 @@ from stager.errors import ObjectLostError
 from stager.mapper.dispatch.prepare import prepare
 from stager.model.events import DispatchInput, DispatchOrder, JobRefused
 
-Fill = Callable[[Sequence[DispatchInput], Callable[[], bool]], None]
-"""Brings inputs into a node's own cache, as far as that can be done before the second argument says that it is too late."""
+Fill = Callable[[Sequence[DispatchInput], Callable[[], bool]], set[str]]
+"""Brings inputs into a node's own cache, as far as that can be done before the second argument says that it is too late.
+
+Returns the digests of those that would not come however often it were tried.
+"""
 
 
 def prepare_near(near: FileCache, cache: FileCache, order: DispatchOrder) -> Path | JobRefused:

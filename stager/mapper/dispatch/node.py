@@ -18,7 +18,7 @@ from pathlib import Path
 
 from stager.cache.store import FileCache
 from stager.errors import CacheError, JobError, SignalsError
-from stager.mapper.dispatch.away import ServerClaim, ServerSide, bring_back, clear_away, not_away
+from stager.mapper.dispatch.away import ServerClaim, ServerSide, bring_back, clear_away, is_filled, not_away
 from stager.mapper.dispatch.claims import NOBODY, NodeClaim
 from stager.mapper.dispatch.local import LocalDispatcher
 from stager.mapper.dispatch.near import Fill, prepare_near
@@ -49,6 +49,7 @@ class _Run:
     order: DispatchOrder
     has_slot: bool = False
     fills: bool = False  # its inputs are brought to this node, or were
+    left: bool = False  # to the next process of this node, before all of them came
     handed: bool = False  # to the dispatcher: this node runs it
     stopped: bool = False
     end: JobSignal | None = None
@@ -151,7 +152,7 @@ class JobWorker:
             if self._wait_for_slot(run):
                 self._begin(run, found.order)
         finally:
-            if not run.handed and run.end is None:
+            if not run.handed and run.end is None and not run.left:
                 self._forget(run)
         if run.handed:
             with self._changed:
@@ -216,14 +217,22 @@ class JobWorker:
             return
 
     def _fill_and_start(self, run: _Run) -> None:
-        """Bring its inputs to this node first, as far as that can be done; the rest it reads from the share."""
+        """Bring its inputs to this node first, as far as that can be done; the rest it reads from the share, or waits for."""
         if self._server is not None and run.order.restricted:
             self._hear(not_away(run.order))
             return
         if self._fill is not None:
             with self._changed:
                 run.fills = True
-            self._fill(run.order.inputs, lambda: run.stopped or self._draining)
+            while True:
+                lost = self._fill(run.order.inputs, lambda: run.stopped or self._draining)
+                if self._server is None or run.stopped or is_filled(self._cache, run.order, lost):
+                    break
+                log.warning("job %s waits for its inputs", run.order.job)
+                with self._changed:
+                    if self._changed.wait_for(lambda: self._draining, AGAIN_SECONDS):
+                        run.left = True
+                        return
         self._start(run)
 
     def _start(self, run: _Run) -> None:
@@ -290,12 +299,8 @@ class JobWorker:
                 run.end = signal
                 self._changed.notify_all()
         what = {JobStarted: "started", JobEnded: "ended"}.get(type(signal), "refused")
-        about = {
-            "action": f"job.{what}",
-            "job": signal.job,
-            "epoch": signal.epoch,
-            "request_id": run.order.request_id,
-        }
+        about = {"action": f"job.{what}", "job": signal.job, "epoch": signal.epoch}
+        about["request_id"] = run.order.request_id
         log.info("job %s on %s", what, self._node, extra=about)
         if self._server is not None and isinstance(signal, JobEnded):
             threading.Thread(target=self._deliver, args=(run, signal), name="deliver", daemon=True).start()
@@ -351,11 +356,8 @@ class JobWorker:
                     self._left |= self._orders.adopt()
                 self._adopt()
                 self._look(alive=alive)
-            except (
-                SignalsError,
-                CacheError,
-                OSError,
-            ) as error:  # jobs go on; the outbox says that Redis is away
+            except (SignalsError, CacheError, OSError) as error:
+                # jobs go on; the outbox says that Redis is away
                 log.log(logging.WARNING if self._left and not failing else logging.DEBUG, "%s", error)
                 failing = True
             except Exception:  # a fault of ours must not leave the node deaf
