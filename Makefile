@@ -15,7 +15,7 @@ test: setup ## style, types, import contract and tests
 	@scripts/system-packages
 	@scripts/check lint types imports tests
 
-test-farm: setup ## a farm under kill -9 of workers, server and Redis: some minutes
+test-farm: setup ## a farm under kill -9 of workers, server and Redis, backups, growth: some minutes
 	@.venv/bin/python -m pytest tests/campaign
 
 test-browser: setup ## the page in Chromium: some minutes
