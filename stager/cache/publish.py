@@ -104,6 +104,15 @@ def _publish_nameless(tree: Tree, final: str, data: bytes | memoryview, mode: in
 
 
 def _publish_private(tree: Tree, digest: str, data: bytes | memoryview, final: str, mode: int) -> bool:
+    try:
+        return _publish_once(tree, digest, data, final, mode)
+    except CacheIOError as error:
+        if not isinstance(error.__cause__, FileNotFoundError):
+            raise
+    return _publish_once(tree, digest, data, final, mode)  # the bytes are still here
+
+
+def _publish_once(tree: Tree, digest: str, data: bytes | memoryview, final: str, mode: int) -> bool:
     owner, stem, fd = create_file(tree, digest, "", ".tmp")
     private = f"{stem}.tmp"
     try:

@@ -18,6 +18,7 @@ from typing import TypeVar
 
 from stager.cache.failures import cache_error
 from stager.cache.files import STALE, unless_stale
+from stager.cache.fresh import refresh
 from stager.cache.layout import (
     LAYOUT_FILE,
     PARTIAL,
@@ -36,6 +37,8 @@ from stager.errors import CacheError, CacheGoneError, NotACacheError
 T = TypeVar("T")
 _SEEKS = 16
 """Rounds through the layouts, when they change again and again meanwhile."""
+CREATE_TRIES = 16
+"""Times that a directory is made for a name: others remove empty ones all the time, on a slow host each that it made."""
 LOOK_SECONDS = 1.0
 """On a network file system layout.json is not read more often than this before something is written."""
 
@@ -199,11 +202,13 @@ class Tree:
         guess = not path.startswith(self._partial)
         if guess and self.growing:
             self.growing = self._make(directory)
-        for _ in range(3):  # an empty directory may go between making it and using it
+        for _ in range(CREATE_TRIES):  # an empty directory may go between making it and using it
             try:
                 return unless_stale(action)
             except FileNotFoundError:
                 missing = self._make(directory)
+                if not missing and not refresh(directory):  # it was only remembered, by an NFS client
+                    missing = self._make(directory)
                 self.growing = missing if guess else self.growing
         return unless_stale(action)
 

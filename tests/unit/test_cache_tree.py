@@ -8,6 +8,7 @@ import sys
 import threading
 from pathlib import Path
 from tempfile import TemporaryDirectory
+from typing import Any
 
 import pytest
 
@@ -236,3 +237,50 @@ def test_a_removed_directory_is_made_again(tmp_path: Path) -> None:
     assert len(cache) == 0
     cache.put("k", b"x")
     assert cache.path("k").read_bytes() == b"x"
+
+
+def test_a_name_is_made_however_often_its_directory_goes_meanwhile(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As another host does it that removes empty directories; an NFS client may even say that they are there."""
+    tree = FileCache(tmp_path / "cache").tree
+    path = tree.object("ab" * 32)
+    made = os.mkdir
+    left = 6
+
+    def make(name: str, mode: int = 0o777) -> None:
+        nonlocal left
+        if name == path.rpartition("/")[0] and left:
+            left -= 1
+            if left % 2:
+                raise FileExistsError(name)
+            made(name, mode)
+            Path(name).rmdir()
+        else:
+            made(name, mode)
+
+    monkeypatch.setattr(os, "mkdir", make)
+    tree.creating(path, Path(path).touch)
+    assert Path(path).exists()
+    assert left == 0
+
+
+def test_bytes_whose_temporary_somebody_removed_are_written_again(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    cache = FileCache(tmp_path / "cache")
+    cache.tree.nameless = False
+    linked = os.link
+    gone: list[str] = []
+
+    def link(private: str, final: str, **how: Any) -> None:
+        if not gone:
+            gone.append(private)
+            Path(private).unlink()
+        linked(private, final, **how)
+
+    monkeypatch.setattr(os, "link", link)
+    entry = cache.put("key", b"data")
+    assert gone
+    assert cache.path("key").read_bytes() == b"data"
+    assert entry.size == 4
