@@ -50,7 +50,7 @@ def pin_routes(site: CacheSite | None, reach: CacheReach) -> APIRouter:
     def pin(body: PinIn, may: May, once: MakesOnce) -> PinView:
         """Let a file stay, whatever needs room. Pinning it again prolongs."""
         pins, owner = site_of(site).pins, may.owner(body.owner)
-        reach.check_pin(body.file, may.only)
+        reach.check_pin(site_of(site).files, body.file, may.only)
         return once(PinView, lambda _: pins.pin(body.file, body.seconds, reason=body.reason, owner=owner))
 
     @router.delete("/{word:path}", responses=described(404, 409, 503), summary="Unpin a file")

@@ -97,15 +97,14 @@ class CacheReach:
                 raise _not_there(word)
         return content.open_object(word, self._readable(only, told))
 
-    def check_pin(self, word: str, only: str | None) -> None:
-        """Whether that user may let the file stay.
+    def check_pin(self, files: CatalogueService, word: str, only: str | None) -> None:
+        """Whether that user may let the file stay: whoever is shown it may.
 
         Raises:
             NotFoundError: it is not there for him.
         """
-        entry = self._entry(word)
-        if entry is not None and not self.sees(entry, only):
-            raise _not_there(word)
+        if only is not None:
+            self.show(files, word, only)
 
     def check_put(self, word: str, only: str | None) -> None:
         """Whether that user may put something under the key: a name that nobody else has, and no URL.

@@ -9,10 +9,12 @@ from typing import cast
 import pytest
 
 from stager.cache.store import FileCache
+from stager.cache.walk import TreeReader
 from stager.clock import SystemClock
 from stager.errors import ForbiddenError, NotFoundError
 from stager.model.principals import SERVER_TOKEN, Principal, Role
 from stager.model.roles import rule_of
+from stager.service.cache_catalogue import CatalogueService
 from stager.service.cache_content import ContentService
 from stager.service.cache_reach import CacheReach
 from stager.service.grants import GrantService
@@ -111,3 +113,21 @@ def test_a_user_puts_nothing_under_a_url_however_it_is_written(content: ContentS
         reach.check_put(word, "bob")
     reach.check_put(word, None)
     reach.check_put("calibration of today", "bob")
+
+
+def test_who_is_not_shown_a_file_may_not_keep_it_either_by_key_or_digest(content: ContentService) -> None:
+    left = content.cache.put("result:job1/fit.json", DATA, owner="ada")
+    public = content.cache.put("https://h.test/public", b"public")
+    for entry in (left, public):
+        content.stored(entry)
+    files = CatalogueService(
+        content.cache, content.catalogue, TreeReader(content.cache.root, content.cache.tree.id), SystemClock()
+    )
+    reach = CacheReach(content.cache, None)
+    for word in (left.key, left.object):
+        reach.check_pin(files, word, "ada")
+        reach.check_pin(files, word, None)
+        with pytest.raises(NotFoundError):
+            reach.check_pin(files, word, "bob")
+    for word in (public.key, public.object):
+        reach.check_pin(files, word, "bob")

@@ -112,7 +112,7 @@ def cache_pages(renderer: Renderer, shown: CacheShown) -> APIRouter:
     def pin(digest: str, sent: Sent) -> Response:
         may = sent.may("POST /v1/cache/pins")
         key = files.key_of(digest)
-        shown.reach.check_pin(key, may.only)
+        shown.reach.check_pin(files, key, may.only)
         length = sent.form.get("for", "").strip()
         seconds = parse_duration(length) if length else None
         pins.pin(key, seconds, reason=sent.form.get("reason", "").strip(), owner=may.owner(None))
