@@ -24,7 +24,7 @@ from stager.errors import (
 from stager.model.fetches import FetchOrder, FetchRequest, FetchResult
 from stager.transfer.options import TransferOptions
 from stager.transfer.tries import SMALL_BYTES
-from tests.support.drivers import DRIVERS, Driver
+from tests.support.drivers import Driver
 from tests.support.origin import Answer, Exchange, Origin, chunked, content, trickle
 
 SMALL = Random(6).randbytes(50_000)
@@ -35,22 +35,6 @@ ENOUGH_SECONDS = 40.0
 
 Fetch = Callable[..., FetchResult]
 _numbers = itertools.count(1)
-
-
-@pytest.fixture
-def origin() -> Iterator[Origin]:
-    with Origin() as origin:
-        yield origin
-
-
-@pytest.fixture
-def cache(tmp_path: Path) -> FileCache:
-    return FileCache(tmp_path / "cache")
-
-
-@pytest.fixture(params=DRIVERS)
-def driver(request: pytest.FixtureRequest) -> Driver:
-    return DRIVERS[request.param]
 
 
 @pytest.fixture

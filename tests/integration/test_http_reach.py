@@ -7,7 +7,6 @@ import socket
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 from ipaddress import ip_network
-from pathlib import Path
 from random import Random
 from typing import Any
 
@@ -18,7 +17,7 @@ from stager.errors import AddressRefusedError, ConnectionFailedError, TlsError
 from stager.model.fetches import FetchOrder, FetchRequest, FetchResult
 from stager.transfer.addresses import AddressPolicy, OriginRule
 from stager.transfer.reach import Place, Reach
-from tests.support.drivers import DRIVERS, Driver
+from tests.support.drivers import Driver
 from tests.support.origin import CA_BUNDLE, Exchange, Origin, content, redirect
 from tests.support.reach import THIS_MACHINE
 
@@ -53,16 +52,6 @@ Fetch = Callable[..., FetchResult]
 
 
 @pytest.fixture
-def cache(tmp_path: Path) -> FileCache:
-    return FileCache(tmp_path / "cache")
-
-
-@pytest.fixture(params=DRIVERS)
-def driver(request: pytest.FixtureRequest) -> Driver:
-    return DRIVERS[request.param]
-
-
-@pytest.fixture
 def reaching(cache: FileCache, driver: Driver) -> Iterator[Callable[..., Fetch]]:
     """Makes what fetches under a policy and a resolver."""
     with ExitStack() as made:
@@ -78,12 +67,6 @@ def reaching(cache: FileCache, driver: Driver) -> Iterator[Callable[..., Fetch]]
             return fetch
 
         yield make
-
-
-@pytest.fixture
-def origin() -> Iterator[Origin]:
-    with Origin() as origin:
-        yield origin
 
 
 ODD_FORMS = [

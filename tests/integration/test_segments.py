@@ -39,27 +39,11 @@ def _quick(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(streams, "SPLIT_BYTES", 500_000)
 
 
-@pytest.fixture
-def origin() -> Iterator[Origin]:
-    with Origin() as origin:
-        yield origin
-
-
-@pytest.fixture
-def cache(tmp_path: Path) -> FileCache:
-    return FileCache(tmp_path / "cache")
-
-
 @pytest.fixture(params=DRIVERS)
 def fetcher(request: pytest.FixtureRequest, cache: FileCache) -> Iterator[AnyFetcher]:
     options = TransferOptions(segments=MOST, overlap_bytes=0)
     with closing(DRIVERS[request.param](cache, options=options)) as fetcher:
         yield fetcher
-
-
-@pytest.fixture(params=DRIVERS)
-def driver(request: pytest.FixtureRequest) -> Driver:
-    return DRIVERS[request.param]
 
 
 def fetch(fetcher: AnyFetcher, url: str, generation: int = 1, **options: Any) -> FetchResult:
