@@ -10,6 +10,7 @@ from pathlib import Path
 from stager.signals.jobs import HandOverId
 
 _SUFFIX = ".json"
+_BEGUN = ".new"
 
 
 class NodeOrders:
@@ -23,6 +24,8 @@ class NodeOrders:
         self._path = path
         self._locked: dict[HandOverId, int] = {}
         path.mkdir(mode=0o700, parents=True, exist_ok=True)
+        for private in path.glob(f"*{_BEGUN}"):
+            _remove_if_left(private)
 
     def keep(self, one: HandOverId, order: str) -> bool:
         """Remember it, durable on return; False when another process of this node looks after it.
@@ -30,7 +33,11 @@ class NodeOrders:
         Raises:
             OSError: the disk refused.
         """
-        fd = self._lock(one, os.O_CREAT)
+        fd = self._locked.get(one)
+        if fd is None:
+            fd = self._begin(one, order)
+        if fd is None:
+            fd = self._lock(one)
         if fd is None:
             return False
         os.ftruncate(fd, 0)
@@ -44,7 +51,7 @@ class NodeOrders:
         for path in self._path.glob(f"*{_SUFFIX}"):
             job, _, epoch = path.name.removesuffix(_SUFFIX).rpartition(".")
             one = job, int(epoch)
-            if one not in self._locked and (fd := self._lock(one, 0)) is not None:
+            if one not in self._locked and (fd := self._lock(one)) is not None:
                 found[one] = os.pread(fd, os.fstat(fd).st_size, 0).decode()
         return found
 
@@ -64,12 +71,32 @@ class NodeOrders:
         while self._locked:
             os.close(self._locked.popitem()[1])
 
-    def _lock(self, one: HandOverId, flags: int) -> int | None:
-        if one in self._locked:
-            return self._locked[one]
+    def _begin(self, one: HandOverId, order: str) -> int | None:
+        """Make its file, which is locked and whole when it gets its name; None: there is one.
+
+        Else another process could adopt it in the moment before it is locked, and nobody would have the job.
+        """
+        private = self._path / f"{one[0]}.{one[1]}.{os.getpid()}{_BEGUN}"
+        fd = os.open(private, os.O_RDWR | os.O_CLOEXEC | os.O_CREAT | os.O_TRUNC, 0o600)
+        try:
+            fcntl.flock(fd, fcntl.LOCK_EX)
+            os.pwrite(fd, order.encode(), 0)
+            os.link(private, self._file(one))
+        except FileExistsError:
+            os.close(fd)
+            return None
+        except BaseException:
+            os.close(fd)
+            raise
+        finally:
+            private.unlink(missing_ok=True)
+        self._locked[one] = fd
+        return fd
+
+    def _lock(self, one: HandOverId) -> int | None:
         fd = -1
         with suppress(FileNotFoundError, BlockingIOError):
-            fd = os.open(self._file(one), os.O_RDWR | os.O_CLOEXEC | flags, 0o600)
+            fd = os.open(self._file(one), os.O_RDWR | os.O_CLOEXEC)
             fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
             if os.fstat(fd).st_nlink:  # else whoever had it has just forgotten it
                 self._locked[one] = fd
@@ -80,3 +107,10 @@ class NodeOrders:
 
     def _file(self, one: HandOverId) -> Path:
         return self._path / f"{one[0]}.{one[1]}{_SUFFIX}"
+
+
+def _remove_if_left(private: Path) -> None:
+    """Remove what a process that was killed had begun; one that is just beginning begins anew."""
+    with suppress(FileNotFoundError, BlockingIOError), private.open("rb") as file:
+        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        private.unlink()
